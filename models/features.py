@@ -1,0 +1,266 @@
+"""The features of a customer at a moment, as a row of numbers; many customers at once, as a matrix.
+
+`rows(states, at)` is what every scorer reads. A feature depends on the state and on `at` alone, so the same function
+serves a live event, a moment of silence in the future and a backtest. Each is documented in `FEATURES`; docs/features.md
+is generated from it. Heavy tails are taken as log(1 + x); "days" are event time.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+from msgspec.structs import astuple
+from numpy.typing import NDArray
+
+from schemas.states import TEXT_DIM, Browsing, CustomerState, Exposure, Spending, Voice
+from schemas.times import DAY_S
+
+FloatArray = NDArray[np.float64]
+
+
+class Feature(NamedTuple):
+    """One column."""
+
+    name: str
+    meaning: str
+    actionable: bool = False  # something a shop or a customer can change
+
+
+FEATURES: tuple[Feature, ...] = (
+    # --- recency, frequency, monetary
+    Feature("known_days", "log(1 + days since the first event)"),
+    Feature("quiet_days", "log(1 + days since the latest event of any kind)"),
+    Feature("bought", "1 if there was a purchase, else 0"),
+    Feature("purchases", "log(1 + number of purchases)", True),
+    Feature("recency_days", "log(1 + days since the last purchase); 0 if there was none"),
+    Feature("customer_days", "log(1 + days since the first purchase); 0 if there was none"),
+    Feature("repeat_span_days", "log(1 + days from the first to the last purchase)"),
+    Feature("monetary", "log(1 + mean purchase, in units of currency)", True),
+    Feature("spend", "log(1 + gross spend)", True),
+    Feature("last_amount", "log(1 + amount of the last purchase)"),
+    Feature("largest_amount", "log(1 + largest purchase)"),
+    # --- rhythm
+    Feature("gap_days", "log(1 + mean days between purchases); 0 below two purchases"),
+    Feature("gap_variation", "coefficient of variation of the days between purchases, at most 3; 0 below three purchases"),
+    Feature("overdue", "log(1 + days since the last purchase / mean gap), at most 5; 0 below two purchases"),
+    # --- refunds, basket, discounts
+    Feature("refunds", "log(1 + number of refunds)", True),
+    Feature("refunded_share", "refunded / gross spend, at most 1; 0 without spend", True),
+    Feature("basket_units", "log(1 + units a purchase); 0 where baskets are not sent"),
+    Feature("basket_lines", "log(1 + lines a purchase); 0 where baskets are not sent"),
+    Feature("coupon_share", "share of purchases with a coupon"),
+    # --- decayed purchases; the number is the half-life in days
+    Feature("count_14d", "log(1 + decayed number of purchases)"),
+    Feature("count_60d", "log(1 + decayed number of purchases)"),
+    Feature("count_180d", "log(1 + decayed number of purchases)"),
+    Feature("spend_60d", "log(1 + decayed spend)"),
+    Feature("spend_180d", "log(1 + decayed spend)"),
+    Feature("spend_365d", "log(1 + decayed spend)"),
+    Feature("refunded_180d", "log(1 + decayed refunds, in units of currency)"),
+    # --- sessions and funnel
+    Feature("clicks", "log(1 + number of clickstream events)"),
+    Feature("sessions", "log(1 + number of sessions)"),
+    Feature("session_clicks", "log(1 + events in the latest session)"),
+    Feature("click_days", "log(1 + days since the latest click); 0 if there was none"),
+    Feature("views_1d", "log(1 + decayed product views)"),
+    Feature("views_14d", "log(1 + decayed product views)"),
+    Feature("searches_1d", "log(1 + decayed searches)"),
+    Feature("searches_14d", "log(1 + decayed searches)"),
+    Feature("carts_1d", "log(1 + decayed additions to the cart)", True),
+    Feature("carts_14d", "log(1 + decayed additions to the cart)", True),
+    Feature("removals_14d", "log(1 + decayed removals from the cart)"),
+    Feature("wishes_14d", "log(1 + decayed additions to the wish list)", True),
+    Feature("checkouts_1d", "log(1 + decayed checkouts begun)", True),
+    Feature("checkouts_14d", "log(1 + decayed checkouts begun)", True),
+    Feature("sessions_14d", "log(1 + decayed sessions)"),
+    Feature("cart_rate", "decayed (14 days) additions to the cart / (1 + decayed views)"),
+    # --- what they write
+    Feature("reviews", "log(1 + number of reviews)"),
+    Feature("supports", "log(1 + number of support texts)", True),
+    Feature("rating", "mean rating less 3, shrunk: (sum - 3 n) / (n + 1); 0 without ratings", True),
+    Feature("text_days", "log(1 + days since the latest review or support text); 0 if there was none"),
+    Feature("text_weight", "decayed (60 days) number of texts read, w / (1 + w)"),
+    Feature("sentiment", "decayed mean sentiment in [-1, 1], shrunk by w / (1 + w) of the texts read", True),
+    *(
+        Feature(f"text_{i}", f"component {i} of the decayed mean of projected text vectors, shrunk by w / (1 + w)")
+        for i in range(TEXT_DIM)
+    ),
+)
+
+NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
+COLUMN: dict[str, int] = {name: i for i, name in enumerate(NAMES)}
+
+# A learner and a scorer must agree on the columns: labels and snapshots carry this digest.
+FEATURE_SET = blake2b("\n".join(f"{f.name}: {f.meaning}" for f in FEATURES).encode(), digest_size=6).hexdigest()
+
+_SPENDING, _BROWSING, _VOICE = astuple(Spending()), astuple(Browsing()), astuple(Voice())[:-1]
+_TEXT = Voice().text_60d
+_at = {name: i for i, name in enumerate(("at", "first", "last", "landmark"))}
+for _group, _names in (
+    ("s", Spending.__struct_fields__),
+    ("b", Browsing.__struct_fields__),
+    ("v", Voice.__struct_fields__[:-1]),
+):
+    for _name in _names:
+        _at[f"{_group}.{_name}"] = len(_at)
+_TEXT_AT = len(_at)
+_RAW_WIDTH = _TEXT_AT + TEXT_DIM
+
+# Where the decayed sums stand in a raw row, and 1 / half-life in seconds of each.
+_DECAYED = [
+    i
+    for name, i in _at.items()
+    if name.rsplit("_", 1)[-1].endswith("d") and name.rsplit("_", 1)[-1][:-1].isdigit()
+] + list(range(_TEXT_AT, _RAW_WIDTH))
+_RATES = np.array(
+    [
+        1.0 / (float(name.rsplit("_", 1)[-1][:-1]) * DAY_S)
+        for name, i in _at.items()
+        if i in _DECAYED and i < _TEXT_AT
+    ]
+    + [1.0 / (60 * DAY_S)] * TEXT_DIM
+)
+_DECAYED_AT = np.array(_DECAYED)
+
+
+def raw_row(state: CustomerState, at: float) -> tuple[float, ...]:
+    """What `matrix` needs of one customer at one moment; a flat tuple of numbers."""
+    spending, browsing, voice = state.spending, state.browsing, state.voice
+    row: tuple[float, ...] = (at, state.first_event_at, state.last_event_at, state.landmark)
+    row += _SPENDING if spending is None else astuple(spending)
+    row += _BROWSING if browsing is None else astuple(browsing)
+    if voice is None:
+        return row + _VOICE + _TEXT
+    return row + astuple(voice)[:-1] + voice.text_60d
+
+
+def matrix(raw: Sequence[tuple[float, ...]], unit_minor: int = 100) -> FloatArray:
+    """Features of `raw` rows (see `raw_row`): (n, len(NAMES)) float64, all finite.
+
+    Args:
+        raw: one row a customer and moment.
+        unit_minor: minor units in a unit of the currency (100 pence a pound).
+    """
+    return from_columns(columns(raw), unit_minor)
+
+
+def rows(states: Sequence[CustomerState], at: Sequence[float], unit_minor: int = 100) -> FloatArray:
+    """Features of each state at its moment: (n, len(NAMES)) float64."""
+    return matrix([raw_row(state, moment) for state, moment in zip(states, at, strict=True)], unit_minor)
+
+
+def columns(raw: Sequence[tuple[float, ...]]) -> FloatArray:
+    """`raw` rows as (raw width, n) float64: one contiguous array a number, which is how the features are computed."""
+    table: FloatArray = np.array(raw, dtype=np.float64).reshape(len(raw), _RAW_WIDTH)
+    return np.ascontiguousarray(table.T)
+
+
+def from_columns(c: FloatArray, unit_minor: int = 100) -> FloatArray:
+    """As `matrix`, from `columns`; `c` is left as it is. Memory order of the result: feature by feature."""
+    x: FloatArray = np.empty((len(NAMES), c.shape[1]))
+    for start in range(0, c.shape[1], _BLOCK):
+        _features(c[:, start : start + _BLOCK], x[:, start : start + _BLOCK], 1.0 / unit_minor)
+    return x.T
+
+
+# Customers a block: 74 + 64 numbers of 8 bytes for 256 of them stay within a core's second-level cache.
+_BLOCK = 256
+
+
+def _features(c: FloatArray, x: FloatArray, money: float) -> None:
+    """Fills `x` (features, n) from `c` (raw width, n)."""
+    now = c[0]
+    decayed = c[_DECAYED_AT] * np.exp2((c[3] - now) * _RATES[:, None])
+    d = {i: decayed[k] for k, i in enumerate(_DECAYED)}
+
+    def raw(name: str) -> FloatArray:
+        values: FloatArray = c[_at[name]]
+        return values
+
+    def sum_of(name: str) -> FloatArray:
+        values: FloatArray = d[_at[name]]
+        return values
+
+    n = raw("s.purchases")
+    bought = np.minimum(n, 1.0)
+    count = np.maximum(n, 1.0)
+    gaps = np.maximum(n - 1.0, 1.0)
+    several, many = (n >= 2), (n >= 3)
+    recency = np.maximum(now - raw("s.last_purchase_at"), 0.0) * bought / DAY_S
+    span = (raw("s.last_purchase_at") - raw("s.first_purchase_at")) * bought / DAY_S
+    gap = span / gaps
+    spend = raw("s.spend_minor") * money
+    variance = np.maximum(raw("s.gap_days_squared") / gaps - gap * gap, 0.0)
+    clicks = raw("b.clicks")
+    ratings = raw("v.ratings")
+    texts = np.minimum(raw("v.reviews") + raw("v.supports"), 1.0)
+    w = sum_of("v.weight_60d")
+    known = w / (1.0 + w)
+    # A weight that has decayed away leaves nothing to divide by; its mean is then as good as none.
+    mean_of_texts = np.where(w > 1e-12, known / np.maximum(w, 1e-12), 0.0)
+
+    logs = (
+        ("known_days", np.maximum(now - raw("first"), 0.0) / DAY_S),
+        ("quiet_days", np.maximum(now - raw("last"), 0.0) / DAY_S),
+        ("purchases", n),
+        ("recency_days", recency),
+        ("customer_days", np.maximum(now - raw("s.first_purchase_at"), 0.0) * bought / DAY_S),
+        ("repeat_span_days", span),
+        ("monetary", spend / count),
+        ("spend", spend),
+        ("last_amount", raw("s.last_amount_minor") * money),
+        ("largest_amount", raw("s.largest_amount_minor") * money),
+        ("gap_days", gap * several),
+        ("overdue", np.where(several, recency / np.maximum(gap, 1.0), 0.0)),
+        ("refunds", raw("s.refunds")),
+        ("basket_units", raw("s.units") / count),
+        ("basket_lines", raw("s.lines") / count),
+        ("count_14d", sum_of("s.count_14d")),
+        ("count_60d", sum_of("s.count_60d")),
+        ("count_180d", sum_of("s.count_180d")),
+        ("spend_60d", sum_of("s.spend_60d") * money),
+        ("spend_180d", sum_of("s.spend_180d") * money),
+        ("spend_365d", sum_of("s.spend_365d") * money),
+        ("refunded_180d", sum_of("s.refunded_180d") * money),
+        ("clicks", clicks),
+        ("sessions", raw("b.sessions")),
+        ("session_clicks", raw("b.session_clicks")),
+        ("click_days", np.maximum(now - raw("b.last_click_at"), 0.0) * np.minimum(clicks, 1.0) / DAY_S),
+        ("views_1d", sum_of("b.views_1d")),
+        ("views_14d", sum_of("b.views_14d")),
+        ("searches_1d", sum_of("b.searches_1d")),
+        ("searches_14d", sum_of("b.searches_14d")),
+        ("carts_1d", sum_of("b.carts_1d")),
+        ("carts_14d", sum_of("b.carts_14d")),
+        ("removals_14d", sum_of("b.removals_14d")),
+        ("wishes_14d", sum_of("b.wishes_14d")),
+        ("checkouts_1d", sum_of("b.checkouts_1d")),
+        ("checkouts_14d", sum_of("b.checkouts_14d")),
+        ("sessions_14d", sum_of("b.sessions_14d")),
+        ("reviews", raw("v.reviews")),
+        ("supports", raw("v.supports")),
+        ("text_days", np.maximum(now - raw("v.last_text_at"), 0.0) * texts / DAY_S),
+    )
+    for name, value in logs:
+        np.log1p(value, out=x[COLUMN[name]])
+    x[COLUMN["bought"]] = bought
+    x[COLUMN["gap_variation"]] = np.minimum(np.sqrt(variance) / np.maximum(gap, 1e-9), 3.0) * many
+    x[COLUMN["overdue"]] = np.minimum(x[COLUMN["overdue"]], 5.0)
+    x[COLUMN["refunded_share"]] = np.minimum(raw("s.refunded_minor") / np.maximum(raw("s.spend_minor"), 1.0), 1.0) * bought
+    x[COLUMN["coupon_share"]] = raw("s.coupons") / count
+    x[COLUMN["cart_rate"]] = sum_of("b.carts_14d") / (1.0 + sum_of("b.views_14d"))
+    x[COLUMN["rating"]] = (raw("v.rating_sum") - 3.0 * ratings) / (ratings + 1.0)
+    x[COLUMN["text_weight"]] = known
+    x[COLUMN["sentiment"]] = sum_of("v.sentiment_60d") * mean_of_texts
+    x[COLUMN["text_0"] :] = decayed[-TEXT_DIM:] * mean_of_texts
+
+
+def exposure(state: CustomerState, at: float, row: FloatArray) -> Exposure:
+    """The features of `state` at `at`, kept as float16 until their label matures."""
+    return Exposure(at, row.astype(np.float16).tobytes(), state.purchases, state.spend_minor, False, FEATURE_SET)
+
+
+def exposed(kept: Exposure) -> tuple[float, ...]:
+    """The features that `exposure` kept, in the order of `NAMES`."""
+    return tuple(np.frombuffer(kept.features, dtype=np.float16).astype(np.float64).tolist())

@@ -1,0 +1,80 @@
+"""Scores of a customer: four numbers from a row of features, many rows at once.
+
+`PriorScorer` serves from the first event on, before anything is learned: closed forms of the customer-base literature
+with published parameters. A learned scorer (`models.learning.scorer`) corrects it and starts out equal to it.
+"""
+
+from typing import Protocol
+
+import numpy as np
+
+from models.features import COLUMN, FloatArray
+from schemas.learning import SCORES
+
+P_30, P_90, COUNT_90, SPEND_90 = range(len(SCORES))
+
+
+class Scorer(Protocol):
+    """Gives scores for features; a version names what it serves with."""
+
+    @property
+    def version(self) -> str:
+        """Names the parameters; stands on every change."""
+        ...
+
+    def score(self, x: FloatArray) -> FloatArray:
+        """(n, features) float64 -> (n, 4) float64 in the order of `schemas.learning.SCORES`.
+
+        Probabilities in [0, 1]; expected purchases >= 0; expected spend >= 0 in units of the currency.
+        """
+        ...
+
+
+class PriorScorer:
+    """BG/NBD for how often, Gamma-Gamma for how much, with the parameters published for CDNOW.
+
+    In the symbols of Fader, Hardie and Lee (2005), "Counting your customers" the easy way: x repeat purchases, t_x from
+    the first to the last, T since the first. P(alive) = 1 / (1 + a / (b + x - 1) ((alpha + T) / (alpha + t_x))^(r + x))
+    for x > 0, else 1. While alive, purchases are Poisson at a rate with posterior Gamma(r + x, alpha + T), so within h
+    days E[n] = P(alive) h (r + x) / (alpha + T) and P(n > 0) = P(alive) (1 - ((alpha + T) / (alpha + T + h))^(r + x)).
+    Dropout within the horizon is left out. Spend a purchase, Fader, Hardie and Bell (2005), Gamma-Gamma: E[M] is the
+    population mean p g / (q - 1) and the customer's own mean, weighted q - 1 to p x.
+
+    Three things of ours on top, each small and replaced by learning: what was put in carts or brought to the checkout in
+    the last days counts as part of a purchase; who never bought is held to be a fifth as likely to buy; and a customer
+    who writes contentedly (sentiment 1) buys e^.25 times as often, e^-.25 if angry.
+    """
+
+    version = "prior-1"
+
+    r, alpha_days, a, b = 0.243, 4.414 * 7, 0.793, 2.426
+    p, q, g = 6.25, 3.74, 15.44
+    cart, checkout = 0.05, 0.2
+    prospect = 0.2
+    contentment = 0.25
+
+    def score(self, x: FloatArray) -> FloatArray:
+        """See `Scorer.score`."""
+        bought = x[:, COLUMN["bought"]]
+        purchases = np.expm1(x[:, COLUMN["purchases"]])
+        repeats = np.maximum(purchases - 1.0, 0.0)
+        age = np.where(bought > 0, np.expm1(x[:, COLUMN["customer_days"]]), np.expm1(x[:, COLUMN["known_days"]]))
+        t_x = np.expm1(x[:, COLUMN["repeat_span_days"]])
+        intent = self.cart * np.expm1(x[:, COLUMN["carts_14d"]]) + self.checkout * np.expm1(x[:, COLUMN["checkouts_14d"]])
+        odds = self.a / (self.b + np.maximum(repeats, 1.0) - 1.0)
+        shape = self.r + repeats
+        span = self.alpha_days + age
+        dead = np.where(repeats > 0.5, odds * (span / (self.alpha_days + t_x)) ** shape, 0.0)
+        alive = np.where(bought > 0, 1.0, self.prospect) / (1.0 + dead)
+        lift = np.exp(self.contentment * x[:, COLUMN["sentiment"]])
+        shape = (shape + intent) * lift
+        count = alive * 90.0 * shape / span
+        mean = np.expm1(x[:, COLUMN["monetary"]])
+        own = self.p * purchases
+        amount = ((self.p * self.g) + own * mean) / (self.q - 1.0 + own)
+        scores = np.empty((len(x), len(SCORES)))
+        scores[:, P_30] = alive * (1.0 - (span / (span + 30.0)) ** shape)
+        scores[:, P_90] = alive * (1.0 - (span / (span + 90.0)) ** shape)
+        scores[:, COUNT_90] = count
+        scores[:, SPEND_90] = count * amount
+        return scores

@@ -1,0 +1,484 @@
+"""The product as one pure function: what customers were heard to do, and time, in; states, moves and labels out.
+
+`advance` takes many customers at once, because scoring is a matrix product; each one's outcome depends on that customer
+alone, and taking a history in one go or in pieces gives the same. Read it in the order of its five passes:
+
+1. `_unfold`: a history becomes moments: each event (`models.state.observe`), and in the silences between and after
+   them every moment at which a segment may change (`models.policy.Rules.moments`) or a label matures.
+2. Features of all moments, and their scores, in one call each.
+3. `_judge`: moment by moment, the policy says which segments are left, features are kept and labels emitted.
+4. `_promise`: what happens next if nothing more is heard, and when the state must be looked at again.
+5. `models.reasons`: which features moved the score.
+
+Time is an argument: nothing here reads a clock. A silence moment happens strictly before an event's own time, so an
+event at that very second comes first.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from msgspec.structs import replace
+
+from models.features import FloatArray, columns, exposed, exposure, from_columns, matrix, raw_row
+from models.policy import Rules, Ruling
+from models.reasons import Explained, Shift, explain
+from models.scores import Scorer
+from models.state import PURCHASE, Reading, observe
+from schemas.changes import Cause, Contribution, Counterfactual, EventCause, SilenceCause
+from schemas.events import Event
+from schemas.learning import SCORES, Label
+from schemas.states import NEVER, CustomerState, Exposure, Held, Promise
+from schemas.times import DAY_S, to_rfc3339
+
+# Features are kept this often while a customer is known, first at the first event, and no longer than the horizon
+# of promises after the latest: whoever has been silent for over a year teaches nothing new.
+EXPOSE_DAYS = 30.0
+HORIZON_DAYS = 400.0
+
+_EXPOSE_S = EXPOSE_DAYS * DAY_S
+_HORIZON_S = HORIZON_DAYS * DAY_S
+# A label matures at a moment computed by another sum; a millisecond covers the rounding.
+_THIRTY_S = 30 * DAY_S - 0.001
+_NINETY_S = 90 * DAY_S - 0.001
+
+
+class Heard(NamedTuple):
+    """One event of a customer."""
+
+    topic: int  # models.state.CLICK, PURCHASE, REVIEW
+    topic_name: str
+    partition: int
+    offset: int
+    at: float  # event time, epoch seconds
+    event: Event
+    reading: Reading | None = None
+
+
+class Customer(NamedTuple):
+    """A customer's state and what was heard since."""
+
+    customer_id: str
+    state: CustomerState | None
+    due: float  # as stored with the state
+    heard: Sequence[Heard]
+
+
+class Terms(NamedTuple):
+    """What customers are judged by, and until when."""
+
+    rules: Rules
+    scorer: Scorer
+    horizon: float  # silence counts up to here: partition time, epoch seconds
+    purchases_known: float = NEVER  # event time up to which purchases have been read; `NEVER`: all there are
+    pseudonym: Callable[[str], str] = str  # names the customer in labels
+
+
+class Move(NamedTuple):
+    """One change of segment."""
+
+    sequence: int
+    dimension: str
+    previous: str | None
+    current: str
+    at: float
+    cause: Cause
+    scores: tuple[float, ...]
+    reasons: tuple[Contribution, ...] = ()
+    counterfactual: Counterfactual | None = None
+    promise: Promise | None = None  # what happens next, as of this move
+
+
+class Outcome(NamedTuple):
+    """What became of one customer."""
+
+    customer: Customer
+    state: CustomerState | None  # None: nothing changed
+    due: float
+    moves: tuple[Move, ...]
+    labels: tuple[Label, ...]
+    repeated: tuple[int, ...]  # topics of events whose id was seen before
+    replayed: tuple[int, ...]  # topics of records that the state holds already
+
+
+class _Moment(NamedTuple):
+    state: CustomerState
+    at: float
+    heard: Heard | None  # None: silence
+    before: CustomerState | None  # an event's: the state that it met
+    timed_at: float  # the time up to which purchases count as known
+    judged: bool  # a segment may change
+    row: int
+
+
+class _Point(NamedTuple):
+    """A customer as of one moment, for which the next move in silence is wanted."""
+
+    row: int
+    state: CustomerState
+    segments: dict[str, Held]
+    as_of: float
+    moves: int  # moves made up to here
+
+
+class _History:
+    """One customer between the passes; lives for one call of `advance`."""
+
+    __slots__ = ("as_of", "customer", "due", "labels", "moments", "moves", "points", "repeated", "replayed", "state")
+
+    def __init__(self, customer: Customer) -> None:
+        self.customer = customer
+        self.state = customer.state
+        self.due = customer.due
+        self.as_of = -NEVER if customer.state is None else customer.state.as_of
+        self.moments: list[_Moment] = []
+        self.moves: list[Move] = []
+        self.points: list[_Point] = []
+        self.labels: list[Label] = []
+        self.repeated: tuple[int, ...] = ()
+        self.replayed: tuple[int, ...] = ()
+
+
+def advance(customers: Sequence[Customer], terms: Terms) -> list[Outcome]:
+    """The outcome of each customer, in order. See the module for how."""
+    raw: list[tuple[float, ...]] = []
+    histories = [_unfold(customer, terms, raw) for customer in customers]
+    if not raw:
+        return [_outcome(history) for history in histories]
+    x = matrix(raw, terms.rules.unit_minor)
+    scores = terms.scorer.score(x)
+    score_rows: list[list[float]] = scores.tolist()
+    shifts: list[Shift] = []
+    for history in histories:
+        if history.moments:
+            _judge(history, terms, x, score_rows, shifts)
+    _promise(histories, terms, raw)
+    explained = explain(shifts, terms.scorer, terms.rules.unit_minor) if shifts else []
+    _give_reasons(histories, explained)
+    return [_outcome(history) for history in histories]
+
+
+def step(customer: Customer, terms: Terms) -> Outcome:
+    """`advance` for one customer."""
+    return advance([customer], terms)[0]
+
+
+# --- 1. moments ---------------------------------------------------------------------------------------------------
+
+
+def _unfold(customer: Customer, terms: Terms, raw: list[tuple[float, ...]]) -> _History:
+    history = _History(customer)
+    state = customer.state
+    applied = (-1, -1, -1) if state is None else state.offsets
+    heard = customer.heard
+    if len(heard) > 1:
+        heard = sorted(heard, key=_by_time)
+    due = customer.due
+    for h in heard:
+        if h.offset <= applied[h.topic]:
+            history.replayed += (h.topic,)
+            continue
+        known = h.at if h.topic == PURCHASE else min(h.at, terms.purchases_known)
+        if state is not None and due < known:
+            state = _silence(history, terms, state, known, raw)
+        before = state
+        after = observe(state, h.topic, h.offset, h.event, h.at, h.reading)
+        if after is None:
+            history.repeated += (h.topic,)
+            continue
+        first = before is None
+        at = max(h.at, history.as_of)
+        timed_at = at if first or h.topic == PURCHASE else max(history.as_of, min(at, known))
+        history.as_of = timed_at
+        state = after
+        history.moments.append(_Moment(state, at, h, before, timed_at, True, len(raw)))
+        raw.append(raw_row(state, at))
+        due = _earliest(state, terms.rules, history.as_of)
+    if state is not None and due < terms.horizon:
+        state = _silence(history, terms, state, terms.horizon, raw)
+    history.state = state
+    return history
+
+
+def _by_time(heard: Heard) -> tuple[float, int, int]:
+    return heard.at, heard.topic, heard.offset
+
+
+def _silence(
+    history: _History, terms: Terms, state: CustomerState, until: float, raw: list[tuple[float, ...]]
+) -> CustomerState:
+    """Adds the moments of silence strictly before `until`.
+
+    What was promised to a customer not heard since is among them whatever the rules say now: looking at it is what
+    gives a new promise.
+    """
+    after = history.as_of
+    segment = terms.rules.moments(state.last_event_at, state.last_purchase_at, after, until)
+    if state is history.customer.state and state.promise is not None and after < state.promise.at < until:
+        segment.add(state.promise.at)
+    learning = _learning_moments(state, after, until)
+    for at in sorted(segment.union(learning)):
+        history.moments.append(_Moment(state, at, None, None, at, at in segment, len(raw)))
+        raw.append(raw_row(state, at))
+        history.as_of = at
+    return state
+
+
+def _learning_moments(state: CustomerState, after: float, until: float) -> list[float]:
+    """When features are kept and labels mature: in (after, until)."""
+    last = state.last_event_at + _HORIZON_S
+    k = int((after - state.first_event_at) // _EXPOSE_S) + 1
+    found = []
+    while (at := state.first_event_at + k * _EXPOSE_S) < until and at <= last:
+        found.append(at)
+        k += 1
+    return found
+
+
+def _earliest(state: CustomerState, rules: Rules, after: float) -> float:
+    """No moment of silence after `after` comes before this one."""
+    first = state.first_event_at
+    at = first + (int((after - first) // _EXPOSE_S) + 1) * _EXPOSE_S
+    if rules.review_s:
+        at = min(at, state.last_event_at + rules.review_s[0])
+    spending = state.spending
+    if spending is not None and spending.purchases:
+        for s in rules.crossing_s:
+            if spending.last_purchase_at + s > after:
+                return min(at, spending.last_purchase_at + s)
+    return at
+
+
+# --- 3. judging ---------------------------------------------------------------------------------------------------
+
+
+def _judge(
+    history: _History, terms: Terms, x: FloatArray, score_rows: list[list[float]], shifts: list[Shift]
+) -> None:
+    rulings = terms.rules.rulings
+    start = history.customer.state
+    segments = {} if start is None else start.segments
+    sequence = 0 if start is None else start.sequence
+    exposures = () if start is None else start.exposures
+    as_of = -NEVER if start is None else start.as_of
+    scores: list[float] = []
+    for moment in history.moments:
+        state, at, heard = moment.state, moment.at, moment.heard
+        scores = score_rows[moment.row]
+        if exposures and moment.timed_at >= exposures[0].at + _THIRTY_S:
+            exposures = _mature(history, terms, exposures, moment)
+        learning = False
+        if heard is None:
+            learning = _is_learning(state.first_event_at, at)
+            if learning:
+                exposures = (*exposures, exposure(state, at, x[moment.row]))
+        elif moment.before is None:
+            exposures = (exposure(state, at, x[moment.row]),)
+        moved = False
+        if moment.judged:
+            spending = state.spending
+            for ruling in rulings:
+                held = segments.get(ruling.name)
+                number: float | None
+                if ruling.score is not None:
+                    number, judged_at = scores[ruling.score], at
+                else:
+                    judged_at = moment.timed_at
+                    number = None
+                    if spending is not None and spending.purchases:
+                        number = max(judged_at - spending.last_purchase_at, 0.0) / DAY_S
+                current = ruling.place(number, held, judged_at)
+                if held is not None and current == held.segment:
+                    continue
+                moved = True
+                sequence += 1
+                segments = {**segments, ruling.name: Held(current, judged_at)}
+                previous = None if held is None else held.segment
+                cause = _cause(moment)
+                history.moves.append(Move(sequence, ruling.name, previous, current, judged_at, cause, tuple(scores)))
+                shifts.append(_shift(ruling, moment, x[moment.row]))
+        if heard is not None or learning or moved:
+            as_of = max(as_of, moment.timed_at)
+        if moved or moment is history.moments[-1]:
+            history.points.append(_Point(moment.row, state, segments, as_of, len(history.moves)))
+    state = history.moments[-1].state
+    history.state = CustomerState(
+        state.offsets,
+        sequence,
+        segments,
+        state.first_event_at,
+        state.last_event_at,
+        as_of,
+        state.landmark,
+        state.spending,
+        state.browsing,
+        state.voice,
+        state.seen,
+        tuple(scores),
+        state.promise,
+        exposures,
+    )
+
+
+def _is_learning(first_event_at: float, at: float) -> bool:
+    k = round((at - first_event_at) / _EXPOSE_S)
+    return k >= 1 and abs(at - first_event_at - k * _EXPOSE_S) < 0.001
+
+
+def _mature(history: _History, terms: Terms, exposures: tuple[Exposure, ...], moment: _Moment) -> tuple[Exposure, ...]:
+    """Emits the labels that are known at this moment; gives the exposures that still wait."""
+    counted = moment.state if moment.before is None else moment.before
+    waiting = []
+    pseudonym = terms.pseudonym(history.customer.customer_id)
+    for kept in exposures:
+        if moment.timed_at < kept.at + (_NINETY_S if kept.half else _THIRTY_S):
+            waiting.append(kept)
+            continue
+        days: Literal[30, 90] = 90 if kept.half else 30
+        purchases = max(counted.purchases - kept.purchases, 0)
+        history.labels.append(
+            Label(
+                f"{pseudonym}:{kept.at:.3f}:{days}",
+                kept.at,
+                kept.at + days * DAY_S,
+                days,
+                kept.feature_set,
+                exposed(kept),
+                purchases > 0,
+                purchases,
+                max(counted.spend_minor - kept.spend_minor, 0) / terms.rules.unit_minor,
+            )
+        )
+        if days == 30:
+            waiting.append(replace(kept, half=True))
+    return tuple(waiting)
+
+
+def _cause(moment: _Moment) -> Cause:
+    heard = moment.heard
+    if heard is None:
+        return SilenceCause(to_rfc3339(moment.at))
+    return EventCause(heard.topic_name, heard.partition, heard.offset, heard.event.event_id, heard.event.type)
+
+
+def _shift(ruling: Ruling, moment: _Moment, after: FloatArray) -> Shift:
+    """What is compared to explain a move: an event's moment without it; for silence, when the customer was last heard."""
+    if moment.heard is None:
+        before = raw_row(moment.state, moment.state.last_event_at)
+    else:
+        before = raw_row(CustomerState(landmark=moment.at) if moment.before is None else moment.before, moment.at)
+    return Shift(ruling.score, before, after)
+
+
+# --- 4. promises --------------------------------------------------------------------------------------------------
+
+
+def _promise(histories: list[_History], terms: Terms, raw: list[tuple[float, ...]]) -> None:
+    """Sets what happens next in silence, as of each move and at the end, and when each state must be looked at again."""
+    rules = terms.rules
+    points = [point for history in histories for point in history.points]
+    promises: list[Promise | None] = [None] * len(points)
+    if rules.review_s:
+        promises = _scored_flips(points, terms, raw)
+    for i, point in enumerate(points):
+        spending = point.state.spending
+        if spending is not None and spending.purchases:
+            timed = _timed_flip(point, spending.last_purchase_at, rules)
+            known = promises[i]
+            if timed is not None and (known is None or timed < known):
+                promises[i] = timed
+    at = 0
+    for history in histories:
+        if not history.points:
+            continue
+        promise, made = None, 0
+        for point in history.points:
+            promise = promises[at]
+            at += 1
+            for i in range(made, point.moves):
+                history.moves[i] = history.moves[i]._replace(promise=promise)
+            made = point.moves
+        state = history.state
+        assert state is not None
+        if promise != state.promise:
+            history.state = replace(state, promise=promise)
+        history.due = _next_learning_moment(state)
+        if promise is not None and promise.at < history.due:
+            history.due = promise.at
+
+
+def _timed_flip(point: _Point, bought_at: float, rules: Rules) -> Promise | None:
+    for s in rules.crossing_s:
+        at = bought_at + s
+        if at <= point.as_of:
+            continue
+        for ruling in rules.rulings:
+            if ruling.score is None:
+                held = point.segments.get(ruling.name)
+                segment = ruling.place(s / DAY_S, held, at)
+                if held is None or segment != held.segment:
+                    return Promise(at, ruling.name, segment)
+    return None
+
+
+def _scored_flips(points: list[_Point], terms: Terms, raw: list[tuple[float, ...]]) -> list[Promise | None]:
+    """The first moment of review at which the served model moves each customer, all points and moments at once."""
+    rules = terms.rules
+    n, g = len(points), len(rules.review_s)
+    last = columns([raw[point.row] for point in points])
+    at = last[2][:, None] + np.array(rules.review_s)  # row 2: the latest event
+    later_on = np.repeat(last, g, axis=1)
+    later_on[0] = at.ravel()
+    scores = terms.scorer.score(from_columns(later_on, rules.unit_minor)).reshape(n, g, len(SCORES))
+    later = at > np.array([point.as_of for point in points])[:, None]
+    first: list[Promise | None] = [None] * n
+    for ruling in rules.rulings:
+        if ruling.score is None:
+            continue
+        held = [point.segments.get(ruling.name, _UNHELD) for point in points]
+        current = np.array([ruling.index(h.segment) for h in held])
+        numbers = scores[:, :, ruling.score]
+        target = np.zeros((n, g), dtype=np.int64)
+        for k in range(1, len(ruling.segments)):
+            bound = np.where(current >= k, ruling.lowered[k], ruling.bounds[k])
+            target[numbers >= bound[:, None]] = k
+        free = np.array([h.since for h in held]) + ruling.dwell_s
+        flip = (target != current[:, None]) & later & (at >= free[:, None])
+        for i in np.flatnonzero(flip.any(axis=1)).tolist():
+            j = int(flip[i].argmax())
+            promise = Promise(float(at[i, j]), ruling.name, ruling.segments[target[i, j]])
+            known = first[i]
+            if known is None or promise < known:
+                first[i] = promise
+    return first
+
+
+_UNHELD = Held("", -NEVER)
+
+
+def _next_learning_moment(state: CustomerState) -> float:
+    k = int((state.as_of + 0.001 - state.first_event_at) // _EXPOSE_S) + 1
+    at = state.first_event_at + k * _EXPOSE_S
+    return at if at <= state.last_event_at + _HORIZON_S else NEVER
+
+
+# --- 5. reasons ---------------------------------------------------------------------------------------------------
+
+
+def _give_reasons(histories: list[_History], explained: list[Explained]) -> None:
+    given = iter(explained)
+    for history in histories:
+        history.moves = [move._replace(reasons=next(given).reasons) for move in history.moves]
+
+
+def _outcome(history: _History) -> Outcome:
+    changed = bool(history.moments)
+    return Outcome(
+        history.customer,
+        history.state if changed else None,
+        history.due,
+        tuple(history.moves),
+        tuple(history.labels),
+        history.repeated,
+        history.replayed,
+    )

@@ -1,0 +1,183 @@
+"""What the CRM consumes: changes (`segment-changes`, a log) and standings (`customer-segments`, a table)."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from schemas.times import to_rfc3339
+
+CHANGE_TYPE = "regulars.segment-change.v1"
+
+Timestamp = Annotated[str, Meta(description="RFC 3339, UTC")]
+Scores = Annotated[
+    dict[str, float],
+    Meta(
+        description="p_purchase_30d, p_purchase_90d: probability (0 to 1) of a purchase within so many days; "
+        "expected_purchases_90d: a count; expected_spend_90d: gross, in units (not minor units) of the policy's "
+        "currency"
+    ),
+]
+
+
+class EventCause(Struct, frozen=True, tag_field="kind", tag="event"):
+    """The record that moved the customer."""
+
+    topic: str
+    partition: int
+    offset: int
+    event_id: str
+    event_type: str
+
+
+class SilenceCause(Struct, frozen=True, tag_field="kind", tag="silence"):
+    """Nothing was heard until `due_at`."""
+
+    due_at: Timestamp
+
+
+class PolicyCause(Struct, frozen=True, tag_field="kind", tag="policy"):
+    """A new policy was published."""
+
+    version: str
+
+
+class ModelCause(Struct, frozen=True, tag_field="kind", tag="model"):
+    """A new model snapshot was served."""
+
+    version: str
+
+
+Cause = EventCause | SilenceCause | PolicyCause | ModelCause
+
+
+class Contribution(Struct, frozen=True):
+    """One feature's part in the move: signed, in units of the score that the dimension is cut on."""
+
+    feature: str
+    value: float
+    contribution: float
+
+
+class Counterfactual(Struct, frozen=True):
+    """The smallest single change of an actionable feature that would have kept the previous segment."""
+
+    feature: str
+    value: float
+    instead: float
+
+
+class Next(Struct, frozen=True):
+    """What happens if nothing more is heard: at `at`, `dimension` becomes `segment`."""
+
+    at: Timestamp
+    dimension: str
+    segment: str
+
+
+class Versions(Struct, frozen=True):
+    """What the scores and segments were computed with."""
+
+    policy: str
+    model: str
+    encoder: str
+
+
+class Trace(Struct, frozen=True):
+    """Processing times: record taken from the broker, scored, handed to the producer."""
+
+    consumed_at: Timestamp
+    scored_at: Timestamp
+    emitted_at: Timestamp
+
+
+class Change(Struct, frozen=True):
+    """One customer moved in one dimension. Equal `change_id`, equal bytes, however often it is delivered."""
+
+    change_id: Annotated[str, Meta(description="<customer_id>:<sequence>")]
+    customer_id: str
+    sequence: Annotated[int, Meta(ge=1, description="gapless per customer over all dimensions")]
+    dimension: str
+    previous: str | None
+    current: str
+    changed_at: Timestamp
+    cause: Cause
+    scores: Scores
+    reasons: tuple[Contribution, ...]
+    counterfactual: Counterfactual | None
+    next: Next | None
+    versions: Versions
+    trace: Trace
+
+
+class Profile(Struct, frozen=True):
+    """The customer in numbers. Money is in minor units, times are event times."""
+
+    recency_days: float | None
+    frequency: int
+    monetary_minor: float | None
+    purchases: int
+    refunds: int
+    spend_minor: int
+    refunded_minor: int
+    clicks: int
+    reviews: int
+    first_purchase_at: Timestamp | None
+    last_purchase_at: Timestamp | None
+    last_event_at: Timestamp | None
+
+
+class Standing(Struct, frozen=True):
+    """The fold of a customer's changes, with the profile they were judged on."""
+
+    customer_id: str
+    sequence: int
+    segments: dict[str, str]
+    scores: Scores
+    profile: Profile
+    next: Next | None
+    versions: Versions
+    as_of: Timestamp
+
+
+_encoder = msgspec.json.Encoder()
+_change = msgspec.json.Decoder(Change)
+_standing = msgspec.json.Decoder(Standing)
+
+
+def encode_change(change: Change) -> bytes:
+    """The body of a `segment-changes` record."""
+    return _encoder.encode(change)
+
+
+def decode_change(body: bytes) -> Change:
+    """Raises msgspec.DecodeError where `body` is no change."""
+    return _change.decode(body)
+
+
+def encode_standing(standing: Standing) -> bytes:
+    """The body of a `customer-segments` record."""
+    return _encoder.encode(standing)
+
+
+def decode_standing(body: bytes) -> Standing:
+    """Raises msgspec.DecodeError where `body` is no standing."""
+    return _standing.decode(body)
+
+
+def cloudevent_headers(change: Change, source: str) -> list[tuple[str, bytes]]:
+    """The CloudEvents 1.0 attributes of `change` as Kafka headers (binary content mode)."""
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", change.change_id.encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", CHANGE_TYPE.encode()),
+        ("ce_subject", change.customer_id.encode()),
+        ("ce_time", change.changed_at.encode()),
+        ("content-type", b"application/json"),
+    ]
+
+
+def timestamp(at_s: float | None) -> str | None:
+    """`to_rfc3339`, with None for never."""
+    return None if at_s is None else to_rfc3339(at_s)

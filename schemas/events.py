@@ -1,0 +1,189 @@
+"""Input events: one JSON object a record, one struct a topic, every limit of the contract in the type.
+
+`decode` is the one way in: it gives an event or raises `Rejected` with the reason and the field, which become the
+headers of the dead letter. Unknown fields are ignored, so producers may add to their events freely.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+RECORD_LIMIT_BYTES = 64 * 1024
+TEXT_LIMIT_CHARS = 8_192
+# 10^13 minor units: a hundred billion of a currency with cents; far from 2^53, where sums would lose a unit.
+AMOUNT_LIMIT_MINOR = 10**13
+# The years 1 to 9999 in UTC. An offset can push a time beyond them, where it could not be written down again.
+EARLIEST_S, LATEST_S = -62_135_596_800, 253_402_300_799
+
+CLICKSTREAM, PURCHASES, REVIEWS = "clickstream", "purchases", "reviews"
+INPUT_TOPICS = (CLICKSTREAM, PURCHASES, REVIEWS)
+
+EventId = Annotated[str, Meta(min_length=1, max_length=64, description="unique per producer; a retry repeats it")]
+CustomerId = Annotated[str, Meta(min_length=1, max_length=128, description="equals the record's key")]
+EventTime = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset")]
+Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3, description="ISO 4217")]
+Amount = Annotated[int, Meta(gt=0, le=AMOUNT_LIMIT_MINOR, description="minor units (pence, cents)")]
+Price = Annotated[int, Meta(ge=0, le=AMOUNT_LIMIT_MINOR, description="minor units (pence, cents)")]
+Quantity = Annotated[int, Meta(gt=0, le=10**9)]
+Name = Annotated[str, Meta(max_length=256)]
+Text = Annotated[str, Meta(description=f"at most {TEXT_LIMIT_CHARS:,} characters count; longer is cut")]
+
+ClickType = Literal["view", "search", "add_to_cart", "remove_from_cart", "wishlist", "checkout"]
+PurchaseType = Literal["purchase", "refund"]
+ReviewType = Literal["review", "support"]
+
+
+class Click(Struct, frozen=True, gc=False):
+    """What a customer did in the shop: one record of `clickstream`."""
+
+    event_id: EventId
+    customer_id: CustomerId
+    event_time: EventTime
+    type: ClickType
+    session_id: Name
+    product_id: Name | None = None
+    category: Name | None = None
+    query: Text | None = None
+    price_minor: Price | None = None
+    currency: Currency | None = None
+    device: Name | None = None
+
+
+class Item(Struct, frozen=True, gc=False):
+    """One line of a basket."""
+
+    product_id: Name
+    quantity: Quantity
+    unit_price_minor: Price
+    category: Name | None = None
+    description: Name | None = None
+
+
+class Purchase(Struct, frozen=True, gc=False):
+    """Money that came in (`purchase`) or went back (`refund`): one record of `purchases`."""
+
+    event_id: EventId
+    customer_id: CustomerId
+    event_time: EventTime
+    type: PurchaseType
+    order_id: Name
+    amount_minor: Amount
+    currency: Currency
+    items: tuple[Item, ...] = ()
+    coupon_id: Name | None = None
+    channel: Name | None = None
+
+
+class Review(Struct, frozen=True, gc=False):
+    """What a customer wrote, in public (`review`) or to the shop (`support`): one record of `reviews`."""
+
+    event_id: EventId
+    customer_id: CustomerId
+    event_time: EventTime
+    type: ReviewType
+    text: Text
+    rating: Annotated[int, Meta(ge=1, le=5)] | None = None
+    product_id: Name | None = None
+    language: Name | None = None
+
+
+Event = Click | Purchase | Review
+EVENT_OF_TOPIC: dict[str, type[Event]] = {CLICKSTREAM: Click, PURCHASES: Purchase, REVIEWS: Review}
+
+Reason = Literal[
+    "no-key",
+    "no-value",
+    "too-large",
+    "not-utf8",
+    "not-json",
+    "schema",
+    "key-mismatch",
+    "wrong-partition",
+    "future-time",
+    "clock",
+]
+
+
+class Rejected(Exception):
+    """A record that is no event. Its producer must mend it; `regulars-reason` and `regulars-field` say what.
+
+    Attributes:
+        reason: one word of `Reason`, a metric label.
+        field: JSON path of the offending field (`$.amount_minor`), or `$` for the record as a whole.
+        detail: what was found and what is allowed; never the customer's text.
+    """
+
+    def __init__(self, reason: Reason, field: str, detail: str) -> None:
+        super().__init__(f"{reason} at {field}: {detail}")
+        self.reason, self.field, self.detail = reason, field, detail
+
+
+_decoders = {topic: msgspec.json.Decoder(event) for topic, event in EVENT_OF_TOPIC.items()}
+
+
+def decode(topic: str, key: bytes | None, value: bytes | None, latest_s: float) -> Event:
+    """The event in a record of `topic` (a name of `INPUT_TOPICS`).
+
+    Args:
+        key: the record's key, the customer id in UTF-8.
+        value: the record's value.
+        latest_s: epoch seconds; an event after it is rejected (a clock ahead would drag event time with it).
+
+    Raises:
+        Rejected: the record isn't a valid event of this topic.
+    """
+    if not key:
+        raise Rejected("no-key", "$", "the record has no key; it must be the customer id")
+    if value is None:
+        raise Rejected("no-value", "$", "the record has no value; an event is one JSON object")
+    if len(value) > RECORD_LIMIT_BYTES:
+        raise Rejected("too-large", "$", f"{len(value)} bytes; at most {RECORD_LIMIT_BYTES}")
+    try:
+        event: Event = _decoders[topic].decode(value)
+    except msgspec.ValidationError as exc:
+        raise _invalid(exc) from None
+    except msgspec.DecodeError as exc:
+        raise Rejected("not-json", "$", str(exc)) from None
+    except UnicodeDecodeError as exc:
+        raise Rejected("not-utf8", "$", _not_utf8(value, exc)) from None
+    except RecursionError:
+        raise Rejected("not-json", "$", "nested too deeply") from None
+    if event.customer_id.encode() != key:
+        raise Rejected("key-mismatch", "$.customer_id", "the record's key is another than customer_id")
+    at_s = event.event_time.timestamp()
+    if not EARLIEST_S <= at_s <= LATEST_S:
+        raise Rejected("schema", "$.event_time", "in UTC outside the years 1 to 9999")
+    if at_s > latest_s:
+        raise Rejected("future-time", "$.event_time", "later than this worker's clock allows")
+    return event
+
+
+def _invalid(exc: msgspec.ValidationError) -> Rejected:
+    # msgspec: "Expected `int` > 0 - at `$.amount_minor`", "Object missing required field `type`"; an invalid enum's
+    # message quotes the value, which may be a customer's, so that part is dropped.
+    # From the right: the quoted value may itself hold " - at `".
+    message, found, path = str(exc).rpartition(" - at `")
+    if not found:
+        message = path
+    field = path.rstrip("`") if found else "$"
+    if message.startswith("Object missing required field `"):
+        field = f"{field}.{message.split('`')[1]}"
+    if message.startswith("Invalid enum value"):
+        message = "not one of the allowed values"
+    return Rejected("schema", field, message)
+
+
+def _not_utf8(value: bytes, exc: UnicodeDecodeError) -> str:
+    # msgspec counts from the start of the string that it was reading; the record as a whole tells the place.
+    try:
+        value.decode()
+    except UnicodeDecodeError as whole:
+        exc = whole
+    return f"byte {exc.start} of the record is not UTF-8"
+
+
+def cut(text: str) -> str:
+    """`text` as far as it counts: its first `TEXT_LIMIT_CHARS` characters."""
+    return text[:TEXT_LIMIT_CHARS]
