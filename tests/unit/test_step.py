@@ -1,0 +1,249 @@
+"""Laws of the pure step: how a history is cut, repeated or left silent can't change what it means."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from histories import START_S, click, histories, purchase, review
+
+from models.policy import Rules, load
+from models.scores import PriorScorer
+from models.state import PURCHASE
+from models.step import Customer, Heard, Move, Outcome, Terms, advance, step
+from schemas.changes import EventCause, SilenceCause
+from schemas.learning import Label
+from schemas.states import NEVER, CustomerState
+from schemas.times import DAY_S
+
+RULES = Rules(load())
+TERMS = Terms(RULES, PriorScorer(), horizon=-NEVER)
+LONG_AFTER = START_S + 2000 * DAY_S
+
+
+class Follower:
+    """One customer, taken step by step as the worker would."""
+
+    def __init__(self) -> None:
+        self.state: CustomerState | None = None
+        self.due = NEVER
+        self.moves: list[Move] = []
+        self.labels: list[Label] = []
+
+    def take(self, heard: list[Heard], horizon: float = -NEVER) -> Outcome:
+        """Applies what was heard, then silence until `horizon`."""
+        outcome = step(Customer("someone", self.state, self.due, heard), TERMS._replace(horizon=horizon))
+        if outcome.state is not None:
+            self.state, self.due = outcome.state, outcome.due
+        self.moves += outcome.moves
+        self.labels += outcome.labels
+        return outcome
+
+
+def followed(parts: list[list[Heard]], horizon: float = LONG_AFTER) -> Follower:
+    """The customer after each part in turn and silence until `horizon`."""
+    follower = Follower()
+    for part in parts:
+        follower.take(part)
+    follower.take([], horizon)
+    return follower
+
+
+@given(histories(), st.data())
+def test_any_split_of_a_history_gives_the_same(events: list[Heard], data: st.DataObject) -> None:
+    """Chunks are an accident of polling: states, moves and labels don't depend on them."""
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(events)), max_size=4)))
+    parts = [events[a:b] for a, b in zip([0, *cuts], [*cuts, len(events)], strict=True)]
+    whole, split = followed([events]), followed(parts)
+    assert split.moves == whole.moves
+    assert split.labels == whole.labels
+    assert split.state == whole.state
+    assert split.due == whole.due
+
+
+@given(histories(), st.data())
+def test_silence_noticed_late_moves_at_the_same_moment(events: list[Heard], data: st.DataObject) -> None:
+    """Whether time passes in one go or in many small ticks, each move carries the moment it fell due."""
+    ticks = sorted(data.draw(st.lists(st.floats(0, 2000, allow_nan=False), max_size=6)))
+    ticking = followed([events], horizon=-NEVER)
+    for days in ticks:
+        ticking.take([], START_S + days * DAY_S)
+    ticking.take([], LONG_AFTER)
+    once = followed([events])
+    assert ticking.moves == once.moves
+    assert ticking.state == once.state
+
+
+@given(histories(), st.integers(0, 11))
+def test_replayed_records_change_nothing(events: list[Heard], again: int) -> None:
+    """Records that a state holds already are skipped by their offsets, however many come again."""
+    follower = followed([events], horizon=-NEVER)
+    outcome = step(Customer("someone", follower.state, follower.due, events[again:]), TERMS)
+    assert outcome.state is None
+    assert outcome.moves == ()
+    assert len(outcome.replayed) == len(events[again:])
+
+
+@given(histories())
+def test_a_producers_retry_changes_nothing(events: list[Heard]) -> None:
+    """The same event ids under new offsets are recognised, as long as they are within the window."""
+    follower = followed([events], horizon=-NEVER)
+    retries = [heard._replace(offset=heard.offset + 1000) for heard in events]
+    outcome = step(Customer("someone", follower.state, follower.due, retries), TERMS)
+    assert outcome.state is None
+    assert len(outcome.repeated) == len(events)
+
+
+@given(histories(), st.randoms(use_true_random=False))
+def test_counts_and_sums_do_not_depend_on_the_order_of_arrival(events: list[Heard], random: object) -> None:
+    """A late event counts as if it had come in time: counts, sums, first and last times are the same."""
+    shuffled = list(events)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    offsets = [0, 0, 0]
+    renumbered = []
+    for heard in shuffled:
+        renumbered.append(heard._replace(offset=offsets[heard.topic]))
+        offsets[heard.topic] += 1
+    one = followed([[heard] for heard in renumbered], horizon=-NEVER).state
+    other = followed([events], horizon=-NEVER).state
+    assert one is not None
+    assert other is not None
+    for name in ("purchases", "refunds", "spend_minor", "refunded_minor", "clicks", "reviews"):
+        assert getattr(one, name) == getattr(other, name), name
+    for name in ("first_event_at", "last_event_at", "first_purchase_at", "last_purchase_at"):
+        assert getattr(one, name) == getattr(other, name), name
+    if other.spending is not None:
+        assert one.spending is not None
+        a = one.spending.spend_180d * 2 ** (one.landmark / (180 * DAY_S) - START_S / (180 * DAY_S))
+        b = other.spending.spend_180d * 2 ** (other.landmark / (180 * DAY_S) - START_S / (180 * DAY_S))
+        assert a == pytest.approx(b, rel=1e-9)
+
+
+@given(histories())
+def test_the_promise_is_kept_to_the_second(events: list[Heard]) -> None:
+    """If nothing more is heard, exactly the promised move happens at exactly the promised moment."""
+    follower = followed([events], horizon=-NEVER)
+    for _ in range(20):
+        assert follower.state is not None
+        promise = follower.state.promise
+        known = len(follower.moves)
+        if promise is None:
+            follower.take([], LONG_AFTER)
+            assert follower.moves[known:] == []
+            return
+        follower.take([], promise.at)
+        assert follower.moves[known:] == [], "moved before the promised moment"
+        follower.take([], promise.at + 0.5)
+        moved = follower.moves[known]
+        assert (moved.at, moved.dimension, moved.current) == promise
+        assert isinstance(moved.cause, SilenceCause)
+
+
+@given(histories())
+def test_every_move_carries_what_comes_next(events: list[Heard]) -> None:
+    """The next of a move is what really follows it, where no event comes in between."""
+    follower = followed([events])
+    heard_at = [heard.at for heard in events]
+    for i, move in enumerate(follower.moves):
+        later = [other for other in follower.moves[i + 1 :] if other.at > move.at]
+        caused = isinstance(move.cause, EventCause)
+        if sum(at >= move.at for at in heard_at) > caused:
+            continue
+        if move.promise is None:
+            assert later == []
+        else:
+            assert (later[0].at, later[0].dimension, later[0].current) == move.promise
+
+
+@given(histories())
+def test_sequences_have_no_holes_and_segments_are_the_fold(events: list[Heard]) -> None:
+    """Numbers run from 1; each move leaves the segment that the one before it entered."""
+    follower = followed([[heard] for heard in events])
+    assert [move.sequence for move in follower.moves] == list(range(1, len(follower.moves) + 1))
+    fold: dict[str, str] = {}
+    for move in follower.moves:
+        assert fold.get(move.dimension) == move.previous
+        assert move.previous != move.current
+        fold[move.dimension] = move.current
+    assert follower.state is not None
+    assert {name: held.segment for name, held in follower.state.segments.items()} == fold
+
+
+@given(histories())
+def test_labels_say_what_was_bought_in_the_window(events: list[Heard]) -> None:
+    """Each label counts the purchases in (as_of, as_of + horizon], as counted directly from the history."""
+    follower = followed([events])
+    bought = [
+        (heard.at, heard.event.amount_minor)  # type: ignore[union-attr]
+        for heard in events
+        if heard.topic == PURCHASE and heard.event.type == "purchase"
+    ]
+    assert len({label.label_id for label in follower.labels}) == len(follower.labels)
+    for label in follower.labels:
+        if label.as_of == events[0].at and sum(heard.at == label.as_of for heard in events) > 1:
+            continue  # kept with the first event; those of the same second may stand on either side
+        window = [amount for at, amount in bought if label.as_of < at <= label.as_of + label.horizon_days * DAY_S]
+        assert label.purchases == len(window)
+        assert label.spend == pytest.approx(sum(window) / 100)
+
+
+@given(st.lists(histories(most=5), min_size=1, max_size=5))
+def test_customers_do_not_touch_each_other(shop: list[list[Heard]]) -> None:
+    """Taken together or alone, each customer's outcome is the same."""
+    customers = [Customer(f"c{i}", None, NEVER, events) for i, events in enumerate(shop)]
+    together = advance(customers, TERMS._replace(horizon=LONG_AFTER))
+    for customer, outcome in zip(customers, together, strict=True):
+        alone = step(customer, TERMS._replace(horizon=LONG_AFTER))
+        assert alone.state is not None
+        assert outcome.state is not None
+        assert outcome.state.segments == alone.state.segments
+        assert [move[:5] for move in outcome.moves] == [move[:5] for move in alone.moves]
+        assert outcome.state.scores == pytest.approx(alone.state.scores)
+
+
+def test_an_event_at_the_very_second_comes_before_silence() -> None:
+    """A purchase 30 days after the last, to the second, is no silence."""
+    at = START_S + 30 * DAY_S
+    follower = followed([[purchase(0, START_S)], [purchase(1, at)]], horizon=at + 1)
+    assert [move.current for move in follower.moves if move.dimension == "lifecycle"] == ["active"]
+
+
+def test_silence_comes_before_an_event_a_second_later() -> None:
+    """A purchase a second too late finds the customer at risk, since the second before."""
+    at = START_S + 30 * DAY_S
+    follower = followed([[purchase(0, START_S)], [purchase(1, at + 1)]], horizon=-NEVER)
+    lifecycle = [(move.current, move.at) for move in follower.moves if move.dimension == "lifecycle"]
+    assert lifecycle == [("active", START_S), ("at_risk", at), ("active", at + 1)]
+
+
+def test_a_late_purchase_takes_back_what_silence_said() -> None:
+    """A purchase that arrives after the silence it ends is answered by a change whose cause is that purchase."""
+    follower = followed([[purchase(0, START_S)]], horizon=START_S + 31 * DAY_S)
+    assert follower.moves[-1].current == "at_risk"
+    follower.take([purchase(1, START_S + 20 * DAY_S)])
+    back = next(move for move in reversed(follower.moves) if move.dimension == "lifecycle")
+    assert (back.previous, back.current, back.at) == ("at_risk", "active", START_S + 30 * DAY_S)
+    assert isinstance(back.cause, EventCause)
+    assert back.cause.offset == 1
+
+
+def test_a_click_does_not_judge_silence_beyond_the_purchases_that_were_read() -> None:
+    """While purchases lag behind clicks, a click leaves the lifecycle as it is; time decides later, at its moment."""
+    follower = followed([[purchase(0, START_S)]], horizon=-NEVER)
+    later = START_S + 40 * DAY_S
+    terms = TERMS._replace(purchases_known=START_S + 10 * DAY_S)
+    outcome = step(Customer("someone", follower.state, follower.due, [click(0, later)]), terms)
+    assert [move for move in outcome.moves if move.dimension == "lifecycle"] == []
+    settled = step(Customer("someone", outcome.state, outcome.due, []), TERMS._replace(horizon=later))
+    assert [(move.current, move.at) for move in settled.moves if move.dimension == "lifecycle"] == [
+        ("at_risk", START_S + 30 * DAY_S)
+    ]
+
+
+def test_what_a_customer_writes_is_a_reason() -> None:
+    """A first review moves the scores of a buyer through what it says, and the change says so."""
+    follower = followed([[purchase(0, START_S, 9_700)]], horizon=-NEVER)
+    assert follower.state is not None
+    angry = [review(i, START_S + DAY_S * 2 + i, rating=1, sentiment=-1.0) for i in range(4)]
+    outcome = follower.take(angry)
+    reasons = {reason.feature for move in outcome.moves for reason in move.reasons}
+    assert any(move.dimension == "value" for move in outcome.moves)
+    assert "sentiment" in reasons
