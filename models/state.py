@@ -6,6 +6,7 @@ between purchases (a late purchase adds none), and of a late purchase the last a
 """
 
 from math import exp2
+from typing import NamedTuple
 
 import xxhash
 from msgspec.structs import replace
@@ -25,8 +26,11 @@ CLICK, PURCHASE, REVIEW = 0, 1, 2
 _NO_SPENDING, _NO_BROWSING, _NO_VOICE = Spending(), Browsing(), Voice()
 
 
-class Reading(tuple[float, ...]):
-    """What the core takes from a text: sentiment in [-1, 1], then the projected vector (`TEXT_DIM` numbers)."""
+class Reading(NamedTuple):
+    """What the core keeps of a text: its projected vector (`TEXT_DIM` numbers) and its sentiment in [-1, 1]."""
+
+    vector: tuple[float, ...]
+    sentiment: float
 
 
 def id_hash(event_id: str) -> bytes:
@@ -187,8 +191,8 @@ def _read(v: Voice, reading: Reading, age: float) -> Voice:
         v.rating_sum,
         v.last_text_at,
         v.weight_60d + w,
-        v.sentiment_60d + w * reading[0],
-        tuple([total + w * z for total, z in zip(v.text_60d, reading[1:], strict=True)]),
+        v.sentiment_60d + w * reading.sentiment,
+        tuple([total + w * z for total, z in zip(v.text_60d, reading.vector, strict=True)]),
     )
 
 

@@ -38,7 +38,7 @@ def purchase(
 def review(offset: int, at: float, rating: int | None = 4, sentiment: float = 0.5, event_id: str | None = None) -> Heard:
     """A review at `at`, already read."""
     event = Review(event_id or f"r{offset}", "someone", at_time(at), "review", "text", rating)
-    return Heard(REVIEW, "reviews", 3, offset, at, event, Reading((sentiment, *([0.1] * TEXT_DIM))))
+    return Heard(REVIEW, "reviews", 3, offset, at, event, Reading((0.1,) * TEXT_DIM, sentiment))
 
 
 @st.composite

@@ -1,0 +1,175 @@
+"""The one place that wires a worker: settings, the scoring job, the data plane, texts, broadcasts, pages.
+
+`app` is what `faust -A streams.app worker` and `regulars worker` run.
+"""
+
+import asyncio
+import time
+
+import structlog
+from aiokafka import TopicPartition
+
+from models.features import FEATURE_SET
+from models.learning.scorer import SnapshotScorer
+from models.learning.snapshots import SnapshotError, decode_snapshot
+from models.policy import PolicyError, Rules, load, parse
+from models.scores import PriorScorer
+from models.standing import standing
+from schemas.changes import Standing
+from schemas.states import decode_state
+from streams.broadcast import Broadcast
+from streams.encoding import TextLane
+from streams.ops.feed import ChangeFeed, SegmentCounts
+from streams.ops.lag import LagMonitor
+from streams.ops.metrics import Metrics
+from streams.ops.observer import ViewObserver
+from streams.ops.view import NotHere, Status, WorkerView
+from streams.ops.web import mount
+from streams.plane.app import App, build_app
+from streams.plane.records import PartitionGone
+from streams.reading import Desk
+from streams.scoring import ScoringJob, partition_of
+from streams.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+# How often silence is looked at: a change by silence is stamped with its moment whenever it is noticed, so this is only
+# how late the CRM hears of it.
+TICK_S = 0.25
+# Waves of silence a partition and tick, before events get the partition again for sure.
+WAVES = 8
+
+
+class Worker:
+    """A worker's parts, put together. `app` runs it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.lag = LagMonitor(settings)
+        self.metrics = Metrics(lag=self.lag)
+        self.lane = TextLane(settings, on_batch=self.metrics.count_texts)
+        self.view = WorkerView(
+            settings=settings,
+            lag=self.lag,
+            metrics=self.metrics,
+            changes=ChangeFeed(),
+            segments=SegmentCounts(),
+            status=self.status,
+            standing=self.standing,
+        )
+        topics = tuple(settings.topic(name) for name in ("clickstream", "purchases", "reviews"))
+        observer = ViewObserver(topics, self.metrics, self.view.changes, self.view.segments)
+        self.job = ScoringJob(settings, Rules(load(settings.policy)), PriorScorer(), self.lane, observer)
+        self.app: App = build_app(settings, self.job)
+        self.pipeline = self.app.pipeline
+        self.desk = Desk(self.job, self.lane, self.pipeline.release, self.pipeline, (settings.topic("reviews"),))
+        self.job.on_waiting = self.desk.take
+        self.job.on_revoked = self.desk.forget
+        self.broadcasts = {
+            "policies": Broadcast(settings, "policies", self.serve_policy),
+            "model-snapshots": Broadcast(settings, "model-snapshots", self.serve_snapshot),
+        }
+        self.pipeline.on_tick(TICK_S, self.tick)
+        self.pipeline.on_drain(self.desk.drain)
+        self.app.on_begin(self.begin)
+        mount(self.app.web.web_app, self.view)
+
+    async def begin(self) -> None:
+        """Starts what doesn't wait for an assignment; returns when policies and snapshots have been read in full."""
+        self.app.add_future(self.view.run())
+        self.lane.start()
+        for broadcast in self.broadcasts.values():
+            await broadcast.start()
+            self.app.add_future(self._follow(broadcast))
+
+    async def _follow(self, broadcast: Broadcast) -> None:
+        try:
+            await broadcast.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception as exc:
+            self.app.fail(exc)
+
+    # --- what is served
+
+    def serve_policy(self, key: bytes, value: bytes | None) -> None:
+        """A published policy takes effect with the next chunk; one that isn't valid changes nothing."""
+        if value is None or self.settings.policy is not None:
+            return
+        try:
+            rules = Rules(parse(value.decode()))
+        except (PolicyError, UnicodeDecodeError) as exc:
+            log.error("published policy refused, the served one stays", served=self.job.rules.label, why=str(exc))
+            return
+        self.job.rules = rules
+        log.info("policy served", policy=rules.label)
+
+    def serve_snapshot(self, key: bytes, value: bytes | None) -> None:
+        """A published snapshot is served from the next chunk on; one that doesn't fit changes nothing."""
+        if value is None:
+            return
+        try:
+            snapshot = decode_snapshot(value, FEATURE_SET)
+        except SnapshotError as exc:
+            log.error("snapshot refused, the served one stays", served=self.job.scorer.version, why=str(exc))
+            return
+        self.job.scorer = SnapshotScorer(snapshot, PriorScorer())
+        for model, quality in snapshot.quality.items():
+            self.metrics.set_learner(model, log_loss=quality.get("log_loss"), auc=quality.get("auc"))
+        log.info("snapshot served", version=self.job.scorer.version, labels=snapshot.labels)
+
+    # --- time
+
+    async def tick(self) -> None:
+        """Looks who is caught up, and lets silence move whoever is due."""
+        self.desk.check()
+        self._look_at_backlog()
+        for partition in sorted(self.pipeline.partitions()):
+            for _ in range(WAVES):
+                work = self.job.silence(partition)
+                if work is None:
+                    break
+                await self.pipeline.apply(partition, work)
+
+    def _look_at_backlog(self) -> None:
+        for tp, position in self.pipeline.positions().items():
+            part, topic = self.job.parts.get(tp.partition), self.job.topics.index(tp.topic)
+            seen = self.lag.ends.get(TopicPartition(tp.topic, tp.partition))
+            if part is None or seen is None:
+                continue
+            if position.done >= seen.end and not position.held:
+                part.clock.idle(topic, seen.at_s)
+            else:
+                part.clock.busy(topic)
+
+    # --- what is shown
+
+    def status(self) -> Status:
+        """For the pages."""
+        assigned = {tp.partition for tp in self.app.consumer.assignment() if tp.topic in self.job.topics}
+        owned = self.pipeline.partitions()
+        now = {number: part.now() for number, part in self.job.parts.items()}
+        return Status(
+            joined=self.pipeline.ready,
+            assigned=tuple(sorted(assigned)),
+            restoring=tuple(sorted(assigned - owned)),
+            unread=tuple(name for name, broadcast in self.broadcasts.items() if not broadcast.ready),
+            customers=sum(part.customers for part in self.job.parts.values()),
+            versions=self.job.versions,
+            texts_waiting=self.desk.held,
+            partition_times={number: at if abs(at) < time.time() * 10 else None for number, at in now.items()},
+        )
+
+    def standing(self, customer_id: str) -> Standing | None:
+        """A customer from the local store; see `WorkerView.standing`."""
+        key = customer_id.encode()
+        partition = partition_of(key, self.settings.partitions)
+        try:
+            (value,) = self.pipeline.multi_get(partition, [key])
+        except PartitionGone:
+            raise NotHere(partition) from None
+        return None if value is None else standing(customer_id, decode_state(value), self.job.versions)
+
+
+worker = Worker(Settings())
+app = worker.app

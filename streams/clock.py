@@ -1,0 +1,72 @@
+"""Partition time: how far event time has surely come in one partition. Pure; its rules are the contract's "Time".
+
+While any of the three topics has a backlog it is the lowest, over the topics, of the highest event or clock time
+consumed. When all three are caught up in wall mode it is the wall clock less a grace, as of the moment at which they
+were last seen to be caught up. It never goes back. A topic that never had a record, and has none waiting, holds nothing
+back; one of which nothing is known yet holds everything back.
+"""
+
+from typing import Literal
+
+from models.state import PURCHASE
+
+UNKNOWN = float("-inf")
+
+
+class PartitionClock:
+    """The clock of one partition.
+
+    Attributes:
+        times: highest event or clock time consumed, a topic each (epoch s); None: nothing yet.
+    """
+
+    def __init__(self, mode: Literal["wall", "event"], grace_s: float) -> None:
+        self.times: list[float | None] = [None, None, None]
+        self._mode, self._grace_s = mode, grace_s
+        self._idle_at: list[float | None] = [None, None, None]
+        self._now = UNKNOWN
+
+    def heard(self, topic: int, at: float) -> None:
+        """An event or clock record of `topic` says that event time has reached `at`."""
+        known = self.times[topic]
+        if known is None or at > known:
+            self.times[topic] = at
+
+    def idle(self, topic: int, at_s: float) -> None:
+        """Every record that `topic` had at wall time `at_s` has been consumed."""
+        self._idle_at[topic] = at_s
+
+    def busy(self, topic: int) -> None:
+        """`topic` has records waiting."""
+        self._idle_at[topic] = None
+
+    def now(self, waiting_since: float | None = None) -> float:
+        """Partition time, epoch seconds; `UNKNOWN` until every topic has been looked at.
+
+        Args:
+            waiting_since: the earliest event time among consumed records that are still held back (texts being read);
+                partition time doesn't pass it.
+        """
+        now = UNKNOWN
+        idle = [at for at in self._idle_at if at is not None]
+        if all(at is not None for at in self.times) or self._only_empty_topics_are_silent():
+            known = [at for at in self.times if at is not None]
+            now = min(known, default=UNKNOWN)
+        if self._mode == "wall" and len(idle) == len(self._idle_at):
+            now = max(now, min(idle) - self._grace_s)
+        if waiting_since is not None:
+            now = min(now, waiting_since)
+        self._now = max(self._now, now)
+        return self._now
+
+    def purchases_known(self) -> float:
+        """Event time up to which every purchase has surely been read."""
+        known, idle = self.times[PURCHASE], self._idle_at[PURCHASE]
+        if self._mode == "wall" and idle is not None:
+            return max(UNKNOWN if known is None else known, idle - self._grace_s)
+        if known is None:
+            return float("inf") if idle is not None else UNKNOWN
+        return known
+
+    def _only_empty_topics_are_silent(self) -> bool:
+        return all(at is not None or idle is not None for at, idle in zip(self.times, self._idle_at, strict=True))

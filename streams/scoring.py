@@ -1,0 +1,429 @@
+"""The job that the data plane runs: input records in; customer states, changes, standings, labels and dead letters out.
+
+It translates between Kafka's records and the pure step (`models.step`), and keeps what a partition needs in memory: its
+clock, who is due when, and the records whose texts are still being read. Everything durable is in the states.
+"""
+
+import heapq
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Protocol
+
+import msgspec
+from aiokafka.partitioner import murmur2
+from aiokafka.structs import ConsumerRecord
+
+from models.policy import Rules
+from models.scores import Scorer
+from models.standing import change, standing
+from models.state import CLICK, Reading
+from models.step import Customer, Heard, Outcome, Terms, advance
+from schemas.changes import Change, Trace, Versions, cloudevent_headers, encode_change, encode_standing
+from schemas.events import INPUT_TOPICS, Click, Event, Rejected, Review, cut, decode
+from schemas.learning import encode_label
+from schemas.states import (
+    NEVER,
+    PARTITION_KEY,
+    CustomerState,
+    Held,
+    PartitionState,
+    decode_partition,
+    decode_state,
+    due_of,
+    encode_partition,
+    encode_state,
+)
+from schemas.times import from_rfc3339, to_rfc3339
+from streams.clock import PartitionClock
+from streams.plane.records import Effects, Headers, Output, Put
+from streams.settings import Settings
+
+CLOCK_HEADER = "regulars-clock"
+CHANGE_SOURCE = "/regulars/worker"
+
+# Customers taken at once when silence moves many: 256 take about 10 ms, which is what a waiting event then waits.
+WAVE = 256
+
+
+class Texts(Protocol):
+    """What the job needs of the text lane (`streams.encoding`)."""
+
+    @property
+    def version(self) -> str:
+        """Names the encoder; stands on every change."""
+        ...
+
+    def cached(self, texts: Sequence[str]) -> list[Reading | None]:
+        """The reading of each text that has been read before."""
+        ...
+
+
+class Observer(Protocol):
+    """Who is told what happened, for metrics and the web pages; called once a chunk."""
+
+    def events(self, partition: int, counts: Mapping[tuple[int, str], int]) -> None:
+        """`counts`: records by (topic index, outcome)."""
+        ...
+
+    def changes(self, partition: int, changes: Sequence[Change], bodies: Sequence[bytes], trace: Trace) -> None:
+        """Changes that were handed to the producer."""
+        ...
+
+    def restored(self, partition: int, segments: Iterator[Mapping[str, Held]]) -> None:
+        """The segments of every customer of the partition."""
+        ...
+
+    def revoked(self, partition: int) -> None:
+        """The partition is another worker's now."""
+        ...
+
+
+class Waiting(msgspec.Struct):
+    """Records of one chunk whose texts are being read, and those behind them of the same customers and topics."""
+
+    records: list[ConsumerRecord]
+    entries: list[tuple[bytes, Heard, str | None]]  # key, event, text still to read
+    earliest: float
+    consumed_at: float
+
+
+@dataclass(slots=True)
+class ChunkWork:
+    """One chunk, decoded. `served`: what was held back before and comes now."""
+
+    keys: list[bytes] = field(default_factory=list)
+    held: list[ConsumerRecord] = field(default_factory=list)
+    heard: dict[bytes, list[Heard]] = field(default_factory=dict)
+    sources: dict[bytes, list[ConsumerRecord]] = field(default_factory=dict)
+    dead_letters: list[Output] = field(default_factory=list)
+    counts: Counter[tuple[int, str]] = field(default_factory=Counter)
+    consumed_at: float = 0.0
+    served: Waiting | None = None
+
+
+class Partition:
+    """What is kept in memory of one partition."""
+
+    def __init__(self, clock: PartitionClock) -> None:
+        self.clock = clock
+        self.stored_times: tuple[float | None, ...] = (None, None, None)
+        self.customers = 0
+        self.due: dict[bytes, float] = {}
+        self._queue: list[tuple[float, bytes]] = []
+        self.behind: Counter[tuple[int, bytes]] = Counter()  # records held, by topic and key
+        self.waiting: list[Waiting] = []
+
+    def schedule(self, key: bytes, due: float) -> None:
+        """The state of `key` is to be looked at again at `due`."""
+        if due == NEVER:
+            self.due.pop(key, None)
+        elif self.due.get(key) != due:
+            self.due[key] = due
+            heapq.heappush(self._queue, (due, key))
+
+    def pop_due(self, until: float, most: int) -> list[bytes]:
+        """At most `most` keys that are due strictly before `until`, earliest first."""
+        queue = self._queue
+        found: list[bytes] = []
+        while queue and queue[0][0] < until and len(found) < most:
+            due, key = heapq.heappop(queue)
+            if self.due.get(key) == due:  # else: rescheduled since
+                del self.due[key]
+                found.append(key)
+        if len(queue) > 2 * len(self.due) + 10_000:
+            self._queue = [(due, key) for key, due in self.due.items()]
+            heapq.heapify(self._queue)
+        return found
+
+    def hold(self, waiting: Waiting) -> None:
+        """Records wait for their texts; whatever follows of the same customers and topics waits behind them."""
+        self.waiting.append(waiting)
+        self.behind.update((heard.topic, key) for key, heard, _ in waiting.entries)
+
+    def serve(self, waiting: Waiting) -> None:
+        """The records of `waiting` are taken now."""
+        self.waiting.remove(waiting)
+        for key, heard, _ in waiting.entries:
+            self.clock.heard(heard.topic, heard.at)
+            self.behind[heard.topic, key] -= 1
+            if not self.behind[heard.topic, key]:
+                del self.behind[heard.topic, key]
+
+    def now(self) -> float:
+        """Partition time."""
+        return self.clock.now(min((w.earliest for w in self.waiting), default=None))
+
+
+class ScoringJob:
+    """See the module. `rules` and `scorer` may be replaced between chunks.
+
+    Attributes:
+        on_waiting: told of records whose texts must be read first; set by the wiring.
+        on_revoked: told of a partition that went away; set by the wiring.
+    """
+
+    def __init__(self, settings: Settings, rules: Rules, scorer: Scorer, texts: Texts, observer: Observer) -> None:
+        self.rules, self.scorer = rules, scorer
+        self.parts: dict[int, Partition] = {}
+        self.on_waiting: Callable[[int, Waiting], None] = _nobody
+        self.on_revoked: Callable[[int], None] = lambda partition: None
+        self._settings, self._texts, self._observer = settings, texts, observer
+        self.topics = tuple(settings.topic(name) for name in INPUT_TOPICS)
+        self._topic_index = {name: i for i, name in enumerate(self.topics)}
+        self._changes, self._standings = settings.topic("segment-changes"), settings.topic("customer-segments")
+        self._dead_letters, self._train = settings.topic("dead-letters"), settings.topic("model-train")
+        self.outputs = (self._changes, self._standings, self._dead_letters, self._train)
+        self._pseudonym_key = blake2b(settings.pseudonym_key.encode(), digest_size=32).digest()
+
+    @property
+    def versions(self) -> Versions:
+        """What is served now."""
+        return Versions(self.rules.label, self.scorer.version, self._texts.version)
+
+    # --- decoding -------------------------------------------------------------------------------------------------
+
+    def decode(self, partition: int, records: Sequence[ConsumerRecord]) -> ChunkWork:
+        """Events of a chunk by customer; what can't be used becomes dead letters, unread texts are held back."""
+        part = self.parts[partition]
+        work = ChunkWork(consumed_at=time.time())
+        latest = work.consumed_at + self._settings.future_limit_s
+        entries: list[tuple[ConsumerRecord, Heard, str | None]] = []
+        for record in records:
+            topic = self._topic_index[record.topic]
+            try:
+                if not record.key and self._is_clock(record, part, topic, latest):
+                    work.counts[topic, "clock"] += 1
+                    continue
+                event = decode(INPUT_TOPICS[topic], record.key, record.value, latest)
+            except Rejected as rejected:
+                self._reject(work, record, rejected)
+                continue
+            at = event.event_time.timestamp()
+            heard = Heard(topic, record.topic, partition, record.offset, at, event)
+            entries.append((record, heard, _text_of(event)))
+        self._read(partition, part, work, entries)
+        work.keys = list(work.heard)
+        return work
+
+    def _is_clock(self, record: ConsumerRecord, part: Partition, topic: int, latest: float) -> bool:
+        for name, value in record.headers:
+            if name == CLOCK_HEADER:
+                try:
+                    at = from_rfc3339(value.decode())
+                except ValueError as exc:
+                    raise Rejected("clock", f"header {CLOCK_HEADER}", "not an RFC 3339 timestamp") from exc
+                if at > latest:
+                    raise Rejected("future-time", f"header {CLOCK_HEADER}", "later than this worker's clock allows")
+                part.clock.heard(topic, at)
+                return True
+        return False
+
+    def _read(
+        self,
+        partition: int,
+        part: Partition,
+        work: ChunkWork,
+        entries: list[tuple[ConsumerRecord, Heard, str | None]],
+    ) -> None:
+        texts = [text for _, _, text in entries if text is not None]
+        known = iter(self._texts.cached(texts)) if texts else iter(())
+        waiting: Waiting | None = None
+        behind = set(part.behind)
+        for record, heard, text in entries:
+            reading = next(known) if text is not None else None
+            unread = text is not None and reading is None
+            if unread or (heard.topic, record.key) in behind:
+                if waiting is None:
+                    waiting = Waiting([], [], heard.at, work.consumed_at)
+                waiting.records.append(record)
+                waiting.entries.append((record.key, heard._replace(reading=reading), text if unread else None))
+                waiting.earliest = min(waiting.earliest, heard.at)
+                behind.add((heard.topic, record.key))
+                continue
+            part.clock.heard(heard.topic, heard.at)
+            work.counts[heard.topic, "applied"] += 1
+            self._add(work, record, heard if reading is None else heard._replace(reading=reading))
+        if waiting is not None:
+            work.held = waiting.records
+            part.hold(waiting)
+            self.on_waiting(partition, waiting)
+
+    @staticmethod
+    def _add(work: ChunkWork, record: ConsumerRecord, heard: Heard) -> None:
+        events = work.heard.get(record.key)
+        if events is None:
+            work.heard[record.key] = [heard]
+            work.sources[record.key] = [record]
+        else:
+            events.append(heard)
+            work.sources[record.key].append(record)
+
+    def read(self, waiting: Waiting, readings: Mapping[str, Reading]) -> ChunkWork:
+        """The work of records that were held back, now that their texts have been read."""
+        work = ChunkWork(consumed_at=waiting.consumed_at, served=waiting)
+        for record, (_, heard, text) in zip(waiting.records, waiting.entries, strict=True):
+            work.counts[heard.topic, "applied"] += 1
+            self._add(work, record, heard if text is None else heard._replace(reading=readings[text]))
+        work.keys = list(work.heard)
+        return work
+
+    def silence(self, partition: int) -> ChunkWork | None:
+        """The work of customers whom silence moves by now, at most `WAVE` of them; None: nobody."""
+        part = self.parts.get(partition)
+        keys = part.pop_due(part.now(), WAVE) if part is not None else []
+        return ChunkWork(keys=keys, consumed_at=time.time()) if keys else None
+
+    def _reject(self, work: ChunkWork, record: ConsumerRecord, rejected: Rejected) -> None:
+        headers: Headers = [
+            *((name, value) for name, value in record.headers if not name.startswith("regulars-")),
+            ("regulars-topic", record.topic.encode()),
+            ("regulars-partition", b"%d" % record.partition),
+            ("regulars-offset", b"%d" % record.offset),
+            ("regulars-reason", rejected.reason.encode()),
+            ("regulars-field", rejected.field.encode()),
+            ("regulars-detail", rejected.detail.encode()),
+        ]
+        work.dead_letters.append(Output(self._dead_letters, record.key, record.value, headers))
+        work.counts[self._topic_index[record.topic], "rejected"] += 1
+
+    # --- the step -------------------------------------------------------------------------------------------------
+
+    def step(self, partition: int, work: ChunkWork, values: Sequence[bytes | None]) -> Effects:
+        """New states and every record they cause."""
+        part = self.parts[partition]
+        if work.served is not None:
+            part.serve(work.served)
+        customers = []
+        for key, value in zip(work.keys, values, strict=True):
+            heard = work.heard.get(key, ())
+            if value is None:
+                if not heard or self._is_misplaced(work, partition, key):
+                    continue
+                customers.append(Customer(key.decode(), None, NEVER, heard))
+            else:
+                customers.append(Customer(key.decode(), decode_state(value), due_of(value), heard))
+        terms = Terms(self.rules, self.scorer, part.now(), part.clock.purchases_known(), self.pseudonym)
+        outcomes = advance(customers, terms)
+        scored_at = time.time()
+        puts, changes, bodies, trace = self._records(work, part, outcomes, scored_at)
+        times = (part.clock.times[0], part.clock.times[1], part.clock.times[2])
+        if times != part.stored_times:
+            part.stored_times = times
+            puts.append(Put(PARTITION_KEY, encode_partition(PartitionState(times)), []))
+        self._observer.events(partition, work.counts)
+        if changes:
+            self._observer.changes(partition, changes, bodies, trace)
+        return Effects(puts, work.dead_letters)
+
+    def _is_misplaced(self, work: ChunkWork, partition: int, key: bytes) -> bool:
+        """Rejects the records of a customer never heard of here whose key belongs to another partition.
+
+        Who has a state here was placed rightly once, and a key's partition never changes.
+        """
+        right = partition_of(key, self._settings.partitions)
+        if right == partition:
+            return False
+        detail = f"in partition {partition}; the key's is {right} (murmur2; librdkafka: partitioner=murmur2_random)"
+        for heard, record in zip(work.heard[key], work.sources[key], strict=True):
+            self._reject(work, record, Rejected("wrong-partition", "$", detail))
+            work.counts[heard.topic, "applied"] -= 1
+        return True
+
+    def _records(
+        self, work: ChunkWork, part: Partition, outcomes: list[Outcome], scored_at: float
+    ) -> tuple[list[Put], list[Change], list[bytes], Trace]:
+        versions = self.versions
+        trace = Trace(to_rfc3339(work.consumed_at), to_rfc3339(scored_at), to_rfc3339(time.time()))
+        puts: list[Put] = []
+        changes: list[Change] = []
+        bodies: list[bytes] = []
+        for outcome in outcomes:
+            before, state = outcome.customer.state, outcome.state
+            for topic in outcome.repeated:
+                work.counts[topic, "applied"] -= 1
+                work.counts[topic, "duplicate"] += 1
+            for topic in outcome.replayed:
+                work.counts[topic, "applied"] -= 1
+                work.counts[topic, "replayed"] += 1
+            key = outcome.customer.customer_id.encode()
+            part.schedule(key, outcome.due)
+            if state is None:
+                continue
+            part.customers += before is None
+            outputs: list[Output] = []
+            for move in outcome.moves:
+                moved = change(outcome.customer.customer_id, move, versions, trace)
+                body = encode_change(moved)
+                changes.append(moved)
+                bodies.append(body)
+                outputs.append(Output(self._changes, key, body, cloudevent_headers(moved, CHANGE_SOURCE)))
+            if outcome.moves or self._shows(outcome, before, state):
+                body = encode_standing(standing(outcome.customer.customer_id, state, versions))
+                outputs.append(Output(self._standings, key, body, []))
+            outputs += [
+                Output(self._train, label.label_id.partition(":")[0].encode(), encode_label(label), [])
+                for label in outcome.labels
+            ]
+            puts.append(Put(key, encode_state(state, outcome.due), outputs))
+        return puts, changes, bodies, trace
+
+    @staticmethod
+    def _shows(outcome: Outcome, before: CustomerState | None, state: CustomerState) -> bool:
+        """Whether a standing is due though nobody moved: more than clicks were heard, or what comes next has changed."""
+        if before is None or before.promise != state.promise:
+            return True
+        return any(heard.topic != CLICK for heard in outcome.customer.heard)
+
+    def pseudonym(self, customer_id: str) -> str:
+        """Names a customer in `model-train`: 16 hex digits, keyed by the setting `pseudonym_key`."""
+        return blake2b(customer_id.encode(), key=self._pseudonym_key, digest_size=8).hexdigest()
+
+    # --- assignment -----------------------------------------------------------------------------------------------
+
+    def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
+        """Builds what memory needs of a partition from its states."""
+        part = Partition(PartitionClock(self._settings.clock, self._settings.clock_grace_s))
+        self._observer.restored(partition, self._restore(part, items))
+        self.parts[partition] = part
+
+    @staticmethod
+    def _restore(part: Partition, items: Iterator[tuple[bytes, bytes]]) -> Iterator[Mapping[str, Held]]:
+        for key, value in items:
+            if key[:1] == b"\xff":
+                if key == PARTITION_KEY:
+                    part.stored_times = decode_partition(value).times
+                    for topic, at in enumerate(part.stored_times):
+                        if at is not None:
+                            part.clock.heard(topic, at)
+                continue
+            part.customers += 1
+            part.schedule(key, due_of(value))
+            yield decode_state(value).segments
+
+    def revoked(self, partition: int) -> None:
+        """Forgets a partition."""
+        self.parts.pop(partition, None)
+        self.on_revoked(partition)
+        self._observer.revoked(partition)
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition of a key, as Kafka's default partitioner of the Java client has it (murmur2)."""
+    hashed: int = murmur2(key)
+    return (hashed & 0x7FFFFFFF) % partitions
+
+
+def _nobody(partition: int, waiting: Waiting) -> None:
+    raise RuntimeError(f"partition {partition}: {len(waiting.records)} records with unread texts and nobody to read them")
+
+
+def _text_of(event: Event) -> str | None:
+    """The text of an event that is to be read, as far as it counts; None: it has none."""
+    if isinstance(event, Review):
+        return cut(event.text) if event.text.strip() else None
+    if isinstance(event, Click) and event.type == "search" and event.query and event.query.strip():
+        return cut(event.query)
+    return None

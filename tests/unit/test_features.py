@@ -1,0 +1,126 @@
+"""Laws of the features: finite, the same alone and among others, and documented one by one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from histories import START_S, histories, purchase, review
+
+from models.features import COLUMN, FEATURES, NAMES, exposed, exposure, rows
+from models.featuredocs import document
+from models.reasons import Shift, explain
+from models.features import raw_row
+from models.scores import PriorScorer
+from models.state import observe
+from models.step import Heard
+from schemas.states import CustomerState, decode_state, due_of, encode_state
+from schemas.times import DAY_S
+
+
+def state_of(events: list[Heard]) -> CustomerState:
+    """The state after events, in their order."""
+    state: CustomerState | None = None
+    for heard in events:
+        state = observe(state, heard.topic, heard.offset, heard.event, heard.at, heard.reading) or state
+    assert state is not None
+    return state
+
+
+@given(histories(), st.floats(0, 4000))
+def test_features_are_finite_at_any_moment(events: list[Heard], days: float) -> None:
+    """Whatever the history and however long the silence, every feature is a number."""
+    x = rows([state_of(events)], [START_S + days * DAY_S])
+    assert np.isfinite(x).all()
+    assert x.shape == (1, len(NAMES))
+
+
+@given(st.lists(histories(most=4), min_size=1, max_size=4), st.integers(250, 260))
+def test_a_row_is_the_same_alone_and_among_many(shop: list[list[Heard]], copies: int) -> None:
+    """Blocks and batches change nothing, to the bit."""
+    states = [state_of(events) for events in shop]
+    many = rows(states * copies, [START_S + 400 * DAY_S] * len(states) * copies)
+    for i, state in enumerate(states):
+        assert (rows([state], [START_S + 400 * DAY_S])[0] == many[i]).all()
+
+
+def test_every_feature_is_documented() -> None:
+    """docs/features.md is what the code says, feature by feature; `make docs` writes it."""
+    assert Path("docs/features.md").read_text(encoding="utf-8") == document()
+    assert len(set(NAMES)) == len(NAMES)
+    assert all(feature.meaning for feature in FEATURES)
+
+
+def test_recency_frequency_and_monetary_are_what_they_say() -> None:
+    """Two purchases, 10 days apart, looked at 5 days later: the numbers by hand."""
+    state = state_of([purchase(0, START_S, 1000), purchase(1, START_S + 10 * DAY_S, 3000)])
+    x = rows([state], [START_S + 15 * DAY_S])[0]
+    expected = {
+        "purchases": 2,
+        "recency_days": 5,
+        "customer_days": 15,
+        "repeat_span_days": 10,
+        "monetary": 20,
+        "spend": 40,
+        "last_amount": 30,
+        "largest_amount": 30,
+        "gap_days": 10,
+        "count_14d": 2 ** (-15 / 14) + 2 ** (-5 / 14),
+        "spend_60d": 10 * 2 ** (-15 / 60) + 30 * 2 ** (-5 / 60),
+    }
+    for name, value in expected.items():
+        assert np.expm1(x[COLUMN[name]]) == pytest.approx(value), name
+
+
+@given(histories())
+def test_stored_states_come_back_as_they_were(events: list[Heard]) -> None:
+    """Encoding and decoding is the identity, and the due time is read without decoding."""
+    state = state_of(events)
+    value = encode_state(state, 12.5)
+    assert decode_state(value) == state
+    assert due_of(value) == 12.5
+
+
+@given(histories())
+def test_an_exposure_keeps_the_features_to_half_precision(events: list[Heard]) -> None:
+    """What a label says of its moment is within 0.1 % of the features of that moment."""
+    state = state_of(events)
+    x = rows([state], [START_S + 100 * DAY_S])[0]
+    kept = np.array(exposed(exposure(state, START_S, x)))
+    assert kept == pytest.approx(x, rel=1e-3, abs=1e-3)
+
+
+@given(histories(), st.floats(0, 400), st.integers(0, 3))
+def test_contributions_add_up_to_the_change_of_the_score(events: list[Heard], days: float, score: int) -> None:
+    """What is said of a move is the whole of it: the contributions of all features sum to the difference."""
+    state, scorer = state_of(events), PriorScorer()
+    before = CustomerState(landmark=START_S)
+    at = START_S + days * DAY_S
+    after = rows([state], [at])
+    (explained,) = explain([Shift(score, raw_row(before, START_S), after[0])], scorer)
+    difference = scorer.score(after)[0, score] - scorer.score(rows([before], [START_S]))[0, score]
+    assert explained.total == pytest.approx(difference, abs=1e-6)
+
+
+def test_the_texts_of_a_customer_move_the_prior() -> None:
+    """Contentment raises what is expected of a buyer, anger lowers it."""
+    bought = [purchase(0, START_S)]
+    at = [START_S + DAY_S]
+    scores = [
+        PriorScorer().score(rows([state_of([*bought, review(0, START_S + 10, sentiment=s)])], at))[0]
+        for s in (-1.0, 0.0, 1.0)
+    ]
+    assert (scores[0] < scores[1]).all()
+    assert (scores[1] < scores[2]).all()
+
+
+@given(histories(), st.floats(0, 1000), st.floats(0, 1000))
+def test_the_prior_expects_less_the_longer_a_buyer_is_silent(events: list[Heard], one: float, other: float) -> None:
+    """For who bought and wrote nothing, every score falls or stays as silence goes on."""
+    state = state_of([heard for heard in events if heard.reading is None] or [purchase(0, START_S)])
+    sooner, later = sorted((one, other))
+    last = state.last_event_at
+    x = rows([state, state], [last + sooner * DAY_S, last + later * DAY_S])
+    scores = PriorScorer().score(x)
+    assert (scores[1] <= scores[0] * (1 + 1e-9) + 1e-12).all()
