@@ -1,0 +1,61 @@
+# Everything a newcomer types. Each target installs what it needs into .venv first.
+# Needs: Python 3.11+, and for the broker Java 17+ with Maven (or KAFKA_HOME, or REGULARS_BOOTSTRAP_SERVERS).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UV_VERSION := 0.5
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint unit integration bench verify-replay docs lock clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(STAMP) ## install into .venv
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "make: $(PYTHON) is older than 3.11; name another: make setup PYTHON=python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check 'uv>=$(UV_VERSION)'
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+demo: $(STAMP) ## a simulated shop, its customers changing segment live
+	$(BIN)/regulars demo $(ARGS)
+
+test: lint unit integration ## everything that must pass before a change lands
+
+lint: $(STAMP) ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+unit: $(STAMP) ## laws of the pure parts, contracts, the examples in docstrings; no broker
+	$(BIN)/pytest tests/unit tests/contracts $(ARGS)
+	$(BIN)/pytest --doctest-modules schemas models streams
+
+integration: $(STAMP) ## on a real broker
+	$(BIN)/pytest tests/integration $(ARGS)
+
+bench: $(STAMP) ## speed: the common job and the whole job
+	$(BIN)/regulars bench common
+	$(BIN)/regulars bench whole
+
+verify-replay: $(STAMP) ## a real year replayed against a direct computation on its file
+	$(BIN)/python tests/acceptance/verify_replay.py
+
+docs: $(STAMP) ## write the generated documents again
+	$(BIN)/python -m schemas.documents
+	$(BIN)/python -m models.featuredocs
+
+lock: $(STAMP) ## resolve the dependencies of pyproject.toml again
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --all-extras --python-version 3.11 \
+		pyproject.toml -o requirements.lock
+
+clean: ## remove .venv and caches; data stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
