@@ -18,7 +18,7 @@ from models.standing import standing
 from schemas.changes import Standing
 from schemas.states import decode_state
 from streams.broadcast import Broadcast
-from streams.encoding import TextLane
+from streams.encoding import BatchDone, open_lane
 from streams.ops.feed import ChangeFeed, SegmentCounts
 from streams.ops.lag import LagMonitor
 from streams.ops.metrics import Metrics
@@ -47,7 +47,8 @@ class Worker:
         self.settings = settings
         self.lag = LagMonitor(settings)
         self.metrics = Metrics(lag=self.lag)
-        self.lane = TextLane(settings, on_batch=self.metrics.count_texts)
+        self.lane = open_lane(settings)
+        self.lane.on_batch = self._count_texts
         self.view = WorkerView(
             settings=settings,
             lag=self.lag,
@@ -77,7 +78,7 @@ class Worker:
     async def begin(self) -> None:
         """Starts what doesn't wait for an assignment; returns when policies and snapshots have been read in full."""
         self.app.add_future(self.view.run())
-        self.lane.start()
+        self.app.add_future(self._read_texts())
         for broadcast in self.broadcasts.values():
             await broadcast.start()
             self.app.add_future(self._follow(broadcast))
@@ -89,6 +90,18 @@ class Worker:
             raise
         except Exception as exc:
             self.app.fail(exc)
+
+    async def _read_texts(self) -> None:
+        try:
+            await self.lane.start()
+        except asyncio.CancelledError:
+            await self.lane.stop()
+            raise
+        except Exception as exc:
+            self.app.fail(exc)
+
+    def _count_texts(self, done: BatchDone) -> None:
+        self.metrics.count_texts(done.texts, done.tokens)
 
     # --- what is served
 

@@ -43,6 +43,7 @@ from streams.settings import Settings
 
 CLOCK_HEADER = "regulars-clock"
 CHANGE_SOURCE = "/regulars/worker"
+NO_ENCODER = "loading"  # of changes made before the encoder is loaded; no text has been read then
 
 # Customers taken at once when silence moves many: 256 take about 10 ms, which is what a waiting event then waits.
 WAVE = 256
@@ -52,8 +53,8 @@ class Texts(Protocol):
     """What the job needs of the text lane (`streams.encoding`)."""
 
     @property
-    def version(self) -> str:
-        """Names the encoder; stands on every change."""
+    def version(self) -> str | None:
+        """Names the encoder; None while it is being loaded."""
         ...
 
     def cached(self, texts: Sequence[str]) -> list[Reading | None]:
@@ -181,7 +182,7 @@ class ScoringJob:
     @property
     def versions(self) -> Versions:
         """What is served now."""
-        return Versions(self.rules.label, self.scorer.version, self._texts.version)
+        return Versions(self.rules.label, self.scorer.version, self._texts.version or NO_ENCODER)
 
     # --- decoding -------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,170 @@
+"""The whole job on one worker: 90 % clicks, 9 % purchases, 1 % reviews whose vectors are cached, scoring on.
+
+    python benchmarks/whole/run.py [--events 300000] [--customers 20000] [--rate 1000 --seconds 25]
+
+Uses the Kafka that REGULARS_BOOTSTRAP_SERVERS names, under a topic prefix of its own. Prints events/s from the first record
+taken to the last offset committed, CPU a event of the worker, and with --rate the latency from produce to the change as a
+consumer sees it, p50 and p99, over purchases of customers never heard of (each makes two changes).
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from schemas.events import Click, Item, Purchase, Review
+from schemas.times import to_rfc3339
+from streams.settings import Settings
+
+HERE = Path(__file__).resolve().parent
+KINDS = ["view"] * 14 + ["add_to_cart", "add_to_cart", "remove_from_cart", "wishlist", "checkout", "view"]
+WORDS = "soft shirt colour fits perfect size small returned cheap love fabric dress quality thin great bad".split()
+encode = msgspec.json.Encoder().encode
+
+
+class Traffic:
+    """Random events, a skewed population, one a millisecond of event time."""
+
+    def __init__(self, customers: int, seed: int = 7) -> None:
+        self.random = random.Random(seed)
+        self.customers = customers
+        self.texts = [" ".join(self.random.choices(WORDS, k=20)) for _ in range(500)]
+
+    def event(self, number: int, at: float, customer: str | None = None, kind: str | None = None) -> tuple[str, bytes, bytes]:
+        """Topic, key, value."""
+        rnd = self.random
+        if customer is None:
+            customer = f"c{int(self.customers * rnd.random() ** 2):07d}"
+        draw = 0.95 if kind == "purchase" else rnd.random()
+        common = {"event_id": f"e{number:09d}", "customer_id": customer, "event_time": to_rfc3339(at)}
+        product = f"p{rnd.randrange(5000)}"
+        if draw < 0.9:
+            value = {**common, "type": rnd.choice(KINDS), "session_id": f"s{number // 20}", "product_id": product,
+                     "category": "shoes", "price_minor": rnd.randrange(100, 9000), "currency": "GBP", "device": "phone"}
+            return "clickstream", customer.encode(), encode(value)
+        if draw < 0.99:
+            price = rnd.randrange(100, 9000)
+            value = {**common, "type": "purchase", "order_id": f"o{number}", "amount_minor": price * 2, "currency": "GBP",
+                     "items": [{"product_id": product, "quantity": 2, "unit_price_minor": price}]}
+            return "purchases", customer.encode(), encode(value)
+        value = {**common, "type": "review", "text": rnd.choice(self.texts), "rating": rnd.randrange(1, 6)}
+        return "reviews", customer.encode(), encode(value)
+
+
+async def produce(settings: Settings, traffic: Traffic, events: int) -> None:
+    """`events` in one go, batches of a megabyte, murmur2 of the key."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.bootstrap_servers, max_batch_size=1 << 19, linger_ms=20, enable_idempotence=True
+    )
+    await producer.start()
+    start = time.time() - events / 1000 - 60
+    for number in range(events):
+        topic, key, value = traffic.event(number, start + number / 1000)
+        await producer.send(settings.topic(topic), value, key=key)
+    await producer.flush()
+    await producer.stop()
+
+
+async def latency(settings: Settings, traffic: Traffic, rate: int, seconds: float) -> list[float]:
+    """Milliseconds from handing a purchase to the producer to reading its change."""
+    topic = settings.topic("segment-changes")
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, fetch_max_wait_ms=5)
+    await consumer.start()
+    tps = [TopicPartition(topic, p) for p in range(settings.partitions)]
+    consumer.assign(tps)
+    await consumer.seek_to_end(*tps)
+    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers, linger_ms=0)
+    await producer.start()
+    found: list[tuple[float, float]] = []
+    done = asyncio.Event()
+
+    async def read() -> None:
+        while not done.is_set():
+            for records in (await consumer.getmany(timeout_ms=20)).values():
+                now = time.time()
+                for record in records:
+                    if record.key[:1] == b"L":
+                        found.append((now, (time.time_ns() - int(record.key[1:])) / 1e6))
+
+    reading = asyncio.create_task(read())
+    began = time.perf_counter()
+    for number in range(int(rate * seconds)):
+        while (ahead := began + number / rate - time.perf_counter()) > 0:
+            await asyncio.sleep(min(ahead, 0.002))
+        if number % 10 == 0:
+            sent = traffic.event(10**8 + number, time.time(), f"L{time.time_ns():020d}", "purchase")
+        else:
+            sent = traffic.event(10**8 + number, time.time())
+        await producer.send(settings.topic(sent[0]), sent[2], key=sent[1])
+    await asyncio.sleep(1.0)
+    done.set()
+    await reading
+    await producer.stop()
+    await consumer.stop()
+    warm = found[0][0] + 5 if found else 0.0
+    return [ms for at, ms in found if at > warm]
+
+
+def main() -> None:
+    """Makes topics, produces, runs the worker, prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--events", type=int, default=300_000)
+    parser.add_argument("--customers", type=int, default=20_000)
+    parser.add_argument("--poll", type=int, default=8_000)
+    parser.add_argument("--rate", type=int, default=1_000)
+    parser.add_argument("--seconds", type=float, default=25.0)
+    parser.add_argument("--pyspy", default="", help="write a profile of the worker there (raw format)")
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="regulars-bench-"))
+    settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:6]}-")
+    environment = {
+        **os.environ,
+        "REGULARS_TOPIC_PREFIX": settings.topic_prefix,
+        "REGULARS_DATA_DIR": str(folder / "data"),
+        "REGULARS_WEB_PORT": "0",
+        "REGULARS_MAX_POLL_RECORDS": str(given.poll),
+    }
+    subprocess.run([sys.executable, "-m", "streams.cli", "topics", "create"], env=environment, check=True,
+                   stdout=subprocess.DEVNULL)
+    traffic = Traffic(given.customers)
+    (folder / "texts.json").write_bytes(encode(traffic.texts))
+    asyncio.run(produce(settings, traffic, given.events))
+    worker = subprocess.Popen(
+        [sys.executable, str(HERE / "worker.py"), str(given.events), str(folder / "texts.json")],
+        env=environment, stdout=subprocess.PIPE, text=True,
+    )
+    spy = None
+    try:
+        assert worker.stdout is not None
+        for line in worker.stdout:
+            print(line.strip(), flush=True)
+            if line.startswith("warm") and given.pyspy:
+                spy = subprocess.Popen([str(Path(sys.executable).with_name("py-spy")), "record", "-p", str(worker.pid), "-d", "12", "-f", "raw", "-o", given.pyspy])
+            if "events/s" in line or "/s, CPU" in line:
+                break
+        if spy is not None:
+            spy.wait()
+        if given.seconds and given.rate:
+            lags = asyncio.run(latency(settings, traffic, given.rate, given.seconds))
+            if lags:
+                p50, p90, p99, worst = np.percentile(lags, [50, 90, 99, 100])
+                print(f"{given.rate}/s: n {len(lags)}, p50 {p50:.1f}, p90 {p90:.1f}, p99 {p99:.1f}, max {worst:.1f} ms")
+            else:
+                print("no change was seen")
+    finally:
+        worker.terminate()
+        worker.wait(30)
+
+
+if __name__ == "__main__":
+    main()

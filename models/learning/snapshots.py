@@ -1,0 +1,180 @@
+"""A learner at one moment, as bytes that are safe to load: safetensors (arrays, no code) with JSON metadata.
+
+    8 bytes   length of the header, little endian
+    header    JSON: each array's dtype, shape and place; `__metadata__.regulars`: the JSON of `Metadata`
+    arrays    as they lie in memory, little endian
+
+A snapshot is all that a worker needs to score and all that a trainer needs to go on: statistics of the scalers,
+weights, AdaGrad's accumulators, the labels seen lately and the offset in model-train after the last label learnt.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from models.learning.inputs import HORIZONS, input_names
+from models.learning.seen import REMEMBERED_LABELS
+from schemas.learning import SCORES
+
+LIMIT_BYTES = 1_000_000  # a Kafka record is at most 1 MiB by default, its key and headers included
+LINEAR = "linear"
+_FORMAT = 1
+_METADATA = "regulars"
+
+
+class SnapshotError(ValueError):
+    """These bytes are no snapshot that this process can serve: keep the one you have, and say so."""
+
+
+class Metadata(Struct, frozen=True):
+    """What the arrays mean. New fields get defaults."""
+
+    version: str
+    kind: str
+    feature_set: str
+    names: tuple[str, ...]
+    labels: int
+    learnt_to: float
+    next_offset: int
+    quality: dict[str, dict[str, float]]
+    format: int = _FORMAT
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """One version of the model.
+
+    Attributes:
+        version: "<kind>-<labels learnt>-<digest of the arrays>".
+        kind: which scorer reads the arrays; `LINEAR`.
+        feature_set: digest of the feature names; a worker with other features can't serve it.
+        names: the F features, in order.
+        labels: labels learnt.
+        learnt_to: event time (epoch seconds) of the latest label's maturity; 0 before the first.
+        next_offset: where in model-train learning goes on.
+        quality: score -> measure -> value, by progressive validation over the latest labels.
+        arrays: of the kind `LINEAR`, with I = F + 4 inputs, rows in the order of HORIZONS or SCORES:
+            counts (2,) int64, means and variances (2, I): the scalers;
+            weights and squares (4, I), intercepts (4,), steps (4,) int64: the models and AdaGrad's sums of squares;
+            spend_scale (2,): labels and mean of what was spent; seen (any,) uint64: labels seen lately, oldest first.
+    """
+
+    version: str
+    kind: str
+    feature_set: str
+    names: tuple[str, ...]
+    labels: int
+    learnt_to: float
+    next_offset: int
+    quality: Mapping[str, Mapping[str, float]]
+    arrays: Mapping[str, NDArray[Any]]
+
+
+def version_of(kind: str, labels: int, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """The version of these arrays: equal arrays, equal version, whichever process learnt them."""
+    digest = sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return f"{kind}-{labels}-{digest.hexdigest()[:8]}"
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """The value of a `model-snapshots` record.
+
+    Raises:
+        SnapshotError: it is larger than `LIMIT_BYTES`, or isn't one that `decode_snapshot` would take.
+    """
+    _check_arrays(snapshot.kind, snapshot.names, snapshot.arrays)
+    metadata = Metadata(
+        **{name: getattr(snapshot, name) for name in Metadata.__struct_fields__ if name not in ("format", "quality")},
+        quality={score: dict(measures) for score, measures in snapshot.quality.items()},
+    )
+    data: bytes = safetensors.save(
+        {name: np.ascontiguousarray(array) for name, array in snapshot.arrays.items()},
+        metadata={_METADATA: msgspec.json.encode(metadata).decode()},
+    )
+    _check_size(data)
+    return data
+
+
+def decode_snapshot(data: bytes, feature_set: str) -> Snapshot:
+    """The snapshot in the value of a `model-snapshots` record.
+
+    Args:
+        data: the record's value.
+        feature_set: digest of the features that this process computes.
+
+    Raises:
+        SnapshotError: not a snapshot, damaged, of another feature set, of a kind, format or shape that isn't known
+            here, or with a number that isn't finite.
+    """
+    _check_size(data)
+    try:
+        arrays = safetensors.load(data)
+        metadata = msgspec.json.decode(_metadata_json(data), type=Metadata)
+    except (SafetensorError, msgspec.DecodeError, LookupError, TypeError, ValueError) as exc:
+        raise SnapshotError(f"not a snapshot: {type(exc).__name__}: {exc}") from exc
+    if metadata.format != _FORMAT:
+        raise SnapshotError(f"snapshot format {metadata.format}, this process knows {_FORMAT}; run the same release")
+    if metadata.feature_set != feature_set:
+        raise SnapshotError(
+            f"snapshot {metadata.version} is of feature set {metadata.feature_set}, this process computes"
+            f" {feature_set}; trainer and workers must run the same release"
+        )
+    _check_arrays(metadata.kind, metadata.names, arrays)
+    if metadata.version != version_of(metadata.kind, metadata.labels, arrays):
+        raise SnapshotError(f"snapshot {metadata.version} is damaged: its arrays have another digest")
+    fields = {name: getattr(metadata, name) for name in Metadata.__struct_fields__ if name != "format"}
+    return Snapshot(**fields, arrays=arrays)
+
+
+def _metadata_json(data: bytes) -> str:
+    length = int.from_bytes(data[:8], "little")
+    header: dict[str, Any] = msgspec.json.decode(data[8 : 8 + length])
+    text = header["__metadata__"][_METADATA]
+    if not isinstance(text, str):
+        raise TypeError("its metadata is no text")
+    return text
+
+
+def _check_size(data: bytes) -> None:
+    if len(data) > LIMIT_BYTES:
+        raise SnapshotError(f"a snapshot of {len(data)} bytes; at most {LIMIT_BYTES}")
+
+
+def _check_arrays(kind: str, names: tuple[str, ...], arrays: Mapping[str, NDArray[Any]]) -> None:
+    if kind != LINEAR:
+        raise SnapshotError(f"a snapshot of kind {kind!r}, this process knows {LINEAR!r}; run the same release")
+    width = len(input_names(names))
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+        "counts": ("int64", (len(HORIZONS),)),
+        "means": ("float64", (len(HORIZONS), width)),
+        "variances": ("float64", (len(HORIZONS), width)),
+        "weights": ("float64", (len(SCORES), width)),
+        "squares": ("float64", (len(SCORES), width)),
+        "intercepts": ("float64", (len(SCORES),)),
+        "steps": ("int64", (len(SCORES),)),
+        "spend_scale": ("float64", (2,)),
+        "seen": ("uint64", (min(np.size(arrays.get("seen", ())), REMEMBERED_LABELS),)),
+    }
+    if arrays.keys() != shapes.keys():
+        raise SnapshotError(f"a snapshot with arrays {sorted(arrays)}; expected {sorted(shapes)}")
+    for name, (dtype, shape) in shapes.items():
+        array = arrays[name]
+        if (array.dtype, array.shape) != (np.dtype(dtype), shape):
+            raise SnapshotError(f"array {name!r} is {array.dtype} {array.shape}; expected {dtype} {shape}")
+        if not np.isfinite(array).all():
+            raise SnapshotError(f"array {name!r} has a number that isn't finite")
+    for name in ("counts", "variances", "squares", "steps"):
+        if (arrays[name] < 0).any():
+            raise SnapshotError(f"array {name!r} has a number below 0")

@@ -1,0 +1,56 @@
+"""What the core keeps of a text: a projected vector and a sentiment. No torch here, and nothing that reaches it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.state import Reading
+from models.text import projection
+
+
+class SentimentHead(Protocol):
+    """Vectors -> sentiment. A trained head takes the place of the anchors by keeping this shape."""
+
+    @property
+    def version(self) -> str:
+        """Names the head; changes whenever its scores would."""
+
+    def score(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, dim) float32 of length 1 or 0 -> (n,) float32 in [-1, 1]; 0 for the zero vector."""
+
+
+class TextEncoder(Protocol):
+    """What a text lane asks of an encoder: `models.text.encoder.Encoder`, or a test's fake."""
+
+    @property
+    def version(self) -> str:
+        """Names the model; changes whenever its vectors would."""
+
+    @property
+    def dim(self) -> int:
+        """Width of a vector."""
+
+    @property
+    def budget(self) -> int:
+        """Tokens of one batch, padding included."""
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text; may run while `forward` does."""
+
+    def forward(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """(n, dim) float32 of one batch."""
+
+
+class Reader:
+    """Makes readings of vectors. `version` names encoder, projection and head: what a change says it was read with."""
+
+    def __init__(self, encoder_version: str, head: SentimentHead) -> None:
+        self.version = f"{encoder_version}+{projection.VERSION}+{head.version}"
+        self._head = head
+
+    def read(self, vectors: NDArray[np.float32]) -> list[Reading]:
+        """The readings of (n, dim) float32 vectors, in order; a vector reads the same to the bit in any company."""
+        projected = map(tuple, projection.project(vectors).tolist())
+        return list(map(Reading, projected, self._head.score(vectors).tolist()))

@@ -1,0 +1,149 @@
+"""A topic that reaches every process in full: policies and model snapshots.
+
+Not through the consumer group, which would give each record to one worker only: a consumer without a group reads the
+topic's one partition from its start, is ready at what was its end when it started, then follows it.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import ConsumerStoppedError
+
+from streams.plane.errors import TopicsNotReady
+from streams.settings import Settings
+
+# Leaving a group and closing sockets takes milliseconds.
+_LEAVE_TIMEOUT_S = 5.0
+
+OnRecord = Callable[[bytes, bytes | None], None]
+
+# Of one poll; how soon `stop` is noticed, as a live record ends the wait at once.
+_POLL_MS = 500
+# A snapshot is at most 1 MB; a fetch brings a handful.
+_FETCH_BYTES = 4 * 1024 * 1024
+
+
+class Broadcast:
+    """Gives `on_record` the latest record of each key, at the start, and each newer one as it comes.
+
+    At the start only the latest value of a key is given, in the order of offsets, and nothing for a key whose latest
+    value is null. Afterwards every poll gives the latest of each key in it, null
+    included. An exception in `on_record` comes out of `start` or `run`: let it end the process, or catch it inside.
+    """
+
+    def __init__(self, settings: Settings, topic: str, on_record: OnRecord) -> None:
+        """Args: topic: short name (`model-snapshots`); on_record: takes key and value, None for a tombstone."""
+        self.ready = False
+        self._tp = TopicPartition(settings.topic(topic), 0)
+        self._on_record = on_record
+        self._bootstrap_servers = settings.bootstrap_servers
+        self._stopping = asyncio.Event()
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def start(self) -> None:
+        """Reads to the topic's end as of now.
+
+        Raises:
+            TopicsNotReady: no such topic, or one of several partitions.
+            KafkaError: the broker can't be reached.
+        """
+        consumer = self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap_servers,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=_FETCH_BYTES,
+        )
+        try:
+            await consumer.start()
+            await self._read_to_end(consumer)
+        except BaseException:
+            await self.stop()
+            raise
+        self.ready = not self._stopping.is_set()
+
+    async def _read_to_end(self, consumer: AIOKafkaConsumer) -> None:
+        await check_exists(consumer, self._tp.topic)
+        consumer.assign([self._tp])
+        await consumer.seek_to_beginning(self._tp)
+        end = (await consumer.end_offsets([self._tp]))[self._tp]
+        latest: dict[bytes, bytes | None] = {}
+        check_single_partition(consumer, self._tp.topic)
+        # The position counts, not the records' offsets: compaction leaves holes, also at the end.
+        while not self._stopping.is_set() and await consumer.position(self._tp) < end:
+            await self._poll(latest)
+        self._deliver({key: value for key, value in latest.items() if value is not None})
+
+    async def run(self) -> None:
+        """Follows the topic until `stop`; a broker that is away is waited for."""
+        while not self._stopping.is_set():
+            latest: dict[bytes, bytes | None] = {}
+            await self._poll(latest)
+            self._deliver(latest)
+
+    async def stop(self) -> None:
+        """Ends `run` within a poll and leaves the broker. May be called at any time, and twice."""
+        self._stopping.set()
+        self.ready = False
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await leave(consumer)
+
+    async def _poll(self, latest: dict[bytes, bytes | None]) -> None:
+        consumer = self._consumer
+        if consumer is None:
+            return
+        try:
+            records: list[ConsumerRecord] = (await consumer.getmany(self._tp, timeout_ms=_POLL_MS)).get(self._tp, [])
+        except ConsumerStoppedError:
+            return  # `stop` came meanwhile
+        for record in records:
+            latest.pop(record.key, None)  # so that the order is that of the latest offsets
+            latest[record.key] = record.value
+
+    def _deliver(self, latest: dict[bytes, bytes | None]) -> None:
+        for key, value in latest.items():
+            self._on_record(key, value)
+
+
+async def leave(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Stops a client, whether the broker is there or not.
+
+    While it is away, aiokafka's producer waits for its last acks for ever, and its consumer raises the CancelledError
+    of a fetch that it cancelled itself. What wasn't acked within `_LEAVE_TIMEOUT_S` is given up.
+    """
+    stopped = asyncio.ensure_future(client.stop())
+    await asyncio.wait({stopped}, timeout=_LEAVE_TIMEOUT_S)
+    stopped.cancel()
+    await asyncio.wait({stopped}, timeout=_LEAVE_TIMEOUT_S)
+    if stopped.done() and not stopped.cancelled():
+        stopped.result()
+
+
+async def check_exists(consumer: AIOKafkaConsumer, topic: str) -> None:
+    """Raises TopicsNotReady unless `topic` is there; asks for all topics, as asking for one by name could create it."""
+    if topic not in await consumer.topics():
+        raise TopicsNotReady(f"topic {topic} is missing; make it with `regulars topics create`")
+
+
+def check_single_partition(consumer: AIOKafkaConsumer, topic: str) -> None:
+    """Raises TopicsNotReady unless `topic`, which `consumer` reads, has exactly one partition."""
+    partitions = consumer.partitions_for_topic(topic) or {0}
+    if len(partitions) != 1:
+        raise TopicsNotReady(f"topic {topic} has {len(partitions)} partitions, must be 1; see `regulars topics check`")
+
+
+async def read_latest(settings: Settings, topic: str) -> dict[bytes, bytes]:
+    """The latest value of each key of a broadcast topic, as of now. Raises as `Broadcast.start`."""
+    latest: dict[bytes, bytes] = {}
+
+    def keep(key: bytes, value: bytes | None) -> None:
+        if value is not None:
+            latest[key] = value
+
+    broadcast = Broadcast(settings, topic, keep)
+    try:
+        await broadcast.start()
+    finally:
+        await broadcast.stop()
+    return latest

@@ -1,0 +1,103 @@
+"""Finds Kafka's jars: KAFKA_HOME, then the cache folder, then Maven, which fills the cache folder.
+
+The cache is `<cache dir>/kafka-<version>/*.jar`. Maven writes beside it and the folder is renamed into place when all
+jars are there, so a download that was cut short is never taken for a whole one.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from streams.broker.errors import BrokerError
+
+KAFKA_VERSION = "4.1.1"
+# 55 MB; seconds on a good line, and a slow one gets ten minutes.
+DOWNLOAD_TIMEOUT_S = 600.0
+
+
+def find_jars(version: str, cache_dir: Path, java: Path | None = None) -> Path:
+    """The folder that holds Kafka's jars.
+
+    Args:
+        version: the Kafka version wanted; KAFKA_HOME, where set, is taken whatever its version.
+        cache_dir: holds one folder of jars a version.
+        java: the Java that Maven runs with; None: Maven's own choice.
+
+    Raises:
+        BrokerError: there are no jars and they could not be fetched.
+    """
+    home = os.environ.get("KAFKA_HOME")
+    if home:
+        if not has_kafka(Path(home) / "libs"):
+            raise BrokerError(f"KAFKA_HOME is {home}, which has no libs/kafka_*.jar", "correct it or unset it")
+        return Path(home) / "libs"
+    jars = cache_dir / f"kafka-{version}"
+    if not has_kafka(jars):
+        _download(version, jars, java)
+    return jars
+
+
+def has_kafka(jars: Path) -> bool:
+    """Whether the folder holds a Kafka."""
+    return kafka_version(jars) is not None
+
+
+def kafka_version(jars: Path) -> str | None:
+    """The version of the Kafka in the folder, from its jar's name; None where there is no Kafka."""
+    for jar in jars.glob("kafka_2.1*.jar"):
+        name = re.fullmatch(r"kafka_2\.1\d-(\d[\w.\-]*)\.jar", jar.name)
+        if name is not None:
+            return name[1]
+    return None
+
+
+def _download(version: str, jars: Path, java: Path | None) -> None:
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise BrokerError(
+            f"no Kafka: no REGULARS_BOOTSTRAP_SERVERS, no KAFKA_HOME, nothing in {jars} and no Maven to fetch it",
+            "name a running broker, name an unpacked Kafka, or install Maven (mvn)",
+        )
+    jars.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(jars)
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{jars.name}.", suffix=".partial", dir=jars.parent) as folder,
+        as_file(files("streams.broker") / "pom.xml") as pom,
+    ):
+        partial = Path(folder) / "jars"
+        _run_maven([maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"], version, partial, java)
+        if not has_kafka(partial):
+            raise BrokerError(f"Maven brought no Kafka {version}", "set KAFKA_HOME or REGULARS_BOOTSTRAP_SERVERS")
+        try:
+            partial.rename(jars)
+        except OSError:
+            # Another process was faster; its jars are as whole as ours.
+            if not has_kafka(jars):
+                raise
+
+
+def _run_maven(command: list[str], version: str, out: Path, java: Path | None) -> None:
+    environment = dict(os.environ)
+    if java is not None and not os.environ.get("JAVA_HOME"):
+        environment["JAVA_HOME"] = str(java.resolve().parent.parent)
+    command = [*command, f"-Dkafka.version={version}", f"-DoutputDirectory={out}"]
+    way_out = "check the network and Maven's settings, or set KAFKA_HOME or REGULARS_BOOTSTRAP_SERVERS"
+    try:
+        told = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise BrokerError(f"Maven fetched no Kafka {version} within {DOWNLOAD_TIMEOUT_S:.0f} s", way_out) from None
+    if told.returncode != 0:
+        errors = [line for line in told.stdout.splitlines() if "ERROR" in line]
+        raise BrokerError(f"Maven could not fetch Kafka {version}: {errors[0] if errors else told.stderr}", way_out)
+
+
+def _remove_leftovers(jars: Path) -> None:
+    # A folder of this name without a Kafka in it can only be a leftover; `.partial` ones may be another process's.
+    if jars.exists() and not has_kafka(jars):
+        shutil.rmtree(jars)

@@ -1,0 +1,136 @@
+"""`regulars demo`: the whole product on this machine, live."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streams.commands.options import Failure, setting_options, settings_from
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from streams.ops.stage import Stage
+    from streams.ops.watch import Watch
+
+REFRESH_PER_S = 4
+# Where there is no terminal: the figures every so often, with the latest few changes.
+PLAIN_EVERY_S = 2.0
+PLAIN_CHANGES = 3
+
+
+@click.command("demo")
+@click.option("--events", type=click.IntRange(1), help="End after so many events; without it, Ctrl-C ends the demo.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the simulated shop.")
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), default=200.0, show_default=True, help="Events a second."
+)
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("regulars-data/demo"),
+    show_default=True,
+    help="Broker, state and logs of the demo; made anew each time.",
+)
+@click.option(
+    "--broker-port",
+    type=click.IntRange(1, 65535),
+    default=9092,
+    show_default=True,
+    envvar="REGULARS_BROKER_PORT",
+    show_envvar=True,
+    help="Of the broker that is started; another one where it is taken.",
+)
+@setting_options("web_port", "bootstrap_servers", "topic_prefix", "cache_dir", "device")
+def command(events: int | None, seed: int, rate: float, folder: Path, broker_port: int, **options: Any) -> None:
+    """Watch customers of a simulated shop change segment, live: broker, topics, shop, worker and trainer in one go.
+
+    Ends with a summary when --events are through, or at Ctrl-C, and leaves nothing running.
+    """
+    from rich.console import Console
+
+    from streams.broker import BrokerError
+    from streams.ops.children import ChildFailed
+    from streams.ops.cluster import BrokerAway
+    from streams.ops.stage import StageFailed, stage
+
+    began = time.monotonic()
+    console = Console(highlight=False)
+    settings = settings_from(**options)
+    # SIGTERM and a closed terminal end it as Ctrl-C does, even where a shell started it with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        with stage(settings, folder, broker_port, console.print) as running:
+            _show(console, running, began, events, seed, rate)
+            console.print("stopping")
+    except KeyboardInterrupt:
+        raise Failure("interrupted before the demo was up") from None
+    except (BrokerError, BrokerAway, StageFailed) as exc:
+        raise Failure(str(exc), f"logs are in {folder / 'logs'}") from exc
+    except ChildFailed as exc:
+        raise Failure(str(exc), f"its log is {exc.log}") from exc
+
+
+def _show(console: "Console", running: "Stage", began: float, events: int | None, seed: int, rate: float) -> None:
+    from streams.ops.screen import summary
+    from streams.ops.watch import Watch
+
+    watch = Watch(running.settings, running.web)
+    shop = running.start_shop(_shop_options(events, seed, rate))
+    console.print(f"dashboard: {running.web}")
+
+    def ended() -> bool:
+        return shop.status() == 0
+
+    draw = _draw if console.is_terminal else _write
+    with contextlib.suppress(KeyboardInterrupt):  # the end that was asked for
+        asyncio.run(draw(console, watch, running, watch.run(running.children.check, ended)))
+    if watch.first_change_s is not None:
+        whole_s = watch.began - began + watch.first_change_s
+        console.print(f"first change after {whole_s:.1f} s, {watch.first_change_s:.1f} s after the shop opened")
+    console.print(summary(watch, str(running.logs)))
+    if running.settings.topic_prefix:
+        console.print(f"topics {running.settings.topic_prefix}* stay at {running.settings.bootstrap_servers}")
+
+
+def _shop_options(events: int | None, seed: int, rate: float) -> list[str]:
+    paced = ["--seed", str(seed), "--rate", f"{rate:g}"]
+    # The shop's past first, months in minutes, so that silence has something to say; then the present, without end.
+    return [*paced, "--follow"] if events is None else [*paced, "--events", str(events)]
+
+
+async def _draw(console: "Console", watch: "Watch", running: "Stage", following: Any) -> None:
+    from rich.live import Live
+
+    from streams.ops.screen import Screen
+
+    with Live(Screen(watch, running.web), console=console, refresh_per_second=REFRESH_PER_S, screen=True):
+        await following
+
+
+async def _write(console: "Console", watch: "Watch", running: "Stage", following: Any) -> None:
+    from streams.ops.screen import change_line, line
+
+    task = asyncio.ensure_future(following)
+    seen = 0
+    try:
+        while not task.done():
+            began = time.monotonic()
+            await asyncio.wait([task], timeout=PLAIN_EVERY_S)
+            new = list(watch.recent)[: min(PLAIN_CHANGES, watch.total - seen)]
+            for change in reversed(new):
+                console.print(change_line(change), markup=False, soft_wrap=True)
+            if new or time.monotonic() - began >= PLAIN_EVERY_S:
+                console.print(line(watch), markup=False, soft_wrap=True)
+            seen = watch.total
+        await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,122 @@
+"""What the commands share: options made from the settings, one way to fail, logs on stderr."""
+
+import logging
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import click
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from streams.settings import Settings
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+class Failure(click.ClickException):
+    """The command could not do its work: exit code 1, one line that says why and the way out."""
+
+    exit_code = 1
+
+    def __init__(self, why: str, way_out: str = "") -> None:
+        super().__init__(" ".join((f"{why}; {way_out}" if way_out else why).split()))
+
+
+def setting_option(name: str) -> Callable[[Decorated], Decorated]:
+    """A click option `--x-y` for the setting `x_y`: its type, help, default and variable come from `Settings`.
+
+    The command receives None where neither the option nor the variable is given; `settings_from` fills the default in.
+    """
+    field = Settings.model_fields[name]
+    switch = field.annotation is bool
+    flag = "--" + name.replace("_", "-")
+    return click.option(
+        f"{flag}/--no-{flag[2:]}" if switch else flag,
+        name,
+        type=None if switch else _click_type(field),
+        default=None,
+        envvar=f"REGULARS_{name.upper()}",
+        show_envvar=True,
+        help=f"{field.description or ''}{_default_note(field)}",
+    )
+
+
+def setting_options(*names: str) -> Callable[[Decorated], Decorated]:
+    """`setting_option` for each name; `--help` lists them in this order."""
+
+    def decorate(command: Decorated) -> Decorated:
+        for name in reversed(names):
+            command = setting_option(name)(command)
+        return command
+
+    return decorate
+
+
+def settings_from(**options: Any) -> Settings:
+    """The settings of the environment, with the options that were given over them.
+
+    Raises:
+        click.UsageError: a value is not allowed (exit code 2).
+    """
+    try:
+        return Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise click.UsageError(
+            f"--{name.replace('_', '-')} (REGULARS_{name.upper()}): {first['msg'].lower()}, not {first['input']!r}"
+        ) from exc
+
+
+def configure_logging() -> None:
+    """Structured logs to stderr: for people on a terminal, one JSON object a line otherwise.
+
+    Records of the standard `logging` (faust, aiokafka) go the same way, from WARNING on.
+    """
+    import structlog
+
+    human = sys.stderr.isatty()
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if human else "iso", utc=not human),
+    ]
+    render: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if human
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[*shared, *render],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render]
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+def _click_type(field: FieldInfo) -> click.ParamType:
+    annotation = field.annotation
+    if get_origin(annotation) in (Union, types.UnionType):
+        (annotation,) = (part for part in get_args(annotation) if part is not type(None))
+    if get_origin(annotation) is Literal:
+        return click.Choice(get_args(annotation))
+    if annotation is Path:
+        return click.Path(path_type=Path)
+    if annotation is int:
+        return click.INT
+    return click.FLOAT if annotation is float else click.STRING
+
+
+def _default_note(field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True, validated_data={})
+    shown = str(default).replace(str(Path.home()), "~") if isinstance(default, Path) else default
+    return "" if default in (None, "") else f"  [default: {shown}]"

@@ -1,0 +1,70 @@
+"""`regulars topics`: makes or verifies every topic."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from streams.commands.options import Failure, setting_options, settings_from
+
+if TYPE_CHECKING:
+    from streams.topics import Finding
+
+_connection = setting_options("bootstrap_servers", "topic_prefix", "app_id", "partitions", "replication_factor")
+
+
+@click.group("topics")
+def command() -> None:
+    """Every topic: partitions, compaction, retention, size limits."""
+
+
+@command.command()
+@_connection
+def create(**options: object) -> None:
+    """Make the topics that are missing; an existing one is never altered. Exit code 1 where one differs."""
+    from streams.topics import TopicRefused
+    from streams.topics import create as make
+
+    try:
+        findings = asyncio.run(make(settings_from(**options)))
+    except TopicRefused as exc:
+        raise Failure(str(exc), "see the brokers' log; --replication-factor must not exceed the brokers") from exc
+    _report(findings)
+
+
+@command.command()
+@_connection
+def check(**options: object) -> None:
+    """Verify every topic; changes nothing. Exit code 1 where one is missing or differs."""
+    from streams.topics import check as look
+
+    _report(asyncio.run(look(settings_from(**options))))
+
+
+def _report(findings: "list[Finding]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("topic", overflow="fold")
+    for title in ("partitions", "kept", "state"):
+        table.add_column(title)
+    for finding in findings:
+        if finding.missing:
+            state = "[red]missing[/]"
+        elif finding.differences:
+            state = f"[red]{'; '.join(finding.differences)}[/]"
+        else:
+            state = "[green]created[/]" if finding.created else "ok"
+        topic = finding.topic
+        table.add_row(topic.name, str(topic.partitions), topic.config["cleanup.policy"], state)
+    Console().print(table)
+    missing = sum(finding.missing for finding in findings)
+    differing = sum(bool(finding.differences) for finding in findings)
+    if missing:
+        raise Failure(f"{missing} of {len(findings)} topics are missing", "make them with `regulars topics create`")
+    if differing:
+        raise Failure(
+            f"{differing} of {len(findings)} topics are not as they must be",
+            "alter them with your Kafka's own tools, or take another --topic-prefix",
+        )

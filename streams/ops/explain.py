@@ -1,0 +1,100 @@
+"""All that the topics say of one customer: where they stand, how they came there, what comes next.
+
+Read backwards from the end of the customer's partition of each topic, in growing blocks, so that the latest of a key is
+found without reading what is older.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.partitioner import murmur2
+from aiokafka.structs import ConsumerRecord
+
+from schemas.changes import Change, Standing, decode_change, decode_standing
+from schemas.states import CustomerState, decode_state
+from streams.ops.cluster import connect, layout, read_span, reader
+from streams.settings import Settings
+
+FIRST_BLOCK = 20_000
+
+
+class Customer(NamedTuple):
+    """What is known of a customer; None: nothing there."""
+
+    customer_id: str
+    partition: int
+    state: CustomerState | None
+    standing: Standing | None
+    changes: tuple[Change, ...]  # the latest, newest first
+
+
+def partition_of(customer_id: str, partitions: int) -> int:
+    """Kafka's default partition of the customer's key."""
+    number: int = (murmur2(customer_id.encode()) & 0x7FFFFFFF) % partitions
+    return number
+
+
+async def look_up(settings: Settings, customer_id: str, history: int, first_block: int = FIRST_BLOCK) -> Customer:
+    """The customer, with the latest `history` changes; `first_block` records are read first, then twice as many, ...
+
+    Raises:
+        BrokerAway: no broker answers.
+        TopicMissing: the topics aren't there.
+    """
+    changes_topic, standings_topic = settings.topic("segment-changes"), settings.topic("customer-segments")
+    client = await connect(settings.bootstrap_servers)
+    try:
+        topics = [settings.changelog_topic, standings_topic, changes_topic]
+        found = await layout(client, topics, settings.bootstrap_servers)
+    finally:
+        await client.close()
+    partition = partition_of(customer_id, sum(tp.topic == changes_topic for tp in found))
+    key = customer_id.encode()
+    async with reader(settings.bootstrap_servers) as consumer:
+        state = await _latest(consumer, TopicPartition(settings.changelog_topic, partition), key, first_block)
+        standing = await _latest(consumer, TopicPartition(standings_topic, partition), key, first_block)
+        changes = await _changes(consumer, TopicPartition(changes_topic, partition), key, first_block, history)
+    return Customer(
+        customer_id,
+        partition,
+        None if state is None else decode_state(state),
+        None if standing is None else decode_standing(standing),
+        changes,
+    )
+
+
+async def _latest(consumer: AIOKafkaConsumer, tp: TopicPartition, key: bytes, block: int) -> bytes | None:
+    async for records in _backwards(consumer, tp, key, block):
+        if records:
+            value: bytes | None = records[0].value
+            return value
+    return None
+
+
+async def _changes(
+    consumer: AIOKafkaConsumer, tp: TopicPartition, key: bytes, block: int, most: int
+) -> tuple[Change, ...]:
+    found: dict[int, Change] = {}  # a change that was delivered twice counts once
+    async for records in _backwards(consumer, tp, key, block):
+        for record in records:
+            change = decode_change(record.value)
+            found.setdefault(change.sequence, change)
+        if len(found) >= most or 1 in found:
+            break
+    return tuple(found[sequence] for sequence in sorted(found, reverse=True)[:most])
+
+
+async def _backwards(
+    consumer: AIOKafkaConsumer, tp: TopicPartition, key: bytes, block: int
+) -> AsyncIterator[Sequence[ConsumerRecord]]:
+    """The records of `key`, block by block from the end; within a block newest first."""
+    start = (await consumer.beginning_offsets([tp]))[tp]
+    end = (await consumer.end_offsets([tp]))[tp]
+    while end > start:
+        begin = max(start, end - block)
+        mine: list[ConsumerRecord] = []
+        async for records in read_span(consumer, {tp: (begin, end)}):
+            mine += [record for record in records if record.key == key]
+        yield mine[::-1]
+        end, block = begin, block * 2

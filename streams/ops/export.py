@@ -1,0 +1,141 @@
+"""Every customer's state, from the changelog topic alone: no worker, no local store.
+
+Last value of a key wins, a null removes it, keys that begin with 0xff are the data plane's own. Times are event times,
+UTC, null for never; `segments` is a map from dimension to segment.
+"""
+
+import gc
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.states import CustomerState, Held, decode_state
+from streams.ops.cluster import connect, layout, read_span, reader
+from streams.settings import Settings
+
+SCHEMA = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        ("purchases", pa.int64()),
+        ("refunds", pa.int64()),
+        ("spend_minor", pa.int64()),
+        ("refunded_minor", pa.int64()),
+        ("clicks", pa.int64()),
+        ("reviews", pa.int64()),
+        ("first_purchase_at", pa.timestamp("us", tz="UTC")),
+        ("last_purchase_at", pa.timestamp("us", tz="UTC")),
+        ("last_event_at", pa.timestamp("us", tz="UTC")),
+        ("sequence", pa.int64()),
+        ("segments", pa.map_(pa.string(), pa.string())),
+    ]
+)
+RESERVED = 0xFF
+# Rows of one parquet row group: decoded states of one group are all that is in memory beside the raw values.
+GROUP_ROWS = 100_000
+
+
+class Exported(NamedTuple):
+    """What an export did."""
+
+    customers: int
+    records: int  # read from the changelog
+
+
+async def export(settings: Settings, out: Path) -> Exported:
+    """Write every customer's state to `out` (parquet); the file appears whole or not at all.
+
+    Raises:
+        BrokerAway: no broker answers.
+        TopicMissing: there is no changelog yet: no worker has run.
+        OSError: `out` can't be written.
+    """
+    # Made first, so that a folder that can't be written is known before the changelog is read.
+    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    with pq.ParquetWriter(draft, SCHEMA) as writer:
+        try:
+            values, records = await latest_values(settings)
+            for table in tables(values):
+                writer.write_table(table)
+        except BaseException:
+            draft.unlink()
+            raise
+    draft.replace(out)
+    return Exported(len(values), records)
+
+
+async def latest_values(settings: Settings) -> tuple[dict[bytes, bytes], int]:
+    """The stored value of every customer by key, as the changelog has it at the time of the call, and records read."""
+    values: dict[bytes, bytes] = {}
+    count = 0
+    client = await connect(settings.bootstrap_servers)
+    try:
+        tps = list(await layout(client, [settings.changelog_topic], settings.bootstrap_servers))
+    finally:
+        await client.close()
+    async with reader(settings.bootstrap_servers) as consumer:
+        starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        async for records in read_span(consumer, {tp: (starts[tp], ends[tp]) for tp in tps}):
+            count += len(records)
+            for record in records:
+                key, value = record.key, record.value
+                if not key or key[0] == RESERVED:
+                    continue
+                if value is None:
+                    values.pop(key, None)
+                else:
+                    values[key] = value
+    return values, count
+
+
+def tables(values: dict[bytes, bytes]) -> Iterable[pa.Table]:
+    """The states in `values`, ordered by customer, as tables of `SCHEMA` with up to `GROUP_ROWS` rows."""
+    keys = sorted(values)
+    for begin in range(0, len(keys), GROUP_ROWS):
+        group = keys[begin : begin + GROUP_ROWS]
+        # Decoding makes no cycles, and the collector's walks over what is alive would more than double its time.
+        gc.disable()
+        try:
+            table = _table([key.decode() for key in group], [decode_state(values[key]) for key in group])
+        finally:
+            gc.enable()
+        yield table
+
+
+def _table(customers: list[str], states: list[CustomerState]) -> pa.Table:
+    def counts(numbers: list[int]) -> pa.Array:
+        return pa.array(np.array(numbers, np.int64))
+
+    columns: list[pa.Array] = [
+        pa.array(customers, pa.string()),
+        counts([state.purchases for state in states]),
+        counts([state.refunds for state in states]),
+        counts([state.spend_minor for state in states]),
+        counts([state.refunded_minor for state in states]),
+        counts([state.clicks for state in states]),
+        counts([state.reviews for state in states]),
+        _times([state.first_purchase_at for state in states]),
+        _times([state.last_purchase_at for state in states]),
+        _times([state.last_event_at for state in states]),
+        counts([state.sequence for state in states]),
+        _segments([state.segments for state in states]),
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def _segments(places: list[dict[str, Held]]) -> pa.Array:
+    offsets = np.cumsum([0, *map(len, places)], dtype=np.int32)
+    names = [name for place in places for name in place]
+    segments = [held.segment for place in places for held in place.values()]
+    return pa.MapArray.from_arrays(offsets, pa.array(names, pa.string()), pa.array(segments, pa.string()))
+
+
+def _times(epochs: list[float | None]) -> pa.Array:
+    seconds = np.array(epochs, np.float64)  # None becomes nan
+    never = np.isnan(seconds)
+    micros = np.rint(np.where(never, 0.0, seconds) * 1e6).astype(np.int64)
+    return pa.array(micros, pa.int64(), mask=never).cast(pa.timestamp("us", tz="UTC"))

@@ -1,0 +1,87 @@
+"""What the dashboard lives on: the latest changes, and how many customers stand where."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+# Bodies of about 1 KB: a megabyte in all. Enough that a browser that reconnects misses nothing at a normal pace.
+KEPT = 1_000
+
+
+class ChangeFeed:
+    """The latest change bodies in order of delivery, numbered from 1. Costs an append a change and decodes nothing."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._bodies: deque[bytes] = deque(maxlen=kept)
+        self._news = asyncio.Event()
+        self.published = 0
+        self.closed = False
+
+    def publish(self, bodies: Sequence[bytes]) -> None:
+        """Add encoded changes, after their outputs are acked."""
+        if bodies:
+            self._bodies.extend(bodies)
+            self.published += len(bodies)
+            self._news.set()
+
+    def after(self, number: int) -> list[tuple[int, bytes]]:
+        """(number, body) of those kept whose number is above `number`; a gap means that older ones are gone."""
+        first = self.published - len(self._bodies) + 1
+        skip = max(0, number + 1 - first)
+        return [(first + skip + i, body) for i, body in enumerate(islice(self._bodies, skip, None))]
+
+    async def news(self, number: int, timeout_s: float) -> list[tuple[int, bytes]]:
+        """What `after` gives, as soon as there is any; empty after `timeout_s`, or at once when the feed is closed."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while not (found := self.after(number)) and not self.closed:
+            # One event for all readers: whoever wakes first makes the next one to wait for.
+            news, left_s = self._news, deadline - asyncio.get_running_loop().time()
+            try:
+                await asyncio.wait_for(news.wait(), left_s)
+            except TimeoutError:
+                return []
+            if self._news is news:
+                self._news = asyncio.Event()
+        return found
+
+    def close(self) -> None:
+        """Let every reader go."""
+        self.closed = True
+        self._news.set()
+
+
+class SegmentCounts:
+    """How many customers of this worker's partitions stand in each segment of each dimension."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, Counter[tuple[str, str]]] = {}
+
+    def restored(self, partition: int, places: Iterable[Mapping[str, str]]) -> None:
+        """`places`: {dimension: segment} of each customer of `partition`; replaces what was known of it."""
+        self._counts[partition] = Counter(item for place in places for item in place.items())
+
+    def moved(self, partition: int, dimension: str, previous: str | None, current: str, n: int = 1) -> None:
+        """`n` customers went from `previous` (None: new) to `current`."""
+        counts = self._counts.setdefault(partition, Counter())
+        counts[dimension, current] += n
+        if previous is not None:
+            counts[dimension, previous] -= n
+
+    def left(self, partition: int, place: Mapping[str, str]) -> None:
+        """A customer was erased."""
+        self._counts.setdefault(partition, Counter()).subtract(place.items())
+
+    def revoked(self, partition: int) -> None:
+        """The partition is another worker's now."""
+        self._counts.pop(partition, None)
+
+    def by_dimension(self) -> dict[str, dict[str, int]]:
+        """{dimension: {segment: customers}}, all partitions together; empty segments are left out."""
+        found: dict[str, dict[str, int]] = {}
+        for counts in self._counts.values():
+            for (dimension, segment), n in counts.items():
+                if n > 0:
+                    place = found.setdefault(dimension, {})
+                    place[segment] = place.get(segment, 0) + n
+        return {dimension: dict(sorted(place.items())) for dimension, place in sorted(found.items())}

@@ -1,0 +1,201 @@
+"""How late the group is: every partition of the input topics, assigned to anyone or to no one, in records and seconds.
+
+Read by a client of its own, because a stalled worker's own figures freeze with it. Committed offsets first, then end
+offsets: a figure may be a moment too high, never too low.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from typing import NamedTuple
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+
+from schemas.events import INPUT_TOPICS
+from streams.ops.cluster import (
+    CONNECT_LIMIT_S,
+    BrokerAway,
+    Layout,
+    TopicMissing,
+    connect,
+    first_timestamp,
+    layout,
+    reader,
+)
+from streams.settings import Settings
+
+EVERY_S = 2.0
+# Ages come one fetch a lagging partition, about a millisecond each; what isn't there by then keeps its last known age.
+AGES_LIMIT_S = 1.5
+
+log = structlog.get_logger(__name__)
+
+
+class PartitionLag(NamedTuple):
+    """One partition of the group. Offsets are Kafka's: the next record to read, the next to be written."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+    committed: int | None  # None: the group has committed nothing here, and would read from `start`
+    records: int
+    seconds: float | None  # age of the oldest unprocessed record by its broker timestamp; 0.0: none; None: not known
+    stalled_s: float  # for how long `committed` hasn't moved although records wait; 0.0 when none wait
+
+
+class Observed(NamedTuple):
+    """Every record appended before `at_s` (wall clock, epoch seconds) has an offset below `end`."""
+
+    end: int
+    at_s: float
+
+
+class LagMonitor:
+    """Samples the group's lag every two seconds and keeps the last sample; plain data, readable at any time.
+
+    Use `sample()` once, or `run()` as a task. A broker that goes away leaves the last figures with `error` set and
+    `sampled_at` growing old; it is asked again until it answers.
+    """
+
+    def __init__(self, settings: Settings, every_s: float = EVERY_S) -> None:
+        self._servers, self._group, self._every_s = settings.bootstrap_servers, settings.app_id, every_s
+        self._topics = [settings.topic(name) for name in INPUT_TOPICS]
+        self._clients: _Clients | None = None
+        self._leaders: Layout = {}
+        self._oldest: dict[TopicPartition, tuple[int, float]] = {}  # offset, and the timestamp found there
+        self._waiting: dict[TopicPartition, tuple[int, float]] = {}  # committed, and since when (monotonic) it waits
+        self.lags: Mapping[TopicPartition, PartitionLag] = {}
+        self.ends: Mapping[TopicPartition, Observed] = {}
+        self.sampled_at: float | None = None
+        self.error: str | None = None
+
+    async def run(self) -> None:
+        """Sample until cancelled."""
+        try:
+            while True:
+                began = time.monotonic()
+                try:
+                    await self.sample()
+                except (BrokerAway, TopicMissing) as exc:
+                    if self.error is None:
+                        log.warning("lag unknown", reason=str(exc))
+                    self.error = str(exc)
+                else:
+                    self.error = None
+                await asyncio.sleep(max(0.1, self._every_s - (time.monotonic() - began)))
+        finally:
+            await self.close()
+
+    async def sample(self) -> Mapping[TopicPartition, PartitionLag]:
+        """The lag now.
+
+        Raises:
+            BrokerAway: the broker didn't answer; the next call connects anew.
+            TopicMissing: an input topic isn't there.
+        """
+        try:
+            return await self._sample()
+        except (KafkaError, OSError, TimeoutError) as exc:
+            await self.close()
+            raise BrokerAway(self._servers, type(exc).__name__) from exc
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        clients, self._clients, self._leaders = self._clients, None, {}
+        if clients is not None:
+            await clients.close()
+
+    async def _sample(self) -> Mapping[TopicPartition, PartitionLag]:
+        if self._clients is None:
+            self._clients = await _Clients.connect(self._servers)
+        consumer = self._clients.consumer
+        if not self._leaders:
+            self._leaders = await layout(self._clients.client, self._topics, self._servers)
+        tps = list(self._leaders)
+        committed = await self._clients.committed(self._group)
+        asked_at = time.time()
+        ends = await consumer.end_offsets(tps)
+        starts = await consumer.beginning_offsets(tps)
+        begins = {tp: max(starts[tp], committed.get(tp, starts[tp])) for tp in tps}
+        await self._find_oldest({tp: begin for tp, begin in begins.items() if begin < ends[tp]})
+
+        self.lags = {tp: self._lag(tp, starts[tp], ends[tp], committed.get(tp), begins[tp]) for tp in tps}
+        self.ends = {tp: Observed(ends[tp], asked_at) for tp in tps}
+        self.sampled_at = time.time()
+        return self.lags
+
+    def _lag(self, tp: TopicPartition, start: int, end: int, committed: int | None, begin: int) -> PartitionLag:
+        records, now = max(0, end - begin), time.monotonic()
+        seconds: float | None = 0.0
+        stalled_s = 0.0
+        if records:
+            oldest = self._oldest.get(tp)
+            seconds = None if oldest is None else max(0.0, time.time() - oldest[1])
+            at, since = self._waiting.get(tp, (-1, now))
+            self._waiting[tp] = (begin, since) if at == begin else (begin, now)
+            stalled_s = now - self._waiting[tp][1]
+        else:
+            self._waiting.pop(tp, None)
+        return PartitionLag(tp.topic, tp.partition, start, end, committed, records, seconds, stalled_s)
+
+    async def _find_oldest(self, begins: Mapping[TopicPartition, int]) -> None:
+        """Learn the timestamp of the record at each of `begins`; an offset that is known isn't fetched again."""
+        assert self._clients is not None
+        self._oldest = {tp: found for tp, found in self._oldest.items() if tp in begins}
+        client = self._clients.client
+        unknown = [tp for tp, begin in begins.items() if self._oldest.get(tp, (-1, 0.0))[0] != begin]
+        fetches = {
+            tp: asyncio.ensure_future(first_timestamp(client, self._leaders[tp], tp, begins[tp])) for tp in unknown
+        }
+        if not fetches:
+            return
+        await asyncio.wait(fetches.values(), timeout=AGES_LIMIT_S)
+        for tp, fetch in fetches.items():
+            if not fetch.done():
+                fetch.cancel()
+            elif (stamp := fetch.result()) is not None and stamp >= 0:  # -1: a producer from before timestamps
+                self._oldest[tp] = (begins[tp], stamp)
+
+
+class _Clients(NamedTuple):
+    """One consumer for offsets, one admin client for the group, one bare client for single fetches."""
+
+    consumer: AIOKafkaConsumer
+    admin: AIOKafkaAdminClient
+    client: AIOKafkaClient
+    stack: AsyncExitStack
+
+    @classmethod
+    async def connect(cls, servers: str) -> "_Clients":
+        async with AsyncExitStack() as stack:
+            consumer = await stack.enter_async_context(reader(servers))
+            client = await connect(servers)
+            stack.push_async_callback(client.close)
+            admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+            stack.push_async_callback(admin.close)
+            await asyncio.wait_for(admin.start(), CONNECT_LIMIT_S)
+            return cls(consumer, admin, client, stack.pop_all())
+        raise AssertionError("unreachable")
+
+    async def committed(self, group: str) -> dict[TopicPartition, int]:
+        """What the group has committed; nothing where no group has ever committed on this broker."""
+        try:
+            offsets = await self.admin.list_consumer_group_offsets(group)
+        except GroupCoordinatorNotAvailableError:
+            return {}
+        return {tp: found.offset for tp, found in offsets.items() if found.offset >= 0}
+
+    async def close(self) -> None:
+        await self.stack.aclose()
+
+
+def total(lags: Iterable[PartitionLag]) -> tuple[int, float]:
+    """Records that wait in all, and the age in seconds of the oldest of them."""
+    rows = list(lags)
+    return sum(row.records for row in rows), max((row.seconds or 0.0 for row in rows), default=0.0)

@@ -1,0 +1,154 @@
+"""What the pages show of a worker: filled by the wiring, read by `streams.ops.web`; and whether it is well."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from schemas.changes import Standing, Versions
+from streams.ops.feed import ChangeFeed, SegmentCounts
+from streams.ops.lag import LagMonitor
+from streams.ops.metrics import Metrics
+from streams.settings import Settings
+
+BEAT_S = 0.5
+# A loop that didn't come round for so long is stuck: a restore, a big chunk or a full collection take far less.
+BEAT_LIMIT_S = 15.0
+# Seven samples in a row without an answer.
+SAMPLE_LIMIT_S = 15.0
+# A commit comes twice a second; texts being encoded hold it back for seconds at most.
+STALL_LIMIT_S = 30.0
+RATE_WINDOW_S = 10.0
+
+
+class NotHere(Exception):
+    """The customer's partition is another worker's; ask that one.
+
+    Attributes:
+        partition: the partition number.
+    """
+
+    def __init__(self, partition: int) -> None:
+        super().__init__(f"partition {partition} is another worker's; ask the worker that owns it")
+        self.partition = partition
+
+
+@dataclass(frozen=True)
+class Status:
+    """A worker's place in the group and what it serves, at this moment."""
+
+    joined: bool  # an assignment was received and no rebalance is going on
+    assigned: tuple[int, ...]  # partition numbers; none: a spare worker, which is fine
+    restoring: tuple[int, ...]  # of `assigned`: state not there yet
+    unread: tuple[str, ...]  # broadcast topics not read to their end yet
+    customers: int  # in the assigned partitions
+    versions: Versions | None  # of policy, model and encoder now served; None: not known yet
+    texts_waiting: int = 0  # in the encoder's queue
+    partition_times: Mapping[int, float | None] = field(default_factory=dict)  # epoch seconds by partition
+
+
+class Reason(NamedTuple):
+    """Why a worker isn't ready: one word, what was found, what to do."""
+
+    reason: str
+    detail: str
+    action: str
+
+
+@dataclass
+class WorkerView:
+    """A worker as seen from outside. `run()` keeps the heartbeat, the rates and the lag going.
+
+    Attributes:
+        status: called at each request, so it must be cheap.
+        standing: a customer from the local store; None: unknown; raises NotHere.
+    """
+
+    settings: Settings
+    lag: LagMonitor
+    metrics: Metrics
+    changes: ChangeFeed
+    segments: SegmentCounts
+    status: Callable[[], Status]
+    standing: Callable[[str], Standing | None]
+    started_at_s: float = field(default_factory=time.time)
+    beat_at: float = field(default_factory=time.monotonic)  # monotonic
+    _counts: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=int(RATE_WINDOW_S / BEAT_S)))
+
+    def __post_init__(self) -> None:
+        self.metrics.watch_customers(lambda: self.status().customers)
+
+    async def run(self) -> None:
+        """Beat and sample until cancelled."""
+        sampling = asyncio.create_task(self.lag.run(), name="lag monitor")
+        try:
+            while True:
+                self.beat()
+                await asyncio.sleep(BEAT_S)
+        finally:
+            sampling.cancel()
+            await asyncio.gather(sampling, return_exceptions=True)
+
+    def beat(self) -> None:
+        """Note that the event loop came round."""
+        self.beat_at = time.monotonic()
+        self._counts.append((self.beat_at, self.metrics.events, self.metrics.changes))
+
+    def rates(self) -> tuple[float, float]:
+        """Events and changes a second, over the last ten."""
+        if len(self._counts) < 2:
+            return 0.0, 0.0
+        (began, events, changes), (ended, events_now, changes_now) = self._counts[0], self._counts[-1]
+        seconds = max(ended - began, 1e-9)
+        return (events_now - events) / seconds, (changes_now - changes) / seconds
+
+    def heartbeat_age_s(self) -> float:
+        """Seconds since the event loop last came round."""
+        return time.monotonic() - self.beat_at
+
+    def not_ready(self) -> list[Reason]:
+        """Why the worker shouldn't be counted on now; empty: it is ready."""
+        return [*_unfinished(self.status()), *self._late(set(self.status().assigned))]
+
+    def _late(self, assigned: set[int]) -> list[Reason]:
+        reasons: list[Reason] = []
+        sampled_at = self.lag.sampled_at
+        age_s = time.time() - (self.started_at_s if sampled_at is None else sampled_at)
+        if sampled_at is None or age_s > SAMPLE_LIMIT_S:
+            detail = self.lag.error or "the first sample isn't there yet"
+            reasons.append(
+                Reason(
+                    "lag-unknown",
+                    f"{detail} (for {age_s:.0f} s)",
+                    "see whether the broker is up and reachable from here",
+                )
+            )
+        stalled = [row for row in self.lag.lags.values() if row.partition in assigned and row.stalled_s > STALL_LIMIT_S]
+        if stalled:
+            worst = max(stalled, key=lambda row: row.stalled_s)
+            waiting = sum(row.records for row in stalled)
+            where = (
+                f"{worst.topic} [{worst.partition}] at {worst.start if worst.committed is None else worst.committed}"
+            )
+            detail = (
+                f"{len(stalled)} of this worker's input partitions: nothing was committed for up to "
+                f"{worst.stalled_s:.0f} s while {waiting:,} records wait; worst {where}"
+            )
+            reasons.append(Reason("stalled", detail, "read the worker's last log lines; restart it if it doesn't move"))
+        return reasons
+
+
+def _unfinished(status: Status) -> list[Reason]:
+    reasons: list[Reason] = []
+    if not status.joined:
+        reasons.append(Reason("not-joined", "no assignment from the group yet", "wait; see the log if it stays"))
+    if status.restoring:
+        which = ", ".join(map(str, status.restoring))
+        reasons.append(Reason("restoring", f"state of partition {which} is being read back", "wait"))
+    reasons += [
+        Reason("broadcast-unread", f"{topic} is not read to its end yet", "wait; if it stays, `regulars topics check`")
+        for topic in status.unread
+    ]
+    return reasons

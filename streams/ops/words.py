@@ -1,0 +1,184 @@
+"""Changes in words a shopkeeper reads: causes, reasons, durations. The one place where they are phrased."""
+
+from schemas.changes import (
+    Cause,
+    Change,
+    Contribution,
+    Counterfactual,
+    EventCause,
+    ModelCause,
+    Next,
+    PolicyCause,
+    SilenceCause,
+)
+from schemas.times import from_rfc3339
+
+EVENT_WORDS = {
+    "purchase": "a purchase",
+    "refund": "a refund",
+    "review": "a review",
+    "support": "a message to support",
+    "view": "a product view",
+    "search": "a search",
+    "add_to_cart": "an item put in the cart",
+    "remove_from_cart": "an item taken out of the cart",
+    "wishlist": "an item wished for",
+    "checkout": "a checkout begun",
+}
+
+
+def duration(seconds: float) -> str:
+    """`seconds` to about two figures.
+
+    >>> duration(0.0), duration(0.25), duration(75.0), duration(7_300.0), duration(200_000.0)
+    ('0 s', '0.2 s', '1 min 15 s', '2 h 1 min', '2 d 7 h')
+    """
+    if seconds <= 0.0:
+        return "0 s"
+    if seconds < 10.0:
+        return f"{seconds:.1f} s"
+    for big, small, size in (("d", "h", 86_400), ("h", "min", 3_600), ("min", "s", 60)):
+        if seconds >= size:
+            whole, rest = divmod(int(seconds), size)
+            part = rest // {"d": 3_600, "h": 60, "min": 1}[big]
+            return f"{whole} {big} {part} {small}" if part else f"{whole} {big}"
+    return f"{seconds:.0f} s"
+
+
+def day(timestamp: str) -> str:
+    """The day and minute of an RFC 3339 timestamp.
+
+    >>> day("2011-12-09T12:50:00.25Z")
+    '2011-12-09 12:50'
+    """
+    return timestamp[:16].replace("T", " ")
+
+
+# The number in a decayed feature's name is its half-life, so "lately" is said with it.
+FEATURE_WORDS = {
+    "known_days": "days since first seen",
+    "quiet_days": "days since last heard of",
+    "bought": "has bought",
+    "purchases": "purchases",
+    "recency_days": "days since the last purchase",
+    "customer_days": "days since the first purchase",
+    "repeat_span_days": "days from first to last purchase",
+    "monetary": "mean purchase",
+    "spend": "spend so far",
+    "last_amount": "last purchase",
+    "largest_amount": "largest purchase",
+    "gap_days": "days between purchases",
+    "gap_variation": "irregularity of purchases",
+    "overdue": "overdue (times the usual gap)",
+    "refunds": "refunds",
+    "refunded_share": "share refunded",
+    "basket_units": "units a purchase",
+    "basket_lines": "lines a purchase",
+    "coupon_share": "share bought with a coupon",
+    "clicks": "clicks",
+    "sessions": "sessions",
+    "session_clicks": "clicks in the latest session",
+    "click_days": "days since the latest click",
+    "cart_rate": "cart additions a view",
+    "reviews": "reviews",
+    "supports": "messages to support",
+    "rating": "mean rating (against 3)",
+    "text_days": "days since the latest text",
+    "text_weight": "weight of texts read",
+    "sentiment": "sentiment of texts",
+    "text": "what the texts are about",
+}
+DECAYED_WORDS = {
+    "count": "purchases",
+    "spend": "spend",
+    "refunded": "refunds",
+    "views": "product views",
+    "searches": "searches",
+    "carts": "cart additions",
+    "removals": "cart removals",
+    "wishes": "wishes",
+    "checkouts": "checkouts begun",
+    "sessions": "sessions",
+}
+
+
+def feature_words(name: str) -> str:
+    """A feature's name as it is said; a name that isn't known is said as it is spelt.
+
+    >>> feature_words("recency_days"), feature_words("carts_14d"), feature_words("shoe_size")
+    ('days since the last purchase', 'cart additions lately (14 d)', 'shoe size')
+    """
+    stem, _, half_life = name.rpartition("_")
+    if name not in FEATURE_WORDS and stem in DECAYED_WORDS and half_life.endswith("d"):
+        return f"{DECAYED_WORDS[stem]} lately ({half_life[:-1]} d)"
+    return FEATURE_WORDS.get(name, name.replace("_", " "))
+
+
+def number(value: float) -> str:
+    """`value` with as many figures as help.
+
+    >>> number(3.0), number(1.9999999999), number(0.123456), number(1234.5)
+    ('3', '2', '0.12', '1,234')
+    """
+    # Counts come back from their logarithm with an error in the last place.
+    if abs(value - round(value)) < 1e-6 and abs(value) < 1e15:
+        return f"{round(value):,}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) < 0.01 else f"{value:.2f}"
+
+
+def cause_words(cause: Cause) -> str:
+    """What set the change off."""
+    match cause:
+        case EventCause(event_type=kind):
+            return EVENT_WORDS.get(kind, kind)
+        case SilenceCause(due_at=due_at):
+            return f"nothing heard until {day(due_at)}"
+        case PolicyCause(version=version):
+            return f"policy {version}"
+        case ModelCause(version=version):
+            return f"model {version}"
+
+
+def reason_words(reason: Contribution) -> str:
+    """One reason: the feature, its value, and which way it pushed.
+
+    >>> reason_words(Contribution("purchases", 12.0, 31.4))
+    'purchases 12 (+31.40)'
+    """
+    said = f"{feature_words(reason.feature)} {number(reason.value)}"
+    if not reason.contribution:
+        return said
+    sign = "+" if reason.contribution >= 0 else "-"
+    return f"{said} ({sign}{number(abs(reason.contribution))})"
+
+
+def reasons_words(change: Change, most: int = 3) -> str:
+    """The change's cause and its `most` weightiest reasons, in one line."""
+    said = [cause_words(change.cause)]
+    said += [reason_words(reason) for reason in change.reasons[:most]]
+    return "; ".join(said)
+
+
+def counterfactual_words(instead: Counterfactual, previous: str | None) -> str:
+    """The smallest change that would have kept `previous`."""
+    kept = f"still {previous}" if previous is not None else "no change"
+    return (
+        f"{kept} with {feature_words(instead.feature)} at {number(instead.instead)} instead of {number(instead.value)}"
+    )
+
+
+def next_words(coming: Next | None) -> str:
+    """What happens if nothing more is heard."""
+    if coming is None:
+        return "nothing changes if nothing more is heard"
+    return f"{coming.dimension} becomes {coming.segment} on {day(coming.at)} if nothing more is heard"
+
+
+def move_words(change: Change) -> str:
+    """`value: low -> mid`; a first segment has nothing before the arrow."""
+    return f"{change.dimension}: {change.previous or '(new)'} -> {change.current}"
+
+
+def latency_s(change: Change) -> float:
+    """Seconds from taken off the broker to handed to the producer."""
+    return from_rfc3339(change.trace.emitted_at) - from_rfc3339(change.trace.consumed_at)

@@ -1,0 +1,296 @@
+"""The one place that wires the data plane: a Faust app around a job.
+
+`build_app` makes it, for `faust -A ... worker` as well as for `run_worker`. Add pages, services, tasks and low-rate agents
+to it as to any Faust app.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NoReturn
+
+import faust
+import structlog
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from mode import CrashingSupervisor
+from yarl import URL
+
+from streams.plane.batch import BatchTopic
+from streams.plane.errors import BrokerLost, InfrastructureFailure, StoreBroken, TopicsNotReady
+from streams.plane.lease import Lease
+from streams.plane.pipeline import BROKER_PATIENCE_S, Changelog, Pipeline
+from streams.plane.records import Job
+from streams.plane.restore import Restorer
+from streams.plane.store import STORE_OPTIONS, STORE_URL
+from streams.plane.transport import MAX_BATCH_BYTES, Transport
+from streams.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+EXIT_FAILURE = 70  # EX_SOFTWARE, which faust's own command line uses as well
+
+# A worker and its broker often start together.
+START_PATIENCE_S = 30.0
+
+REQUEST_TIMEOUT_S = 30.0
+REBALANCE_TIMEOUT_S = 20.0
+HEARTBEAT_S = 1.0
+
+# After the start, long-lived objects are out of the collector's sight and a generation-0 pass comes every 50,000 new
+# containers instead of 700: the largest single lever on throughput.
+GC_THRESHOLD = (50_000, 20, 100)
+
+
+class App(faust.App):
+    """A Faust app whose `BatchTopic` runs through `pipeline`; see `build_app`."""
+
+    pipeline: Pipeline
+    restorer: Restorer
+    lease: Lease
+
+    def __init__(self, settings: Settings, job: Job[Any]) -> None:
+        self.worker_settings = settings
+        self.job = job
+        self._begins: list[Callable[[], Awaitable[None]]] = []
+        self._frozen = False
+        self._failing = False
+        super().__init__(
+            settings.app_id,
+            broker=[URL(f"kafka://{server}") for server in servers(settings)],
+            broker_client_id=settings.app_id,
+            broker_commit_interval=settings.commit_interval_s,
+            broker_heartbeat_interval=min(HEARTBEAT_S, settings.session_timeout_s / 6),
+            broker_max_poll_records=settings.max_poll_records,
+            broker_rebalance_timeout=max(REBALANCE_TIMEOUT_S, settings.session_timeout_s),
+            broker_request_timeout=max(REQUEST_TIMEOUT_S, settings.session_timeout_s),
+            broker_session_timeout=settings.session_timeout_s,
+            consumer_auto_offset_reset="earliest",
+            # "" would make all workers one and the same member
+            consumer_group_instance_id=settings.instance_id or None,
+            datadir=settings.data_dir,
+            producer_max_batch_size=MAX_BATCH_BYTES,
+            producer_max_request_size=2 * MAX_BATCH_BYTES,
+            producer_request_timeout=REQUEST_TIMEOUT_S,
+            store=STORE_URL,
+            stream_recovery_delay=0.0,
+            stream_wait_empty=True,
+            table_standby_replicas=0,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            topic_partitions=settings.partitions,
+            topic_replication_factor=settings.replication_factor,
+            web_bind=settings.web_host,
+            web_enabled=settings.web_port != 0,
+            web_host=settings.web_host,
+            web_port=settings.web_port or 6066,
+            worker_redirect_stdouts=False,
+        )
+        # faust's command line sets web_enabled to True by itself
+        self.boot_strategy.enable_web = settings.web_port != 0
+
+    # --- the transport
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
+
+    def _new_producer_transport(self) -> Transport:
+        return Transport(self.conf.broker_producer, self)
+
+    # --- start
+
+    def _create_directories(self) -> None:
+        data_dir = self.worker_settings.data_dir
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            super()._create_directories()
+        except OSError as exc:
+            self.fail(StoreBroken(f"data directory {data_dir}: {exc.strerror}; set REGULARS_DATA_DIR"))
+
+    def on_begin(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Awaits `callback` before anything subscribes; an exception in it ends the process. Register before the start."""
+        self._begins.append(callback)
+
+    async def on_start(self) -> None:
+        """Verifies the topics before anything subscribes to them."""
+        await super().on_start()
+        try:
+            await check_topics(self.worker_settings, self.job)
+            for begin in self._begins:
+                await begin()
+        except Exception as exc:
+            self.fail(exc)
+
+    async def on_started(self) -> None:
+        """Starts the ticks and the watch on the broker once the first assignment is restored."""
+        await super().on_started()
+        self.add_future(self.pipeline.tick(lambda: self.should_stop))
+        self.add_future(self._watch_broker())
+
+    async def _watch_broker(self) -> None:
+        while not self.should_stop:
+            await asyncio.sleep(1.0)
+            if self.lease.silence_s > BROKER_PATIENCE_S and not self.should_stop:
+                self.fail(BrokerLost(f"Kafka did not answer a heartbeat for {self.lease.silence_s:.0f} s"))
+
+    def on_rebalance_end(self) -> None:
+        """The flow resumes."""
+        super().on_rebalance_end()
+        if not self._frozen:
+            self._frozen = True
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLD)
+        self.pipeline.resume()
+
+    # --- stop
+
+    async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
+        """Before a revoke and before the process stops: finish, commit, write down what is confirmed."""
+        await self.pipeline.quiesce(stopping=self.should_stop)
+        await super()._consumer_wait_empty(consumer, logger)
+        await self.pipeline.close()
+
+    def _crash(self, reason: BaseException) -> None:
+        """Whatever of faust's services crashes ends the process."""
+        self.fail(reason)
+
+    def fail(self, exc: BaseException) -> NoReturn:
+        """Ends the process now, with the reason as the last line on stderr.
+
+        No orderly stop: that would commit, flush and wait for a broker that may be gone. What a kill leaves behind is
+        what the design is made for.
+        """
+        if not self._failing:
+            self._failing = True
+            if not isinstance(exc, InfrastructureFailure):
+                sys.stderr.write("".join(traceback.format_exception(exc)))
+            reason = str(exc) if isinstance(exc, InfrastructureFailure) else f"{type(exc).__name__}: {exc}"
+            line = " ".join(reason.split())
+            sys.stderr.write(f"regulars worker stopped: {line[:1000]} (nothing unfinished was committed)\n")
+            sys.stderr.flush()
+        os._exit(EXIT_FAILURE)
+
+
+def build_app(settings: Settings, job: Job[Any]) -> App:
+    """A Faust app that runs `job` over its topics; nothing is connected yet.
+
+    The app has `pipeline` (what the job's surroundings use) and stops the process by itself on any failure.
+    """
+    app = App(settings, job)
+    app.lease = Lease(app.conf.broker_session_timeout, app.conf.broker_rebalance_timeout)
+    app.pipeline = pipeline = Pipeline(
+        job,
+        store=lambda: states.data,
+        sender=lambda: app.producer,
+        changelog=Changelog(settings.changelog_topic, lambda: app.producer),
+        lease=app.lease,
+        fail=app.fail,
+    )
+    pipeline.committed = lambda tp: app.consumer.committed(tp)
+    pipeline.reached = lambda tp: app.consumer.reached(tp)
+    app.restorer = Restorer(
+        store=lambda: states.data,
+        servers=servers(settings),
+        topic=settings.changelog_topic,
+        resend=pipeline.resend,
+        ready=pipeline.open,
+        epoch=lambda: pipeline.progress.epoch,
+        fail=app.fail,
+        counted=pipeline.count_restore,
+    )
+    states = app.Table(
+        "states",
+        key_type=bytes,
+        value_type=bytes,
+        partitions=settings.partitions,
+        changelog_topic=app.topic(
+            settings.changelog_topic,
+            key_type=bytes,
+            value_type=bytes,
+            partitions=settings.partitions,
+            compacting=True,
+            acks=False,
+            internal=True,
+            allow_empty=True,
+        ),
+        options=dict(STORE_OPTIONS),
+    )
+    batches = BatchTopic(app, topics=list(job.topics), key_type=bytes, value_type=bytes)
+
+    @app.agent(batches, name="plane", supervisor_strategy=CrashingSupervisor)
+    async def process(stream: Any) -> None:
+        async for batch in stream:
+            await pipeline.process(batch)
+
+    return app
+
+
+def run_worker(app: App) -> NoReturn:
+    """Runs the app until SIGTERM or SIGINT (exit code 0: everything processed is committed) or a failure (70)."""
+    # faust's logging set-up would take the root logger over
+    for name in ("faust", "mode", "aiokafka"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    app.finalize()
+    worker = app.Worker(quiet=True, override_logging=False, redirect_stdouts=False)
+    worker.spinner = None
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as exc:
+        if exc.code:
+            app.fail(worker.crash_reason or RuntimeError("faust's worker ended"))
+        raise
+    raise SystemExit(0)
+
+
+def servers(settings: Settings) -> list[str]:
+    """Bootstrap servers, ``host:port`` each."""
+    return [server.strip() for server in settings.bootstrap_servers.split(",") if server.strip()]
+
+
+async def check_topics(settings: Settings, job: Job[Any]) -> None:
+    """Verifies that every topic of the job exists with the right number of partitions.
+
+    Raises:
+        BrokerLost: no broker within `START_PATIENCE_S`.
+        TopicsNotReady: names every topic that is wrong.
+    """
+    counts = await _partition_counts(settings)
+    wanted = dict.fromkeys(job.outputs, (settings.partitions, 1))
+    wanted |= dict.fromkeys((*job.topics, settings.changelog_topic), (settings.partitions,))
+    missing = sorted(topic for topic in wanted if topic not in counts)
+    if missing:
+        raise TopicsNotReady(f"missing topics: {', '.join(missing)}; make them with `regulars topics create`")
+    wrong = sorted(topic for topic, allowed in wanted.items() if counts[topic] not in allowed)
+    if wrong:
+        told = ", ".join(f"{topic} has {counts[topic]}" for topic in wrong)
+        raise TopicsNotReady(
+            f"partitions: {told}, but REGULARS_PARTITIONS is {settings.partitions}; see `regulars topics check`"
+        )
+
+
+async def _partition_counts(settings: Settings) -> dict[str, int]:
+    give_up = time.monotonic() + START_PATIENCE_S
+    while True:
+        client = AIOKafkaClient(bootstrap_servers=servers(settings))
+        try:
+            await client.bootstrap()
+            cluster = await client.fetch_all_metadata()  # asks for no topic by name: that could create it
+            return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}
+        except (KafkaConnectionError, KafkaError) as exc:
+            if time.monotonic() > give_up:
+                raise BrokerLost(
+                    f"no Kafka at {settings.bootstrap_servers} for {START_PATIENCE_S:.0f} s ({exc}); "
+                    "start one with `regulars broker start`, or set REGULARS_BOOTSTRAP_SERVERS"
+                ) from exc
+            await asyncio.sleep(1.0)
+        finally:
+            await client.close()
+
+
+__all__: Sequence[str] = ("App", "build_app", "check_topics", "run_worker", "servers")

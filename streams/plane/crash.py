@@ -1,0 +1,56 @@
+"""Named points at which a test makes the process crash; without the variable they cost one comparison.
+
+``REGULARS_CRASH_POINT=name:count`` kills the process at its count-th pass of that point, with SIGKILL or the signal
+number in ``REGULARS_CRASH_SIGNAL`` (19: SIGSTOP, which makes a zombie). Read once, when the process starts.
+"""
+
+import asyncio
+import os
+import sys
+
+POINTS = (
+    "after_decode",
+    "before_changelog",
+    "between_changelog_and_ack",
+    "before_outputs",
+    "between_output_acks",
+    "before_store",
+    "after_store",
+    "before_commit",
+    "after_commit",
+    "during_restore",
+    "during_resend",
+    "during_revoke",
+)
+
+_ON_THE_WIRE_S = 0.005  # enough for a request to reach a local broker, not for its answer to be handled
+
+
+def _armed() -> tuple[str, int]:
+    name, _, count = os.environ.get("REGULARS_CRASH_POINT", "").partition(":")
+    if name and name not in POINTS:
+        raise SystemExit(f"REGULARS_CRASH_POINT: no such point: {name}; there are {', '.join(POINTS)}")
+    return name, int(count or 1)
+
+
+_name, _left = _armed()
+
+
+def crash_point(name: str) -> None:
+    """Kills the process if this point is armed and its count is up."""
+    global _left
+    if name != _name:
+        return
+    _left -= 1
+    if _left == 0:
+        sys.stderr.write(f"crash point {name}\n")
+        sys.stderr.flush()
+        os.kill(os.getpid(), int(os.environ.get("REGULARS_CRASH_SIGNAL", "9")))
+
+
+async def crash_point_in_flight(name: str) -> None:
+    """As `crash_point`, after the requests made so far had the time to leave the process."""
+    if name == _name:
+        if _left == 1:
+            await asyncio.sleep(_ON_THE_WIRE_S)
+        crash_point(name)

@@ -1,0 +1,505 @@
+"""One chunk's order, from the records of a poll to durable effects, and what a job's surroundings may ask and do.
+
+A chunk is all records of one partition number in one poll, over all input topics, or work without records. Chunks of a
+partition run one after another:
+
+1. decode; read the states of the keys; step
+2. check that this worker may still write (lease)
+3. send dead letters and the changelog; wait for both
+4. send outputs; wait for them
+5. write the local store: states, changelog offset, confirmed offset
+6. progress: now the records' offsets may be committed
+
+Whatever fails, nothing after it happens: before 3 nothing was said to the world, between 3 and 5 the restore sends the
+outputs again (`restore.py`), before 6 the records come again and the job skips those that its states have seen.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import structlog
+from aiokafka.structs import ConsumerRecord
+from faust.types import TP
+
+from streams.plane.batch import Batch
+from streams.plane.crash import crash_point, crash_point_in_flight
+from streams.plane.errors import BrokerLost
+from streams.plane.lease import Lease
+from streams.plane.progress import Progress, Stale
+from streams.plane.records import (
+    CONFIRMED_KEY,
+    OUTBOX_HEADER,
+    Effects,
+    Headers,
+    Job,
+    Output,
+    PartitionGone,
+    Put,
+    Work,
+    encode_outbox,
+)
+
+log = structlog.get_logger(__name__)
+
+# Kafka may be away for this long (a broker restarts in seconds) before the process gives up and leaves it to a supervisor.
+BROKER_PATIENCE_S = 60.0
+
+# A last marker on revoke or stop only saves a successor from sending outputs again; it isn't worth a longer wait.
+MARK_TIMEOUT_S = 2.0
+
+DRAIN_TIMEOUT_S = 5.0
+
+NO_HEADERS: Headers = []
+
+
+class Position(NamedTuple):
+    """Where an input topic partition stands: next offsets, and how many records are held.
+
+    `done`: everything below is processed (or held). `committed`: None before the first commit of this assignment.
+    `end`: the partition's end as of the last fetch; None before the first.
+    """
+
+    done: int
+    committed: int | None
+    end: int | None
+    held: int
+
+
+class Counters:
+    """What the pipeline did since the process began; `seconds` by stage, of the event loop's time."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.chunks = 0
+        self.puts = 0
+        self.outputs = 0
+        self.dead_letters = 0
+        self.changelog_records = 0
+        self.resent = 0
+        self.restored_records = 0
+        self.restore_s = 0.0
+        self.seconds: dict[str, float] = dict.fromkeys(("decode", "get", "step", "produce", "write"), 0.0)
+
+
+class States(Protocol):
+    """The local store, as the pipeline uses it; see `store.BulkStore`."""
+
+    def multi_get(self, partition: int, keys: list[bytes]) -> list[bytes | None]:
+        """States of keys, in order."""
+
+    def write(
+        self, partition: int, items: Iterable[tuple[bytes, bytes | None]], offset: int, confirmed: int | None = None
+    ) -> None:
+        """Writes states and offsets at once."""
+
+    def items(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
+        """Every key and state."""
+
+
+class Acknowledgement(Protocol):
+    """Records on their way; see `transport.Delivery`."""
+
+    async def acknowledged(self) -> int:
+        """Waits until they are safe; offset of the last one."""
+
+
+class Sender(Protocol):
+    """Sends records to one partition; see `transport.Producer`. The changelog has one of its own, to be replaced alone."""
+
+    async def send_batch(
+        self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None, Headers]]
+    ) -> Acknowledgement:
+        """Hands records over in order."""
+
+    def partition_of(self, topic: str, partition: int) -> int:
+        """Where an output that was caused in `partition` goes."""
+
+
+class Changelog:
+    """Writes a partition's changelog: the one seam at which a fenced writer can take over."""
+
+    def __init__(self, topic: str, sender: Callable[[], Sender]) -> None:
+        self.topic, self._sender = topic, sender
+
+    async def send(self, partition: int, puts: Iterable[Put], confirmed: int) -> Acknowledgement:
+        """Sends states with their outboxes, then the marker that says what is confirmed; its offset is acknowledged."""
+        records = [
+            (put.key, put.value, [(OUTBOX_HEADER, encode_outbox(put.outputs))] if put.outputs else NO_HEADERS)
+            for put in puts
+        ]
+        records.append((CONFIRMED_KEY, b"%d" % confirmed, NO_HEADERS))
+        return await self._sender().send_batch(self.topic, partition, records)
+
+
+class _Owned:
+    """A partition of this worker: its serial order, the confirmed changelog offset and the last one written down."""
+
+    __slots__ = ("confirmed", "lock", "marked")
+
+    def __init__(self, confirmed: int) -> None:
+        self.lock = asyncio.Lock()
+        self.confirmed = self.marked = confirmed
+
+
+class Pipeline:
+    """Runs a job over the partitions that this worker owns.
+
+    Args:
+        job: what is run.
+        store, sender: given lazily, because faust makes them when the app starts.
+        changelog: writes states.
+        lease: whether this worker may write.
+        fail: ends the process; never returns in production.
+    """
+
+    def __init__(
+        self,
+        job: Job[Any],
+        *,
+        store: Callable[[], States],
+        sender: Callable[[], Sender],
+        changelog: Changelog,
+        lease: Lease,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self.job = job
+        self.progress = Progress()
+        self.throttled: frozenset[TP] = frozenset()
+        self.counters = Counters()
+        self.ready = False
+        self._store, self._sender, self._changelog, self._lease, self._fail = store, sender, changelog, lease, fail
+        self._owned: dict[int, _Owned] = {}
+        self._closing = False
+        self._in_flight = 0  # batches, and work from outside
+        self._ticks: list[tuple[float, Callable[[], Awaitable[None]]]] = []
+        self._drains: list[Callable[[], Awaitable[None]]] = []
+        self._topic_order = {topic: index for index, topic in enumerate(job.topics)}
+        # set by the app: committed offset, and (fetch position, end), of a topic partition
+        self.committed: Callable[[TP], int | None] = lambda tp: None
+        self.reached: Callable[[TP], tuple[int | None, int | None]] = lambda tp: (None, None)
+
+    # --- for the job's surroundings
+
+    def partitions(self) -> frozenset[int]:
+        """Partitions that this worker owns and whose stores are complete."""
+        return frozenset(self._owned)
+
+    def multi_get(self, partition: int, keys: list[bytes]) -> list[bytes | None]:
+        """States of keys of an owned partition, in order; None where there is none.
+
+        Raises:
+            PartitionGone: the partition isn't owned.
+        """
+        self._owned_or_gone(partition)
+        return self._store().multi_get(partition, keys)
+
+    def items(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
+        """Every key and state of an owned partition, in byte order. Consume it before any await.
+
+        Raises:
+            PartitionGone: the partition isn't owned.
+        """
+        self._owned_or_gone(partition)
+        return self._store().items(partition)
+
+    async def apply(self, partition: int, work: Work) -> None:
+        """Steps `work` that has no records, in the partition's serial order, and returns when its effects are durable.
+
+        Raises:
+            PartitionGone: the partition isn't owned, or stopped being so before anything was written.
+        """
+        await self._from_outside(partition, work, ())
+
+    async def release(self, partition: int, records: Sequence[ConsumerRecord], work: Work) -> None:
+        """As `apply`, and then `records`, held until now, no longer hold commits back.
+
+        Raises:
+            PartitionGone: as in `apply`; the records come again where the partition goes.
+        """
+        await self._from_outside(partition, work, records)
+
+    def throttle(self, tps: Iterable[TP]) -> None:
+        """Leaves topic partitions out of polls, without blocking others; a rebalance ends it."""
+        self.throttled |= frozenset(tps)
+
+    def unthrottle(self, tps: Iterable[TP]) -> None:
+        """Takes topic partitions into polls again."""
+        self.throttled -= frozenset(tps)
+
+    def on_tick(self, interval_s: float, callback: Callable[[], Awaitable[None]]) -> None:
+        """Awaits `callback` every `interval_s` while `ready`, never twice at a time; register before the app starts.
+
+        It may raise PartitionGone (ignored); any other exception ends the process.
+        """
+        self._ticks.append((interval_s, callback))
+
+    def on_drain(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Awaits `callback` on SIGTERM, for at most 5 s, before the last commit: the place to release held records."""
+        self._drains.append(callback)
+
+    def positions(self) -> dict[TP, Position]:
+        """Where every assigned input topic partition stands."""
+        return {
+            tp: Position(done, self.committed(tp), self.reached(tp)[1], self.progress.held(tp))
+            for tp in self._tps(self._owned)
+            if (done := self.progress.position(tp)) is not None
+        }
+
+    def caught_up(self, partition: int) -> bool:
+        """Whether every input record of the partition, as of the last fetch, was handed to the job."""
+        for tp in self._tps((partition,)):
+            done, end = self.progress.position(tp), self.reached(tp)[1]
+            if done is None or end is None or done < end:
+                return False
+        return partition in self._owned
+
+    # --- chunks
+
+    async def process(self, batch: Batch) -> None:
+        """Runs a poll's chunks, those of different partitions beside each other; returns when all are durable."""
+        groups = batch.partitions()
+        self._in_flight += 1
+        try:
+            if len(groups) == 1:
+                ((partition, tps),) = groups.items()
+                await self._guarded(partition, self._chunk(partition, tps, batch))
+            else:
+                await asyncio.gather(
+                    *(self._guarded(partition, self._chunk(partition, tps, batch)) for partition, tps in groups.items())
+                )
+        finally:
+            self._in_flight -= 1
+
+    async def _guarded(self, partition: int, chunk: Awaitable[None]) -> None:
+        try:
+            await chunk
+        except (PartitionGone, Stale):
+            log.info("chunk dropped: the partition went away", partition=partition)
+        except Exception as exc:
+            self._fail(exc)
+
+    async def _chunk(self, partition: int, tps: list[TP], batch: Batch) -> None:
+        owned = self._owned_or_gone(partition)
+        async with owned.lock:
+            if batch.epoch != self.progress.epoch:
+                raise Stale
+            records: list[ConsumerRecord] = []
+            for tp in sorted(tps, key=self._rank):
+                records += self._fresh(tp, batch)
+            held: list[tuple[TP, int]] = []
+            if records:
+                began = time.perf_counter()
+                work = self.job.decode(partition, records)
+                self.counters.seconds["decode"] += time.perf_counter() - began
+                crash_point("after_decode")
+                await self._effect(partition, owned, work)
+                held = [(TP(record.topic, record.partition), record.offset) for record in work.held]
+            self.progress.done(batch.epoch, {tp: batch.spans[tp] for tp in tps}, held)
+            self.counters.records += len(records)
+
+    def _rank(self, tp: TP) -> int:
+        return self._topic_order[tp.topic]
+
+    def _fresh(self, tp: TP, batch: Batch) -> Sequence[ConsumerRecord]:
+        # after a rewind within an assignment, records that were handed over before come again
+        records, done = batch.records[tp], self.progress.position(tp)
+        if done is None or records[0].offset >= done:
+            return records
+        return [record for record in records if record.offset >= done]
+
+    async def _from_outside(self, partition: int, work: Work, records: Sequence[ConsumerRecord]) -> None:
+        if self._closing:
+            raise PartitionGone(partition)
+        owned, epoch = self._owned_or_gone(partition), self.progress.epoch
+        self._in_flight += 1
+        try:
+            async with owned.lock:
+                if epoch != self.progress.epoch or self._owned.get(partition) is not owned:
+                    raise PartitionGone(partition)
+                await self._effect(partition, owned, work)
+                self.progress.release(
+                    epoch, [(TP(record.topic, record.partition), record.offset) for record in records]
+                )
+        except Stale:
+            raise PartitionGone(partition) from None
+        except PartitionGone:
+            raise
+        except Exception as exc:
+            self._fail(exc)
+            raise
+        finally:
+            self._in_flight -= 1
+
+    async def _effect(self, partition: int, owned: _Owned, work: Work) -> None:
+        """The order of a chunk from the states to the local store; the caller holds the partition's lock."""
+        counters, seconds, clock = self.counters, self.counters.seconds, time.perf_counter
+        began = clock()
+        values = self._store().multi_get(partition, work.keys) if work.keys else []
+        got = clock()
+        effects: Effects = self.job.step(partition, work, values)
+        stepped = clock()
+        seconds["get"] += got - began
+        seconds["step"] += stepped - got
+        counters.chunks += 1
+        puts, dead_letters = effects
+        if not puts and not dead_letters:
+            return
+        if len({put.key for put in puts}) < len(puts):
+            raise ValueError(f"partition {partition}: a step put one key twice")
+        crash_point("before_changelog")
+        await self._may_write(partition, owned)
+        letters = await self._send(partition, dead_letters)
+        if puts:
+            writing = await self._changelog.send(partition, puts, owned.confirmed)
+            await crash_point_in_flight("between_changelog_and_ack")
+            offset = await writing.acknowledged()
+        for letter in letters:
+            await letter.acknowledged()
+        crash_point("before_outputs")
+        sent = await self._send(partition, [output for put in puts for output in put.outputs])
+        for delivery in sent:
+            await delivery.acknowledged()
+            crash_point("between_output_acks")
+        produced = clock()
+        seconds["produce"] += produced - stepped
+        counters.dead_letters += len(dead_letters)
+        if puts:
+            crash_point("before_store")
+            owned.marked, owned.confirmed = owned.confirmed, offset
+            self._store().write(partition, [(put.key, put.value) for put in puts], offset, confirmed=offset)
+            seconds["write"] += clock() - produced
+            counters.puts += len(puts)
+            counters.changelog_records += len(puts) + 1
+            counters.outputs += sum(len(put.outputs) for put in puts)
+            crash_point("after_store")
+
+    async def _may_write(self, partition: int, owned: _Owned) -> None:
+        """Returns when the lease is held; while Kafka is away it waits for a heartbeat's answer.
+
+        Raises:
+            PartitionGone: the answer was that this worker is out, or a rebalance took the partition.
+            BrokerLost: no answer for `BROKER_PATIENCE_S`.
+        """
+        lease = self._lease
+        while not lease.held:
+            if lease.lost:
+                raise PartitionGone(partition)
+            if lease.silence_s > BROKER_PATIENCE_S:
+                raise BrokerLost(f"Kafka did not answer a heartbeat for {lease.silence_s:.0f} s")
+            await asyncio.sleep(0.05)
+        if self._owned.get(partition) is not owned:
+            raise PartitionGone(partition)
+
+    async def _send(self, partition: int, outputs: Sequence[Output]) -> list[Acknowledgement]:
+        if not outputs:
+            return []
+        sender = self._sender()
+        by_topic: dict[str, list[tuple[bytes, bytes | None, Headers]]] = defaultdict(list)
+        for topic, key, value, headers in outputs:
+            by_topic[topic].append((key, value, headers))
+        return [
+            await sender.send_batch(topic, sender.partition_of(topic, partition), records)
+            for topic, records in by_topic.items()
+        ]
+
+    async def resend(self, partition: int, outputs: list[Output]) -> None:
+        """Sends outputs of a restore again, in order, and waits for them."""
+        deliveries = await self._send(partition, outputs)
+        await crash_point_in_flight("during_resend")
+        for delivery in deliveries:
+            await delivery.acknowledged()
+        self.counters.resent += len(outputs)
+
+    def count_restore(self, records: int, seconds: float) -> None:
+        """A restore finished."""
+        self.counters.restored_records += records
+        self.counters.restore_s += seconds
+
+    # --- assignment
+
+    def open(self, partition: int, confirmed: int) -> None:
+        """Takes a partition whose store is complete."""
+        items = self._store().items(partition)
+        self.job.restored(partition, items)
+        self._owned[partition] = _Owned(confirmed)
+
+    def resume(self) -> None:
+        """A rebalance ended: work from outside is taken, ticks run."""
+        self._closing = False
+        self.ready = True
+
+    async def quiesce(self, *, stopping: bool) -> None:
+        """Takes no more work from outside and waits until what is under way, batches included, is durable."""
+        self.ready = False
+        if stopping:
+            for drain in self._drains:
+                try:
+                    async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                        await drain()
+                except (TimeoutError, PartitionGone):
+                    log.warning("held records were not finished in time; they come again after a restart")
+        self._closing = True
+        while self._in_flight:
+            await asyncio.sleep(0.005)
+
+    async def close(self) -> None:
+        """Gives every partition up: writes down what is confirmed, so that a successor sends nothing again."""
+        marks = []
+        for partition, owned in self._owned.items():
+            async with owned.lock:
+                if owned.marked < owned.confirmed and self._lease.held:
+                    marks.append(self._mark(partition, owned))
+        try:
+            async with asyncio.timeout(MARK_TIMEOUT_S):
+                await asyncio.gather(*marks)
+        except Exception as exc:  # nothing is lost: the successor sends the last chunk's outputs again
+            log.warning("confirmed offsets not written down", error=repr(exc))
+        crash_point("during_revoke")
+        self.forget()
+
+    async def _mark(self, partition: int, owned: _Owned) -> None:
+        offset = await (await self._changelog.send(partition, (), owned.confirmed)).acknowledged()
+        owned.marked = owned.confirmed = offset
+        self._store().write(partition, (), offset, confirmed=offset)
+
+    def forget(self) -> None:
+        """Ends the assignment at once: holds are dropped, chunks in flight can no longer write or count."""
+        owned, self._owned = self._owned, {}
+        self.ready = False
+        self._closing = True
+        self.throttled = frozenset()
+        self.progress.forget()
+        for partition in owned:
+            self.job.revoked(partition)
+
+    def _owned_or_gone(self, partition: int) -> _Owned:
+        try:
+            return self._owned[partition]
+        except KeyError:
+            raise PartitionGone(partition) from None
+
+    def _tps(self, partitions: Iterable[int]) -> list[TP]:
+        return [TP(topic, partition) for partition in partitions for topic in self.job.topics]
+
+    # --- ticks
+
+    async def tick(self, stopped: Callable[[], bool]) -> None:
+        """Runs the registered callbacks until `stopped`."""
+        await asyncio.gather(*(self._tick(interval_s, callback, stopped) for interval_s, callback in self._ticks))
+
+    async def _tick(
+        self, interval_s: float, callback: Callable[[], Awaitable[None]], stopped: Callable[[], bool]
+    ) -> None:
+        while not stopped():
+            await asyncio.sleep(interval_s)
+            if self.ready:
+                try:
+                    await callback()
+                except (PartitionGone, Stale):
+                    continue
+                except Exception as exc:
+                    self._fail(exc)
+                    raise

@@ -1,0 +1,121 @@
+"""What a job takes and gives, and how the outputs of a change travel with it (the outbox).
+
+An outbox is msgpack: an array of ``[topic, key, value or nil, [[header name, header bytes], ...]]``. It is the one header,
+named ``outbox``, of the changelog record whose value is the state that caused those outputs.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+import msgspec
+from aiokafka.structs import ConsumerRecord
+
+Headers = list[tuple[str, bytes]]
+
+OUTBOX_HEADER = "outbox"
+
+# Keys that begin with 0xff are reserved: that byte never occurs in UTF-8, so no id can collide with them.
+PLANE_PREFIX = b"\xff\x00"  # the data plane's own records
+JOB_PREFIX = b"\xff\x01"  # a job's own state of a partition, kept and restored like any other key
+CONFIRMED_KEY = PLANE_PREFIX + b"confirmed"
+
+
+class Output(NamedTuple):
+    """A record to send: to the partition it was caused in, or to partition 0 of a topic with one partition."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    headers: Headers
+
+
+class Put(NamedTuple):
+    """The new state of a key (None: erased) and every record that this change causes."""
+
+    key: bytes
+    value: bytes | None
+    outputs: list[Output]
+
+
+class Effects(NamedTuple):
+    """What one step caused. A key occurs in `puts` once; dead letters are sent, but belong to no state."""
+
+    puts: list[Put]
+    dead_letters: list[Output]
+
+
+class Work(Protocol):
+    """Decoded records of one partition, or work without records."""
+
+    @property
+    def keys(self) -> list[bytes]:
+        """Distinct keys whose states the step needs."""
+
+    @property
+    def held(self) -> Sequence[ConsumerRecord]:
+        """Records the job keeps for later: nothing from the lowest of them on is committed until they are released."""
+
+
+W = TypeVar("W", bound=Work)
+
+
+class Job(Protocol[W]):
+    """What the data plane runs. Every method is synchronous, uses the CPU alone and may raise: that ends the process."""
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Full names of the input topics; they have the same number of partitions."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Full names of every topic that outputs and dead letters go to; each must exist before a worker starts."""
+
+    def decode(self, partition: int, records: Sequence[ConsumerRecord]) -> W:
+        """Records of one partition number, topic by topic in the order of `topics`, by offset within each.
+
+        A record is handed over once in an assignment; after a rebalance or a restart, everything since the last
+        commit comes again.
+        """
+
+    def step(self, partition: int, work: W, values: Sequence[bytes | None]) -> Effects:
+        """The effects of `work`, given the states of `work.keys` in that order (None: no state yet)."""
+
+    def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
+        """Called when a partition is this worker's and its store is complete; `items` yields every key and state."""
+
+    def revoked(self, partition: int) -> None:
+        """Called when a partition stops being this worker's: whatever is kept in memory for it is void."""
+
+
+class PartitionGone(Exception):
+    """The partition isn't this worker's any more, so nothing was written; its next owner does the work again."""
+
+    def __init__(self, partition: int) -> None:
+        super().__init__(f"partition {partition} is not assigned to this worker")
+        self.partition = partition
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Output])
+
+
+def encode_outbox(outputs: Sequence[Output]) -> bytes:
+    """Outputs as they travel in the changelog; `decode_outbox` gives them back equal."""
+    return _encoder.encode(outputs)
+
+
+def decode_outbox(data: bytes) -> list[Output]:
+    """The outputs in an outbox, in order.
+
+    >>> decode_outbox(encode_outbox([Output("t", b"k", None, [("h", b"1")])]))
+    [Output(topic='t', key=b'k', value=None, headers=[('h', b'1')])]
+    """
+    return _decoder.decode(data)
+
+
+def outbox_of(headers: Sequence[tuple[str, bytes]]) -> bytes | None:
+    """The outbox among a changelog record's headers, still encoded; None where the change caused nothing."""
+    for name, value in headers:
+        if name == OUTBOX_HEADER:
+            return value
+    return None

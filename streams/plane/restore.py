@@ -1,0 +1,287 @@
+"""Makes a partition's local store complete from the changelog, in bulk, and sends outputs that may never have been sent.
+
+Where the local store and the changelog disagree, the changelog is right: it is what every other worker and every export
+reads. See `plan` for each case.
+
+Outputs. A record's outputs are sent after the record is acknowledged, and the next record of `CONFIRMED_KEY` says up to
+which changelog offset they were. So every record beyond the confirmed offset that carries an outbox has it sent again: the
+same keys, values and headers, in order, before the flow resumes. A local store confirms offsets of its own (a chunk is
+written there after its outputs were acknowledged), but only in the write that ends a chunk or a restore: a store that a
+killed restore left behind is ahead with its states and must not be taken for confirmed.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NamedTuple
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from streams.plane.crash import crash_point
+from streams.plane.errors import ChangelogTruncated
+from streams.plane.records import CONFIRMED_KEY, PLANE_PREFIX, Output, decode_outbox, outbox_of
+from streams.plane.store import BulkStore, Saved, StoreLocked
+
+log = structlog.get_logger(__name__)
+
+# Kafka forgets a tombstone 24 hours (delete.retention.ms) after compaction. A store that slept for longer could miss one
+# and bring an erased key back; half of that leaves room for a topic with less patience and for clocks.
+STALE_AFTER_S = 12 * 3600.0
+
+# Unconfirmed records are those of the last chunk. Beyond this many to read, the end is looked at first, so that the
+# outboxes of a whole changelog aren't collected on the way there.
+PROBE_BEYOND = 5_000
+PROBE_RECORDS = 2_000
+
+# How long another process may still hold a database: one that was just killed, or is writing its last buffers.
+LOCK_WAIT_S = 10.0
+
+POLL_MS = 200
+
+
+class Plan(NamedTuple):
+    """From which changelog offset to read, what is confirmed by the local store, and whether that store is void."""
+
+    start: int
+    confirmed: int
+    void: str | None
+
+
+def plan(saved: Saved | None, beginning: int, end: int, now: float) -> Plan:
+    """How to restore a partition whose changelog holds offsets from `beginning` up to, not including, `end`.
+
+    - Nothing saved: read everything. If the changelog begins beyond 0, what was deleted before is lost; nobody can tell.
+    - The store is ahead of the changelog: the changelog lost acknowledged records or was made anew, or the data directory
+      belongs to another cluster. The store is void.
+    - The store is so old that a deletion may have come and gone: void.
+    - Else read on from the store's offset, or from the confirmed one where that is lower.
+
+    Raises:
+        ChangelogTruncated: records after the store's offset were deleted from the changelog's beginning. Going on would
+            miss those changes, starting over would miss all changes before them: a person has to choose.
+    """
+    if saved is None:
+        return Plan(beginning, -1, None)
+    if saved.offset >= end:
+        return Plan(beginning, -1, f"at offset {saved.offset} it is ahead of the changelog, which ends at {end}")
+    if saved.offset + 1 < beginning:
+        raise ChangelogTruncated(
+            f"changelog records {saved.offset + 1} to {beginning - 1} were deleted and the local store has not seen them; "
+            "bring them back, or delete the local store to go on with what the changelog still has"
+        )
+    if end > saved.offset + 1 and now - saved.at > STALE_AFTER_S:
+        hours = (now - saved.at) / 3600
+        return Plan(beginning, -1, f"it was last written {hours:.0f} hours ago: erased keys may have been forgotten since")
+    return Plan(max(beginning, min(saved.offset, saved.confirmed) + 1), saved.confirmed, None)
+
+
+class Unconfirmed:
+    """Outboxes of one partition's changelog records beyond the confirmed offset, in order."""
+
+    def __init__(self, confirmed: int) -> None:
+        self.confirmed = confirmed
+        self._outboxes: list[tuple[int, bytes]] = []
+
+    def confirm(self, offset: int) -> None:
+        """Outputs of records up to `offset` were sent."""
+        if offset > self.confirmed:
+            self.confirmed = offset
+            self._outboxes = [(at, outbox) for at, outbox in self._outboxes if at > offset]
+
+    def add(self, offset: int, outbox: bytes) -> None:
+        """The record at `offset` carries this outbox."""
+        if offset > self.confirmed:
+            self._outboxes.append((offset, outbox))
+
+    def outputs(self) -> list[Output]:
+        """What has to be sent again."""
+        return [output for _, outbox in self._outboxes for output in decode_outbox(outbox)]
+
+
+class Overtaken(Exception):
+    """Another rebalance began: this restore's partitions may be somebody else's already."""
+
+
+class Restorer:
+    """Restores the partitions of an assignment; only one restore runs at a time, and a new assignment ends the last.
+
+    Args:
+        store: the local store.
+        servers: bootstrap servers, ``host:port`` each.
+        topic: the changelog.
+        resend: sends outputs of a partition and waits for them; True where that left the process as a member.
+        ready: called with a partition and its confirmed offset when its store is complete.
+        epoch: number of the current assignment.
+        fail: ends the process.
+        counted: called with the records and seconds of a finished restore.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Callable[[], BulkStore],
+        servers: list[str],
+        topic: str,
+        resend: Callable[[int, list[Output]], Awaitable[None]],
+        ready: Callable[[int, int], None],
+        epoch: Callable[[], int],
+        fail: Callable[[BaseException], None],
+        counted: Callable[[int, float], None],
+    ) -> None:
+        self._store, self._servers, self._topic = store, servers, topic
+        self._resend, self._ready, self._epoch, self._fail, self._counted = resend, ready, epoch, fail, counted
+        self._one_at_a_time = asyncio.Lock()
+
+    async def restore(self, partitions: Iterable[int]) -> None:
+        """Restores `partitions`; returns early, without a word, where another rebalance begins meanwhile.
+
+        Any failure ends the process here: faust runs this hook without looking at what it raises.
+        """
+        epoch = self._epoch()
+        async with self._one_at_a_time:
+            try:
+                await self._restore(sorted(partitions), epoch)
+            except Overtaken:
+                log.info("restore overtaken by another rebalance")
+            except asyncio.CancelledError:
+                raise
+            except BaseException as exc:
+                self._fail(exc)
+
+    def _check(self, epoch: int) -> None:
+        if epoch != self._epoch():
+            raise Overtaken
+
+    async def _restore(self, partitions: list[int], epoch: int) -> None:
+        self._check(epoch)
+        if not partitions:
+            return
+        began = time.perf_counter()
+        store = self._store()
+        for partition in partitions:
+            await self._open(store, partition, epoch)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._servers,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=50,
+            max_partition_fetch_bytes=4 << 20,
+        )
+        await consumer.start()
+        try:
+            tps = {partition: TopicPartition(self._topic, partition) for partition in partitions}
+            ends = await consumer.end_offsets(list(tps.values()))
+            beginnings = await consumer.beginning_offsets(list(tps.values()))
+            consumer.assign(list(tps.values()))
+            consumer.pause(*tps.values())
+            self._check(epoch)
+            tails: dict[TopicPartition, Unconfirmed] = {}
+            starts: dict[TopicPartition, int] = {}
+            for partition, tp in tps.items():
+                todo = plan(store.saved(partition), beginnings[tp], ends[tp], time.time())
+                if todo.void is not None:
+                    store.set_aside(partition, todo.void)
+                    store.open(partition)
+                if todo.start == beginnings[tp] > 0:
+                    log.warning("the changelog's beginning was deleted", partition=partition, first=beginnings[tp])
+                tails[tp], starts[tp] = Unconfirmed(todo.confirmed), todo.start
+                if ends[tp] - todo.start > PROBE_BEYOND:
+                    await self._probe(consumer, tp, tails[tp], todo.start, ends[tp], epoch)
+            records = await self._read(consumer, store, tails, starts, ends, epoch)
+        finally:
+            await consumer.stop()
+        self._check(epoch)
+        for partition, tp in tps.items():
+            await self._finish(store, partition, tails[tp], ends[tp] - 1, epoch)
+        seconds = time.perf_counter() - began
+        self._counted(records, seconds)
+        log.info("restored", partitions=partitions, records=records, seconds=round(seconds, 2))
+
+    async def _open(self, store: BulkStore, partition: int, epoch: int) -> None:
+        give_up = time.monotonic() + LOCK_WAIT_S
+        while True:
+            self._check(epoch)
+            try:
+                store.open(partition)
+            except StoreLocked:
+                if time.monotonic() > give_up:
+                    raise
+                await asyncio.sleep(0.2)
+            else:
+                return
+
+    async def _probe(
+        self, consumer: Any, tp: TopicPartition, tail: Unconfirmed, start: int, end: int, epoch: int
+    ) -> None:
+        """Finds the last confirmed offset from the end backwards, in widening steps."""
+        width = PROBE_RECORDS
+        while True:
+            first = max(start, end - width)
+            found = False
+            consumer.resume(tp)
+            consumer.seek(tp, first)
+            while await consumer.position(tp) < end:
+                for records in (await consumer.getmany(tp, timeout_ms=POLL_MS)).values():
+                    for record in records:
+                        if record.key == CONFIRMED_KEY and record.value is not None:
+                            tail.confirm(int(record.value))
+                            found = True
+                self._check(epoch)
+            consumer.pause(tp)
+            if found or first == start:
+                return
+            width *= 8
+
+    async def _read(
+        self,
+        consumer: Any,
+        store: BulkStore,
+        tails: dict[TopicPartition, Unconfirmed],
+        starts: dict[TopicPartition, int],
+        ends: dict[TopicPartition, int],
+        epoch: int,
+    ) -> int:
+        todo = {tp for tp, start in starts.items() if start < ends[tp]}
+        for tp in todo:
+            consumer.resume(tp)
+            consumer.seek(tp, starts[tp])
+        count = 0
+        while todo:
+            polled = await consumer.getmany(*todo, timeout_ms=POLL_MS)
+            self._check(epoch)
+            for tp, records in polled.items():
+                if records:
+                    store.write(tp.partition, self._states(records, tails[tp]), records[-1].offset)
+                    crash_point("during_restore")
+                    count += len(records)
+            for tp in list(todo):
+                # by position, not record offsets: compaction and transactions leave holes, also at the end
+                if await consumer.position(tp) >= ends[tp]:
+                    todo.discard(tp)
+                    consumer.pause(tp)
+            self._check(epoch)
+        return count
+
+    @staticmethod
+    def _states(records: list[Any], tail: Unconfirmed) -> list[tuple[bytes, bytes | None]]:
+        states = []
+        for record in records:
+            key = record.key
+            if key[:2] != PLANE_PREFIX:
+                states.append((key, record.value))
+                if record.headers and (outbox := outbox_of(record.headers)) is not None:
+                    tail.add(record.offset, outbox)
+            elif key == CONFIRMED_KEY and record.value is not None:
+                tail.confirm(int(record.value))
+        return states
+
+    async def _finish(self, store: BulkStore, partition: int, tail: Unconfirmed, last: int, epoch: int) -> None:
+        if outputs := tail.outputs():
+            log.info("sending outputs again", partition=partition, outputs=len(outputs), after=tail.confirmed)
+            await self._resend(partition, outputs)
+            self._check(epoch)
+        # -1: an empty changelog; there is nothing to be at
+        if last >= 0:
+            store.write(partition, (), last, confirmed=last)
+        self._ready(partition, last)

@@ -1,0 +1,61 @@
+"""Every setting, read once from the environment (`REGULARS_...`) and the command line."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _cache_dir() -> Path:
+    return Path("~/.cache/regulars").expanduser()
+
+
+class Settings(BaseSettings):
+    """One process's settings; a field `x_y` is `REGULARS_X_Y` in the environment and `--x-y` where a command takes it."""
+
+    model_config = SettingsConfigDict(env_prefix="REGULARS_", frozen=True, extra="ignore")
+
+    # --- Kafka
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port[,host:port] of the brokers")
+    topic_prefix: str = Field("", description="put before every topic name, to share a cluster")
+    partitions: int = Field(8, ge=1, description="partitions of the customer-keyed topics; fixed for life")
+    replication_factor: int = Field(1, ge=1, description="replicas of each topic that is made")
+    app_id: str = Field("regulars", description="consumer group and prefix of the changelog")
+
+    # --- worker
+    data_dir: Path = Field(Path("regulars-data"), description="the local store; keep it across restarts, one a worker")
+    web_port: int = Field(6066, ge=0, le=65535, description="/live, /ready, /metrics, dashboard; 0: off")
+    web_host: str = Field("127.0.0.1", description="address the web server binds")
+    instance_id: str = Field("", description="static membership: this worker's lasting name; empty: dynamic")
+    clock: Literal["wall", "event"] = Field(
+        "wall", description="wall: when caught up, silence is measured by the wall clock; event: by the stream alone"
+    )
+    clock_grace_s: float = Field(5.0, ge=0, description="how far partition time stays behind the wall clock")
+    future_limit_s: float = Field(3600.0, ge=0, description="an event later than now plus this is a dead letter")
+    max_poll_records: int = Field(8000, ge=1, description="records of one poll; larger is faster under backlog")
+    commit_interval_s: float = Field(0.5, gt=0, description="how often progress is committed")
+    session_timeout_s: float = Field(10.0, gt=0, description="silence after which the group drops a worker")
+    policy: Path | None = Field(None, description="policy file served until one is published; empty: the default policy")
+
+    # --- texts
+    encoder: str = Field("", description="directory of a transformers BERT model; empty: the packaged MiniLM")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the encoder runs")
+    cache_dir: Path = Field(default_factory=_cache_dir, description="broker jars, text vectors, replay positions")
+    text_cache_mb: int = Field(512, ge=1, description="bound of the text vector cache on disk")
+
+    # --- learning
+    pseudonym_key: str = Field("regulars", description="keys the pseudonyms in model-train; set a secret of your own")
+
+    def topic(self, name: str) -> str:
+        """The topic's full name.
+
+        >>> Settings(topic_prefix="shop-").topic("purchases")
+        'shop-purchases'
+        """
+        return f"{self.topic_prefix}{name}"
+
+    @property
+    def changelog_topic(self) -> str:
+        """Topic that holds every customer's state."""
+        return self.topic(f"{self.app_id}-customers-changelog")

@@ -1,0 +1,114 @@
+"""The real data sets that `regulars replay` knows, each as events in event-time order.
+
+What each one means, and what is assumed where a file doesn't say, is in docs/datasets.md.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.sources.events import Item, Timeline, with_clocks
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A file's events.
+
+    Attributes:
+        times_s: event times, epoch seconds, ascending, shape (n,).
+        items: the events from position `start` up to `stop`, made as they are asked for.
+        last_s: the file's last time; it may lie after the last event.
+        notes: what was left out or assumed, for a person.
+    """
+
+    times_s: NDArray[np.float64]
+    items: Callable[[int, int], Iterator[Item]]
+    last_s: float
+    notes: tuple[str, ...] = ()
+
+    def window(self, from_s: float | None, to_s: float | None) -> tuple[int, int]:
+        """Positions of the events in [from_s, to_s)."""
+        start = 0 if from_s is None else int(np.searchsorted(self.times_s, from_s))
+        stop = len(self.times_s) if to_s is None else int(np.searchsorted(self.times_s, to_s))
+        return start, max(start, stop)
+
+    def timeline(self, from_s: float | None = None, to_s: float | None = None) -> Timeline:
+        """The events in [from_s, to_s) with clock records; the last one at `to_s` or the file's last time."""
+        start, stop = self.window(from_s, to_s)
+        last_s = self.last_s if to_s is None else min(to_s, self.last_s)
+        return with_clocks(self.items(start, stop), last_s)
+
+
+@dataclass(frozen=True)
+class Source:
+    """How to replay one kind of file.
+
+    Attributes:
+        opens: reads the file; the second argument is the currency of its amounts.
+        currency: what the amounts are in unless the caller says otherwise.
+    """
+
+    opens: Callable[[Path, str], Dataset]
+    currency: str = "USD"
+
+
+def _online_retail(path: Path, currency: str) -> Dataset:
+    from streams.sources.online_retail import open_online_retail
+
+    return open_online_retail(path, currency)
+
+
+def _cdnow(path: Path, currency: str) -> Dataset:
+    from streams.sources.cdnow import open_cdnow
+
+    return open_cdnow(path, currency)
+
+
+def _rees46(path: Path, currency: str) -> Dataset:
+    from streams.sources.rees46 import open_rees46
+
+    return open_rees46(path, currency)
+
+
+def _reviews(path: Path, _: str) -> Dataset:
+    from streams.sources.clothing_reviews import open_clothing_reviews
+
+    return open_clothing_reviews(path)
+
+
+def _generic(path: Path, currency: str) -> Dataset:
+    from streams.sources.generic import open_generic
+
+    return open_generic(path, currency)
+
+
+SOURCES: dict[str, Source] = {
+    "online-retail": Source(_online_retail, "GBP"),
+    "cdnow": Source(_cdnow),
+    "rees46": Source(_rees46),
+    "reviews": Source(_reviews),
+    "generic": Source(_generic, "GBP"),
+}
+
+
+def open_dataset(name: str, path: Path, currency: str | None = None) -> Dataset:
+    """The events of the file at `path`, read as data set `name` (a key of `SOURCES`).
+
+    Raises:
+        FileRefused: the file isn't one of that kind, or holds no event.
+    """
+    source = SOURCES[name]
+    return source.opens(path, currency or source.currency)
+
+
+def in_blocks(start: int, stop: int, size: int = 8192) -> Iterator[tuple[int, int]]:
+    """[start, stop) in pieces of at most `size`: rows become Python objects a piece at a time.
+
+    >>> list(in_blocks(1, 6, 2))
+    [(1, 3), (3, 5), (5, 6)]
+    """
+    return itertools.pairwise([*range(start, stop, size), stop]) if start < stop else iter(())

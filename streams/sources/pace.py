@@ -1,0 +1,42 @@
+"""How fast a timeline is sent."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When an event may go: as fast as can be (neither is set), a multiple of real time, or so many events a second.
+
+    Attributes:
+        times: 60 sends an hour of event time in a minute.
+        rate: events a second.
+    """
+
+    times: float | None = None
+    rate: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.times is not None and self.rate is not None:
+            raise ValueError("a pace is a multiple of real time or a rate, not both")
+        for value in (self.times, self.rate):
+            if value is not None and not value > 0:
+                raise ValueError(f"a pace must be above 0, not {value}")
+
+    def due_s(self, sent: int, since_first_s: float) -> float:
+        """Seconds after the start at which the next event may go.
+
+        Args:
+            sent: events sent since the start.
+            since_first_s: event time from the first event sent to the next one.
+
+        >>> Pace().due_s(10, 60.0), Pace(times=60).due_s(10, 60.0), Pace(rate=5).due_s(10, 60.0)
+        (0.0, 1.0, 2.0)
+        """
+        if self.times is not None:
+            return since_first_s / self.times
+        if self.rate is not None:
+            return sent / self.rate
+        return 0.0
+
+
+MAX = Pace()

@@ -1,0 +1,125 @@
+"""Where a replay got to, so that the same command goes on from there: a small file in the cache folder."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import xxhash
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from streams.ops.cluster import TopicMissing, connect, layout, reader
+from streams.settings import Settings
+
+# Rewritten at most this often: after a crash, a second's worth of events is sent again under the same event ids.
+SAVE_EVERY_S = 1.0
+# Part of every key: a new order or encoding of the events must not go on from an old position.
+FORMAT = 1
+
+
+class Reached(NamedTuple):
+    """A partition's items below index `below` are in it; the last of them has `offset`."""
+
+    below: int
+    offset: int
+
+
+class Position:
+    """The acked part of one replay. `key` stands for the file, the options and the cluster.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> first = Position(folder, "some-key")
+    >>> first.acked("purchases", 0, below=7, offset=41)
+    >>> first.save()
+    >>> Position(folder, "some-key").done("purchases", 0), Position(folder, "another").done("purchases", 0)
+    (7, 0)
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._file = folder / f"{key}.json"
+        self._reached: dict[tuple[str, int], Reached] = {}
+        self._saved_s = 0.0
+        if self._file.exists():
+            rows = json.loads(self._file.read_text())
+            self._reached = {(topic, number): Reached(below, offset) for topic, number, below, offset in rows}
+
+    @property
+    def reached(self) -> Mapping[tuple[str, int], Reached]:
+        """By (topic, partition)."""
+        return self._reached
+
+    def done(self, topic: str, partition: int) -> int:
+        """Items below this index need not be sent again."""
+        reached = self._reached.get((topic, partition))
+        return 0 if reached is None else reached.below
+
+    def acked(self, topic: str, partition: int, below: int, offset: int) -> None:
+        """The partition acked its items below `below`; the last one got `offset`."""
+        self._reached[topic, partition] = Reached(below, offset)
+        if time.monotonic() - self._saved_s > SAVE_EVERY_S:
+            self.save()
+
+    def save(self) -> None:
+        """Writes the file whole or not at all."""
+        self._saved_s = time.monotonic()
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        rows = [[topic, number, *reached] for (topic, number), reached in sorted(self._reached.items())]
+        partial = self._file.with_suffix(".partial")
+        partial.write_text(json.dumps(rows))
+        partial.replace(self._file)
+
+    def clear(self) -> None:
+        """Forgets it all: the next replay begins at the beginning."""
+        self._reached.clear()
+        self._file.unlink(missing_ok=True)
+
+
+async def open_position(settings: Settings, identity: Mapping[str, object]) -> Position:
+    """The position of the replay that `identity` names, on the cluster that `settings` names.
+
+    It is empty for a new replay, and where the topics hold less than was acked: they were made anew since.
+    """
+    key = await _key(settings, identity)
+    position = Position(settings.cache_dir / "replays", key)
+    if position.reached and not await _still_there(settings, position):
+        position.clear()
+    return position
+
+
+def file_digest(path: Path) -> str:
+    """xxh3 of the file's bytes, in hex."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+async def _key(settings: Settings, identity: Mapping[str, object]) -> str:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    await admin.start()
+    try:
+        cluster = (await admin.describe_cluster()).get("cluster_id") or settings.bootstrap_servers
+    finally:
+        await admin.close()
+    whole = {**identity, "cluster": cluster, "prefix": settings.topic_prefix, "format": FORMAT}
+    return xxhash.xxh3_128_hexdigest(json.dumps(whole, sort_keys=True, default=str).encode())
+
+
+async def _still_there(settings: Settings, position: Position) -> bool:
+    tps = {TopicPartition(topic, number): reached for (topic, number), reached in position.reached.items()}
+    client = await connect(settings.bootstrap_servers)
+    try:
+        here = await layout(client, sorted({tp.topic for tp in tps}), settings.bootstrap_servers)
+    except TopicMissing:
+        return False
+    finally:
+        await client.close()
+    if not tps.keys() <= here.keys():
+        return False
+    async with reader(settings.bootstrap_servers) as consumer:
+        ends = await consumer.end_offsets(list(tps))
+    return all(ends[tp] > reached.offset for tp, reached in tps.items())

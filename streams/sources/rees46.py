@@ -1,0 +1,100 @@
+"""REES46 multi-category store: views, carts and purchases with their sessions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from schemas.events import Click, ClickType, Purchase
+from schemas.events import Item as Line
+from streams.sources.datasets import Dataset, in_blocks
+from streams.sources.events import Item, instant, item
+from streams.sources.positions import file_digest
+from streams.sources.tables import FileRefused, epoch_seconds, identifiers, minor_units, read_columns
+
+COLUMNS = {
+    "at": ("event_time",),
+    "type": ("event_type",),
+    "product": ("product_id",),
+    "category": ("category_code",),
+    "price": ("price",),
+    "customer": ("user_id",),
+    "session": ("user_session",),
+}
+CLICKS: dict[str, ClickType] = {"view": "view", "cart": "add_to_cart", "remove_from_cart": "remove_from_cart"}
+
+
+def open_rees46(path: Path, currency: str) -> Dataset:
+    """The clicks and purchases of `path`; one purchase a row, as the file has no orders.
+
+    Raises:
+        FileRefused: not such a file.
+    """
+    rows = read_columns(path, COLUMNS, optional=("category", "session"))
+    rows["at_s"] = epoch_seconds(rows["at"].str.removesuffix(" UTC"), path)
+    rows["minor"] = rows["price"].map(minor_units)
+    known = rows["type"].isin([*CLICKS, "purchase"]) & rows["customer"].notna()
+    free = (rows["type"] == "purchase") & ~(rows["minor"] > 0)
+    last_s = float(rows["at_s"].max())
+    kept = rows[known & ~free].sort_values("at_s", kind="stable")
+    if kept.empty:
+        raise FileRefused(f"{path}: no row is a view, cart or purchase of a user")
+    kept = kept.assign(customer=identifiers(kept["customer"]))
+    prefix = f"rees46-{file_digest(path)[:8]}"
+    names = ["at_s", "type", "product", "category", "minor", "customer", "session"]
+
+    def items(start: int, stop: int) -> Iterator[Item]:
+        for begin, end in in_blocks(start, stop):
+            block = kept.iloc[begin:end]
+            for row, *cells in zip(block.index.tolist(), *(block[name].tolist() for name in names), strict=True):
+                yield _item(f"{prefix}-{row}", currency, *cells)
+
+    notes = (
+        (
+            f"left out: {int((~known).sum()):,} rows of other types or without a user, "
+            f"{int((known & free).sum()):,} purchases without a price"
+        ),
+    )
+    return Dataset(kept["at_s"].to_numpy(dtype=np.float64), items, last_s, notes)
+
+
+def _item(
+    event_id: str,
+    currency: str,
+    at_s: float,
+    kind: str,
+    product: object,
+    category: object,
+    minor: float,
+    customer: str,
+    session: object,
+) -> Item:
+    price_minor = None if minor != minor else int(minor)  # NaN is not itself
+    shelf = category[:256] if isinstance(category, str) else None
+    visit = str(session)[:256]
+    if kind == "purchase":
+        assert price_minor is not None, "purchases without a price are left out"
+        bought = Line(product_id=str(product), quantity=1, unit_price_minor=price_minor, category=shelf)
+        order = Purchase(
+            event_id=event_id,
+            customer_id=customer,
+            event_time=instant(at_s),
+            type="purchase",
+            order_id=event_id,
+            amount_minor=price_minor,
+            currency=currency,
+            items=(bought,),
+        )
+        return item(at_s, order)
+    click = Click(
+        event_id=event_id,
+        customer_id=customer,
+        event_time=instant(at_s),
+        type=CLICKS[kind],
+        session_id=visit,
+        product_id=str(product),
+        category=shelf,
+        price_minor=price_minor,
+        currency=currency,
+    )
+    return item(at_s, click)

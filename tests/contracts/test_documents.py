@@ -1,0 +1,85 @@
+"""The generated documents are current and true: what we decode and send is what they describe."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator
+
+from schemas import documents
+from schemas.events import Purchase
+from streams.settings import Settings
+from streams.topics import topics
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.parametrize("name", documents.documents())
+def test_committed_document_is_current(name: str) -> None:
+    """docs/ says what the structs say; `make docs` writes it again."""
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == documents.documents()[name]
+
+
+def test_no_document_is_left_over() -> None:
+    """docs/schemas/ holds nothing that is not generated."""
+    generated = {Path(name).name for name in documents.documents() if name.startswith("schemas/")}
+
+    assert {path.name for path in (ROOT / "docs" / "schemas").iterdir()} == generated
+
+
+@pytest.mark.parametrize("name", documents.RECORDS)
+def test_schema_is_a_valid_json_schema(name: str) -> None:
+    """Any 2020-12 validator accepts it."""
+    Draft202012Validator.check_schema(documents.record_schema(name))
+
+
+@pytest.mark.parametrize(
+    ("golden", "schema"),
+    [
+        ("click-view.json", "click"),
+        ("purchase.json", "purchase"),
+        ("review.json", "review"),
+        ("change-event.json", "segment-change"),
+        ("change-model.json", "segment-change"),
+        ("standing.json", "standing"),
+        ("label.json", "label"),
+    ],
+)
+def test_golden_record_follows_its_schema(golden: str, schema: str) -> None:
+    """A consumer that validates by the published schema accepts our records."""
+    record = json.loads((ROOT / "tests" / "golden" / golden).read_bytes())
+
+    Draft202012Validator(documents.record_schema(schema)).validate(record)
+
+
+def test_schema_turns_away_what_decode_turns_away() -> None:
+    """A limit of the struct is a limit of the schema."""
+    bad = Purchase("e", "c", datetime(2024, 5, 1, tzinfo=UTC), "purchase", "o", amount_minor=0, currency="gbp\n")
+    event = json.loads(msgspec.json.encode(bad))
+
+    errors = Draft202012Validator(documents.record_schema("purchase")).iter_errors(event)
+
+    assert {error.json_path for error in errors} == {"$.amount_minor", "$.currency"}
+
+
+def test_every_topic_is_in_the_asyncapi_document() -> None:
+    """A topic that `regulars topics` makes is described, and no other is."""
+    addresses = {channel["address"] for channel in documents.asyncapi()["channels"].values()}
+
+    assert addresses == {topic.name.replace("regulars-", "{appId}-", 1) for topic in topics(Settings())}
+
+
+def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:
+    """No $ref hangs in the air."""
+    document = documents.asyncapi()
+    text = json.dumps(document)
+
+    for reference in {part.split('"')[0] for part in text.split('"$ref": "')[1:]}:
+        if reference.startswith("#/"):
+            target = document
+            for step in reference.removeprefix("#/").split("/"):
+                target = target[step]
+        else:
+            assert reference.removeprefix("./") in documents.documents()

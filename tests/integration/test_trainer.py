@@ -1,0 +1,293 @@
+"""Laws of the trainer on a real broker: labels in, snapshots out, nothing lost or counted twice over restarts."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from models import features
+from models.learning.course import Course
+from models.learning.learner import Learner
+from models.learning.snapshots import Snapshot, decode_snapshot
+from models.scores import PriorScorer
+from schemas.learning import Label, encode_label
+from streams.broadcast import read_latest
+from streams.plane.errors import TopicsNotReady
+from streams.settings import Settings
+from streams.topics import create
+from streams.trainer import MODEL_SNAPSHOTS, MODEL_TRAIN, SNAPSHOT_KEY, Pace, Trainer
+
+WaitAsync = Callable[..., Awaitable[Any]]
+FEATURES = len(features.NAMES)
+
+
+def label(number: int, feature_set: str = features.FEATURE_SET, width: int = FEATURES) -> Label:
+    """One of a series; each differs from the others."""
+    horizon: Literal[30, 90] = 30 if number % 2 else 90
+    x = tuple(float((number * 7 + i * 3) % 11) / 10 for i in range(width))
+    bought = int(number % 3 == 0)
+    return Label(
+        f"c{number}:0:{horizon}", 0.0, float(number), horizon, feature_set, x, bought > 0, bought, 20.0 * bought
+    )
+
+
+def direct(numbers: Sequence[int], next_offset: int) -> Snapshot:
+    """What a learner without Kafka makes of these labels."""
+    course = Course(Learner(features.NAMES, features.FEATURE_SET, PriorScorer()))
+    course.learn([label(number) for number in numbers], next_offset)
+    return course.snapshot()
+
+
+async def send(settings: Settings, values: Sequence[bytes]) -> None:
+    """Records of model-train, acked."""
+    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers, acks="all")
+    await producer.start()
+    try:
+        for value in values:
+            await producer.send_and_wait(settings.topic(MODEL_TRAIN), value, key=b"pseudonym")
+    finally:
+        await producer.stop()
+
+
+async def send_labels(settings: Settings, numbers: Sequence[int]) -> None:
+    """The labels of these numbers."""
+    await send(settings, [encode_label(label(number)) for number in numbers])
+
+
+async def last_snapshot(settings: Settings) -> Snapshot | None:
+    """What a trainer that starts now would restore."""
+    data = (await read_latest(settings, MODEL_SNAPSHOTS)).get(SNAPSHOT_KEY)
+    return None if data is None else decode_snapshot(data, features.FEATURE_SET)
+
+
+async def records_of(settings: Settings, topic: str) -> list[Any]:
+    """Everything in a topic now."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        name = settings.topic(topic)
+        partitions = [TopicPartition(name, i) for i in range(settings.partitions if topic == "dead-letters" else 1)]
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        found: list[Any] = []
+        while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+            for batch in (await consumer.getmany(timeout_ms=100)).values():
+                found += batch
+        return found
+    finally:
+        await consumer.stop()
+
+
+def trainer_of(settings: Settings, pace: Pace) -> Trainer:
+    """A trainer as the command makes it."""
+    return Trainer(settings, features.NAMES, features.FEATURE_SET, PriorScorer(), pace)
+
+
+@asynccontextmanager
+async def running(settings: Settings, pace: Pace) -> AsyncIterator[Trainer]:
+    """A trainer that runs until the block ends; its failure is the test's."""
+    trainer, stopping = trainer_of(settings, pace), asyncio.Event()
+    task = asyncio.create_task(trainer.run(stopping))
+    try:
+        yield trainer
+    finally:
+        stopping.set()
+        await task
+
+
+EACH = Pace(labels=1, interval_s=60.0)
+NEVER = Pace(labels=10**9, interval_s=10**9)
+
+
+async def test_every_label_is_learnt_in_order(settings: Settings, wait_until_async: WaitAsync) -> None:
+    """What the trainer publishes is, to the bit, what a learner fed by hand would be."""
+    await create(settings)
+    await send_labels(settings, range(40))
+
+    async with running(settings, Pace(40, 60.0)) as trainer:
+        await wait_until_async(lambda: trainer.published)
+
+    found = await last_snapshot(settings)
+    assert found is not None
+    assert found.version == direct(range(40), 40).version
+    assert found.next_offset == 40
+
+
+async def test_a_restart_goes_on_from_the_last_snapshot(settings: Settings, wait_until_async: WaitAsync) -> None:
+    """Two trainers, one after the other, with labels before, between and repeated, learn what one would."""
+    await create(settings)
+    await send_labels(settings, range(20))
+    async with running(settings, NEVER) as first:
+        await wait_until_async(lambda: first.learning)
+    # It may have stopped at any label: what it left is a snapshot of a whole number of labels, or none.
+
+    await send_labels(settings, [*range(15, 20), *range(20, 30)])
+    async with running(settings, EACH) as second:
+        await wait_until_async(lambda: second.published is not None and second.published.labels == 30)
+
+    found = await last_snapshot(settings)
+    assert found is not None
+    assert found.version == direct(range(30), 35).version
+    assert found.next_offset == 35
+
+
+async def test_a_trainer_that_dies_loses_nothing(settings: Settings, wait_until_async: WaitAsync) -> None:
+    """Killed after it learnt more than it published, the next one learns that again, once."""
+    await create(settings)
+    await send_labels(settings, range(10))
+    async with running(settings, Pace(10, 60.0)) as first:
+        await wait_until_async(lambda: first.published)
+    await send_labels(settings, range(10, 15))
+
+    killed = trainer_of(settings, NEVER)
+    task = asyncio.create_task(killed.run(asyncio.Event()))
+    await wait_until_async(lambda: killed.learning)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with running(settings, Pace(5, 60.0)) as second:
+        await wait_until_async(lambda: second.published)
+
+    found = await last_snapshot(settings)
+    assert found is not None
+    assert found.version == direct(range(15), 15).version
+
+
+async def test_the_interval_publishes_what_is_new(settings: Settings, wait_until_async: WaitAsync) -> None:
+    """One label is enough once the interval has passed, and no label publishes nothing."""
+    await create(settings)
+    async with running(settings, Pace(10**9, 0.2)) as trainer:
+        await wait_until_async(lambda: trainer.learning)
+        assert trainer.published is None
+        await send_labels(settings, [1])
+        await wait_until_async(lambda: trainer.published)
+
+    assert len(await records_of(settings, MODEL_SNAPSHOTS)) == 1
+
+
+async def test_bad_labels_become_dead_letters_and_the_others_are_learnt(
+    settings: Settings, wait_until_async: WaitAsync
+) -> None:
+    """No JSON, a missing field, too few features: each as it came, with where and why; a foreign one is passed over."""
+    await create(settings)
+    short, foreign = encode_label(label(1, width=3)), encode_label(label(2, feature_set="beef"))
+    bad = [b"no json", b'{"label_id":"x"}', b"\xff\xfe", short]
+    await send(settings, [encode_label(label(0)), *bad, foreign, encode_label(label(1))])
+
+    async with running(settings, Pace(2, 60.0)) as trainer:
+        await wait_until_async(lambda: trainer.published)
+
+    found = await last_snapshot(settings)
+    assert found is not None
+    assert (found.labels, found.next_offset, found.version) == (2, 7, direct([0, 1], 7).version)
+    letters = sorted(
+        await records_of(settings, "dead-letters"), key=lambda record: int(dict(record.headers)["regulars-offset"])
+    )
+    assert [letter.value for letter in letters] == bad
+    reasons = [(dict(letter.headers)["regulars-reason"], dict(letter.headers)["regulars-field"]) for letter in letters]
+    not_json, schema = (b"not-json", b"$"), (b"schema", b"$")
+    assert reasons == [not_json, schema, not_json, (b"schema", b"$.features")]
+
+
+async def test_a_second_trainer_waits_until_the_first_leaves(settings: Settings, wait_until_async: WaitAsync) -> None:
+    """Only one learns at any time; the other goes on where the first stopped."""
+    await create(settings)
+    await send_labels(settings, range(10))
+    async with running(settings, EACH) as first:
+        await wait_until_async(lambda: first.published is not None and first.published.labels == 10)
+        async with running(settings, EACH) as second:
+            await send_labels(settings, range(10, 20))
+            learning = await wait_until_async(
+                lambda: [t for t in (first, second) if t.published is not None and t.published.labels == 20]
+            )
+            assert len(learning) == 1
+            assert [first.learning, second.learning].count(True) == 1
+
+    found = await last_snapshot(settings)
+    assert found is not None
+    assert found.version == direct(range(20), 20).version
+
+
+async def test_a_snapshot_of_other_features_is_not_restored(settings: Settings, wait_until_async: WaitAsync) -> None:
+    """After a release with other features, learning starts anew from what model-train holds."""
+    await create(settings)
+    await send_labels(settings, range(5))
+    other = Trainer(settings, ("x",), "beef", OneFeature(), EACH)
+    stopping = asyncio.Event()
+    task = asyncio.create_task(other.run(stopping))
+    await send(settings, [encode_label(label(9, feature_set="beef", width=1))])
+    await wait_until_async(lambda: other.published)
+    stopping.set()
+    await task
+
+    async with running(settings, Pace(5, 60.0)) as trainer:
+        await wait_until_async(lambda: trainer.published)
+
+    found = await last_snapshot(settings)
+    assert found is not None
+    assert found.version == direct(range(5), 6).version
+
+
+class OneFeature(PriorScorer):
+    """A prior for another set of features."""
+
+    def score(self, x: features.FloatArray) -> features.FloatArray:
+        """A half, whatever comes."""
+        return x[:, [0, 0, 0, 0]] * 0.0 + 0.5
+
+
+async def test_missing_topics_are_named(settings: Settings) -> None:
+    """The way out is in the error."""
+    with pytest.raises(TopicsNotReady, match=r"model-train is missing; make it with `regulars topics create`"):
+        await trainer_of(settings, EACH).run(asyncio.Event())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_the_command_with_all_published(
+    settings: Settings, wait_until_async: WaitAsync, number: signal.Signals
+) -> None:
+    """Exit code 0, and the last snapshot holds every label."""
+    await create(settings)
+    await send_labels(settings, range(10))
+    arguments = ["--bootstrap-servers", settings.bootstrap_servers, "--topic-prefix", settings.topic_prefix]
+    command = subprocess.Popen(
+        [sys.executable, "-m", "streams.cli", "trainer", *arguments, "--publish-every", "1"], stderr=subprocess.PIPE
+    )
+    try:
+        await wait_until_async(lambda: last_snapshot(settings), 60.0)
+        await send_labels(settings, range(10, 13))
+        command.send_signal(number)
+        _, said = await asyncio.to_thread(command.communicate, timeout=30)
+    finally:
+        command.kill()
+        command.wait()
+
+    found = await last_snapshot(settings)
+    assert command.returncode == 0, said.decode()
+    assert found is not None
+    assert found.version == direct(range(found.labels), found.labels).version
+    assert found.labels >= 10
+    assert b"published" in said
+    assert b"c1:0" not in said
+
+
+def test_without_a_broker_the_command_fails_in_one_line(free_port: int) -> None:
+    """Exit code 1, and the line says the way out."""
+    command = subprocess.run(
+        [sys.executable, "-m", "streams.cli", "trainer", "--bootstrap-servers", f"127.0.0.1:{free_port}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert command.returncode == 1
+    assert "regulars broker start" in command.stderr.splitlines()[-1]
+    assert "Traceback" not in command.stderr

@@ -1,0 +1,86 @@
+"""Laws of the state export: a row a customer, every value as it was stored."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.states import NEVER, Browsing, CustomerState, Held, Spending, Voice, encode_state
+from streams.ops.export import SCHEMA, tables
+
+TIMES = st.floats(0.0, 2e9)
+COUNTS = st.integers(0, 2**40)
+SPENDINGS = st.builds(
+    Spending,
+    purchases=st.integers(0, 5),
+    refunds=COUNTS,
+    spend_minor=COUNTS,
+    refunded_minor=COUNTS,
+    first_purchase_at=TIMES,
+    last_purchase_at=TIMES,
+)
+STATES = st.builds(
+    CustomerState,
+    sequence=COUNTS,
+    segments=st.dictionaries(
+        st.sampled_from(["value", "lifecycle", "mood"]), st.builds(Held, st.text(max_size=5), TIMES)
+    ),
+    last_event_at=TIMES,
+    spending=st.none() | SPENDINGS,
+    browsing=st.none() | st.builds(Browsing, clicks=COUNTS),
+    voice=st.none() | st.builds(Voice, reviews=COUNTS, supports=COUNTS),
+)
+
+
+def utc(at_s: float | None) -> datetime | None:
+    """A moment as the file has it: microseconds, UTC."""
+    return None if at_s is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=round(at_s * 1e6))
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=8), STATES, max_size=6))
+def test_every_customer_is_one_row_with_the_stored_values(states: dict[str, CustomerState]) -> None:
+    """What goes in as states comes out as rows, ordered by customer."""
+    values = {customer.encode(): encode_state(state, NEVER) for customer, state in states.items()}
+
+    rows = [row for table in tables(values) for row in table.to_pylist()]
+
+    assert rows == [
+        {
+            "customer_id": customer,
+            "purchases": state.purchases,
+            "refunds": state.refunds,
+            "spend_minor": state.spend_minor,
+            "refunded_minor": state.refunded_minor,
+            "clicks": state.clicks,
+            "reviews": state.reviews,
+            "first_purchase_at": utc(state.first_purchase_at),
+            "last_purchase_at": utc(state.last_purchase_at),
+            "last_event_at": utc(state.last_event_at),
+            "sequence": state.sequence,
+            "segments": [(name, held.segment) for name, held in state.segments.items()],
+        }
+        for customer, state in sorted(states.items(), key=lambda item: item[0].encode())
+    ]
+
+
+def test_columns_are_the_contracts() -> None:
+    """Names, in the contract's order, after the customer."""
+    assert SCHEMA.names == [
+        "customer_id",
+        "purchases",
+        "refunds",
+        "spend_minor",
+        "refunded_minor",
+        "clicks",
+        "reviews",
+        "first_purchase_at",
+        "last_purchase_at",
+        "last_event_at",
+        "sequence",
+        "segments",
+    ]
+
+
+def test_no_customers_is_an_empty_list_of_tables() -> None:
+    """A changelog without customers is no error."""
+    assert list(tables({})) == []

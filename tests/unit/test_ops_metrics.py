@@ -1,0 +1,143 @@
+"""Laws of the metrics page: the contract's names, labels and counts."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from schemas.changes import Change, EventCause, SilenceCause, Trace, Versions
+from streams.ops.lag import LagMonitor, PartitionLag
+from streams.ops.metrics import Latency, Metrics
+from streams.settings import Settings
+
+CONTRACT = {
+    "regulars_events_total": {"topic", "outcome"},
+    "regulars_lag_records": {"topic", "partition"},
+    "regulars_lag_seconds": {"topic", "partition"},
+    "regulars_change_latency_seconds_count": set(),
+    "regulars_segment_changes_total": {"dimension", "previous", "current", "cause"},
+    "regulars_encoder_texts_total": set(),
+    "regulars_encoder_batch_tokens_count": set(),
+    "regulars_learner_log_loss": {"model"},
+    "regulars_learner_auc": {"model"},
+    "regulars_restore_records_total": set(),
+    "regulars_customers": set(),
+}
+AT = "2024-05-01T10:00:00Z"
+
+
+def a_change(customer: str = "ada", cause: Any = None) -> Change:
+    """A change of `customer` from low to mid."""
+    cause = EventCause("purchases", 0, 1, "e1", "purchase") if cause is None else cause
+    versions, trace = Versions("p", "m", "e"), Trace(AT, AT, AT)
+    return Change(f"{customer}:1", customer, 1, "value", "low", "mid", AT, cause, {}, (), None, None, versions, trace)
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Metrics with everything set once."""
+    monitor = LagMonitor(Settings())
+    metrics = Metrics(lag=monitor)
+    row = PartitionLag("purchases", 3, 0, 10, 4, 6, 1.5, 0.0)
+    monitor.lags = {(row.topic, row.partition): row}
+    metrics.count_events("purchases", "applied", 7)
+    metrics.count_changes([a_change("ada"), a_change("bob")], consumed_at_s=10.0, emitted_at_s=10.004)
+    metrics.count_texts(3, 96)
+    metrics.count_restored(11)
+    metrics.set_learner("p_purchase_30d", log_loss=0.4, auc=0.8)
+    metrics.watch_customers(lambda: 42)
+    return metrics
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Every sample of the page by name and labels."""
+    families = text_string_to_metric_families(metrics.render().decode())
+    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+
+def test_page_has_the_contracts_names_and_labels(metrics: Metrics) -> None:
+    """Each metric of the contract is there with exactly its labels."""
+    labels = {name: {label for label, _ in found} for name, found in samples(metrics)}
+
+    assert {name: labels.get(name) for name in CONTRACT} == CONTRACT
+
+
+def test_page_has_nothing_beside_the_contract(metrics: Metrics) -> None:
+    """No metric that nobody promised, no `_created` twins."""
+    base = {name.removesuffix("_total").removesuffix("_count") for name in CONTRACT}
+    found = {name for name, _ in samples(metrics)}
+
+    assert {
+        n.removesuffix("_total").removesuffix("_count") for n in found if not n.endswith(("_bucket", "_sum"))
+    } == base
+
+
+def test_page_gives_the_counts_that_were_made(metrics: Metrics) -> None:
+    """What was counted is what is shown."""
+    found = samples(metrics)
+
+    assert found["regulars_events_total", frozenset({("topic", "purchases"), ("outcome", "applied")})] == 7
+    move = frozenset({("dimension", "value"), ("previous", "low"), ("current", "mid"), ("cause", "event")})
+    assert found["regulars_segment_changes_total", move] == 2
+    assert found["regulars_lag_records", frozenset({("topic", "purchases"), ("partition", "3")})] == 6
+    assert found["regulars_customers", frozenset()] == 42
+
+
+def test_no_label_holds_a_customer(metrics: Metrics) -> None:
+    """Customer ids stay out of the metrics."""
+    assert b"ada" not in metrics.render()
+
+
+def test_age_that_is_not_known_is_left_out(metrics: Metrics) -> None:
+    """A gauge that nobody knows is absent instead of zero."""
+    monitor = LagMonitor(Settings())
+    monitor.lags = {("reviews", 0): PartitionLag("reviews", 0, 0, 5, None, 5, None, 0.0)}
+
+    found = samples(Metrics(lag=monitor))
+
+    where = frozenset({("topic", "reviews"), ("partition", "0")})
+    assert ("regulars_lag_records", where) in found
+    assert ("regulars_lag_seconds", where) not in found
+
+
+def test_silence_has_no_latency() -> None:
+    """A change that no record caused does not count as one that took long."""
+    metrics = Metrics()
+
+    metrics.count_changes([a_change(cause=SilenceCause(AT))], consumed_at_s=0.0, emitted_at_s=99.0)
+
+    assert metrics.latency.percentile(0.5) is None
+    assert metrics.changes == 1
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 50)), min_size=1, max_size=30))
+def test_many_at_once_is_the_same_as_one_by_one(observed: list[tuple[float, int]]) -> None:
+    """Counting n equal latencies at once gives the same buckets as n single ones."""
+    at_once, singly = Latency("x", "x"), Latency("x", "x")
+    for seconds, times in observed:
+        at_once.observe(seconds, times)
+        for _ in range(times):
+            singly.observe(seconds, 1)
+
+    assert buckets(at_once) == buckets(singly)
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=50), st.floats(0.01, 1.0))
+def test_percentile_is_a_latency_that_was_observed(latencies: list[float], share: float) -> None:
+    """A percentile lies at an observation with at least that share at or below it."""
+    latency = Latency("x", "x")
+    for seconds in latencies:
+        latency.observe(seconds, 1)
+
+    found = latency.percentile(share)
+
+    assert found in latencies
+    assert sum(seconds <= found for seconds in latencies) >= share * len(latencies) - 1e-6
+
+
+def buckets(latency: Latency) -> dict[str, float]:
+    """Bucket counts by upper bound."""
+    (family,) = latency.collect()
+    return {s.labels["le"]: s.value for s in family.samples if s.name.endswith("_bucket")}
