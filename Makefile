@@ -20,7 +20,7 @@ $(STAMP): requirements.lock pyproject.toml
 		|| { echo "make: $(PYTHON) is older than 3.11; name another: make setup PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check 'uv>=$(UV_VERSION)'
-	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@
 
@@ -43,6 +43,7 @@ integration: $(STAMP) ## on a real broker
 	$(BIN)/pytest tests/integration $(ARGS)
 
 bench: $(STAMP) ## speed: the common job and the whole job
+	$(BIN)/regulars broker start
 	$(BIN)/regulars bench common
 	$(BIN)/regulars bench whole
 

@@ -52,7 +52,11 @@ Cause = EventCause | SilenceCause | PolicyCause | ModelCause
 
 
 class Contribution(Struct, frozen=True):
-    """One feature's part in the move: signed, in units of the score that the dimension is cut on."""
+    """One feature's part in the move: signed, in units of the number that the dimension is cut on.
+
+    Four names are no features: `dwell_days` (held back until the dwell ended), `version` (judged by another model or
+    policy), `policy` (its bound, in `value`), `others` (all that isn't named; how many, in `value`).
+    """
 
     feature: str
     value: float
@@ -91,7 +95,7 @@ class Trace(Struct, frozen=True):
     emitted_at: Timestamp
 
 
-class Change(Struct, frozen=True):
+class Change(Struct, frozen=True, omit_defaults=True):
     """One customer moved in one dimension. Equal `change_id`, equal bytes, however often it is delivered."""
 
     change_id: Annotated[str, Meta(description="<customer_id>:<sequence>")]
@@ -108,6 +112,10 @@ class Change(Struct, frozen=True):
     next: Next | None
     versions: Versions
     trace: Trace
+    baseline: Annotated[
+        float | None,
+        Meta(description="where the reasons start: with their contributions it sums to the number that was judged"),
+    ] = None
 
 
 class Profile(Struct, frozen=True):

@@ -35,7 +35,7 @@ PurchaseType = Literal["purchase", "refund"]
 ReviewType = Literal["review", "support"]
 
 
-class Click(Struct, frozen=True, gc=False):
+class Click(Struct, frozen=True, gc=False, omit_defaults=True):
     """What a customer did in the shop: one record of `clickstream`."""
 
     event_id: EventId
@@ -51,7 +51,7 @@ class Click(Struct, frozen=True, gc=False):
     device: Name | None = None
 
 
-class Item(Struct, frozen=True, gc=False):
+class Item(Struct, frozen=True, gc=False, omit_defaults=True):
     """One line of a basket."""
 
     product_id: Name
@@ -61,7 +61,7 @@ class Item(Struct, frozen=True, gc=False):
     description: Name | None = None
 
 
-class Purchase(Struct, frozen=True, gc=False):
+class Purchase(Struct, frozen=True, gc=False, omit_defaults=True):
     """Money that came in (`purchase`) or went back (`refund`): one record of `purchases`."""
 
     event_id: EventId
@@ -76,7 +76,7 @@ class Purchase(Struct, frozen=True, gc=False):
     channel: Name | None = None
 
 
-class Review(Struct, frozen=True, gc=False):
+class Review(Struct, frozen=True, gc=False, omit_defaults=True):
     """What a customer wrote, in public (`review`) or to the shop (`support`): one record of `reviews`."""
 
     event_id: EventId

@@ -21,7 +21,7 @@ class Label(Struct, frozen=True):
     horizon_days: Literal[30, 90]
     feature_set: Annotated[str, Meta(description="digest of the feature names, in order")]
     features: tuple[float, ...]
-    bought: Annotated[bool, Meta(description="at least one purchase in (as_of, as_of + horizon]: one at as_of is in the features")]
+    bought: Annotated[bool, Meta(description="a purchase in (as_of, as_of + horizon]; one at as_of is a feature")]
     purchases: Annotated[int, Meta(ge=0)]
     spend: Annotated[float, Meta(ge=0, description="gross, in units of the shop's currency (not minor units)")]
 

@@ -120,6 +120,7 @@ class CustomerState(Struct, frozen=True, array_like=True, gc=False):
     scores: tuple[float, ...] = ()
     promise: Promise | None = None
     exposures: tuple[Exposure, ...] = ()
+    ruled: int = 0  # which policy it was judged by last (models.policy.Policy.tag); 0: written before this was kept
 
     @property
     def purchases(self) -> int:
@@ -163,9 +164,11 @@ class CustomerState(Struct, frozen=True, array_like=True, gc=False):
 
 
 class PartitionState(Struct, frozen=True, array_like=True, gc=False):
-    """What a partition knows beside its customers: how far each input topic's event time has come."""
+    """What a partition knows beside its customers: how far each input topic's event time has come, and its policy."""
 
     times: tuple[float | None, float | None, float | None] = (None, None, None)
+    ruled: int = 0  # the policy that it serves (models.policy.Policy.tag)
+    ruled_at: float | None = None  # partition time when it took that policy: the moment as of which it counts
 
 
 # 0xff never occurs in UTF-8, so no customer has this key.

@@ -79,6 +79,8 @@ class Worker:
         """Starts what doesn't wait for an assignment; returns when policies and snapshots have been read in full."""
         self.app.add_future(self.view.run())
         self.app.add_future(self._read_texts())
+        if self.settings.encoder_preload:
+            await self.lane.loaded()
         for broadcast in self.broadcasts.values():
             await broadcast.start()
             self.app.add_future(self._follow(broadcast))
@@ -95,8 +97,7 @@ class Worker:
         try:
             await self.lane.start()
         except asyncio.CancelledError:
-            await self.lane.stop()
-            raise
+            raise  # the process ends; its threads end with it
         except Exception as exc:
             self.app.fail(exc)
 
@@ -106,7 +107,10 @@ class Worker:
     # --- what is served
 
     def serve_policy(self, key: bytes, value: bytes | None) -> None:
-        """A published policy takes effect with the next chunk; one that isn't valid changes nothing."""
+        """A published policy takes effect in each partition as soon as silence is through; see `ScoringJob`.
+
+        One that isn't valid changes nothing.
+        """
         if value is None or self.settings.policy is not None:
             return
         try:
@@ -114,8 +118,10 @@ class Worker:
         except (PolicyError, UnicodeDecodeError) as exc:
             log.error("published policy refused, the served one stays", served=self.job.rules.label, why=str(exc))
             return
+        if rules.tag == self.job.rules.tag:
+            return
         self.job.rules = rules
-        log.info("policy served", policy=rules.label)
+        log.info("policy served", policy=rules.label, customers=self.job.unswept())
 
     def serve_snapshot(self, key: bytes, value: bytes | None) -> None:
         """A published snapshot is served from the next chunk on; one that doesn't fit changes nothing."""
@@ -139,7 +145,7 @@ class Worker:
         self._look_at_backlog()
         for partition in sorted(self.pipeline.partitions()):
             for _ in range(WAVES):
-                work = self.job.silence(partition)
+                work = self.job.silence(partition) or self.job.sweep(partition)
                 if work is None:
                     break
                 await self.pipeline.apply(partition, work)

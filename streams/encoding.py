@@ -4,6 +4,9 @@
 
 One thread loads the encoder and runs it; a second one tokenises the next window while the last batch of this one runs.
 All else happens on the event loop. A text that nobody waits for any more is dropped before its batch.
+
+The encoder is loaded for the first text that the cache lacks: ten seconds of a core and 500 MB, for which a worker that
+restarts in the middle of a backlog, or sees no new texts, has a better use.
 """
 
 import asyncio
@@ -22,8 +25,9 @@ from models.state import Reading
 from models.text.batching import batches
 from models.text.cache import VectorCache
 from models.text.directory import ModelDirectory, open_directory
-from models.text.reading import Reader, TextEncoder
+from models.text.reading import Reader, TextEncoder, version_of
 from models.text.sentiment import ANCHORS, AnchorSentiment
+from models.text.sentiment import version_of as head_version
 from streams.settings import Settings
 
 TOKENS_A_TEXT = 8
@@ -93,9 +97,11 @@ class TextLane:
         self._cache_path, self._cache_bytes = cache_path, cache_bytes
         self._cache: VectorCache | None = None
         self._reader: Reader | None = None
+        self._version: str | None = None
         self._wanted: dict[str, _Wanted] = {}
         self._queue: dict[str, _Wanted] = {}
         self._arrived = asyncio.Event()
+        self._needed = asyncio.Event()
         self._loaded = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopped: LaneStopped | None = None
@@ -103,9 +109,9 @@ class TextLane:
         self._tokenizer_thread = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
 
     def start(self) -> "asyncio.Task[None]":
-        """Begins to load the encoder, then serves. The task never ends well: await it to learn of a failure.
+        """Opens the cache, loads the encoder when it is needed, serves. Await the task to learn of a failure.
 
-        It raises what `find`, `load` or the encoder raised; every future is then failed with LaneStopped.
+        It never ends well. It raises what `find`, `load` or the encoder raised; then every future fails (LaneStopped).
         """
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="text-lane")
@@ -123,11 +129,12 @@ class TextLane:
 
     @property
     def version(self) -> str | None:
-        """Names encoder, projection and sentiment; None until the first reading can be made."""
-        return None if self._reader is None else self._reader.version
+        """Names encoder, projection and sentiment; None until the model's files have been looked at."""
+        return self._version
 
     async def loaded(self) -> None:
-        """Returns once the encoder is loaded. Raises LaneStopped where it can't be."""
+        """Has the encoder loaded and returns once it is. Raises LaneStopped where it can't be."""
+        self._needed.set()
         loaded = asyncio.ensure_future(self._loaded.wait())
         await asyncio.wait({loaded, self.start()}, return_when=asyncio.FIRST_COMPLETED)
         loaded.cancel()
@@ -164,6 +171,7 @@ class TextLane:
             wanted.places.append((request, place))
         if self._queue:
             self._arrived.set()
+            self._needed.set()
         return future
 
     async def encode(self, texts: Sequence[str]) -> list[Reading]:
@@ -186,11 +194,13 @@ class TextLane:
     async def _run(self) -> None:
         try:
             directory = await self._in_thread(self._find)
+            self._version = version_of(directory.version, head_version())
             self._cache = VectorCache(self._cache_path, directory.version, directory.dim, self._cache_bytes)
             anchors = self._cache.get(ANCHORS)
             known = [vector for vector in anchors if vector is not None]
             if len(known) == len(anchors):
                 self._reader = _reader(directory, np.stack(known))
+            await self._needed.wait()
             encoder = await self._in_thread(self._load, directory)
             if self._reader is None:
                 self._reader = _reader(directory, await self._in_thread(self._encode_anchors, encoder))

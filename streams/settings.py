@@ -36,10 +36,14 @@ class Settings(BaseSettings):
     max_poll_records: int = Field(8000, ge=1, description="records of one poll; larger is faster under backlog")
     commit_interval_s: float = Field(0.5, gt=0, description="how often progress is committed")
     session_timeout_s: float = Field(10.0, gt=0, description="silence after which the group drops a worker")
+    watchdog_limit_s: float = Field(
+        120.0, gt=0, description="no progress for so long while records wait: the worker ends, to be started again"
+    )
     policy: Path | None = Field(None, description="policy file served until one is published; empty: the default policy")
 
     # --- texts
     encoder: str = Field("", description="directory of a transformers BERT model; empty: the packaged MiniLM")
+    encoder_preload: bool = Field(False, description="load the encoder before joining the group, not for the first text")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the encoder runs")
     cache_dir: Path = Field(default_factory=_cache_dir, description="broker jars, text vectors, replay positions")
     text_cache_mb: int = Field(512, ge=1, description="bound of the text vector cache on disk")

@@ -1,7 +1,7 @@
 """The common job: one running state per customer, one output whenever the tier moves.
 
-The same work as every peer in `benchmarks/README.md` does: JSON events keyed by customer; event count, purchases, spend,
-last event time and tier; replays skipped by the offset in the state.
+The same work as every peer in `benchmarks/README.md` does: JSON events keyed by customer; event count, purchases,
+spend, last event time and tier; replays skipped by the offset in the state.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,8 +1,8 @@
 """The whole job on one worker: 90 % clicks, 9 % purchases, 1 % reviews whose vectors are cached, scoring on.
 
-    python benchmarks/whole/run.py [--events 300000] [--customers 20000] [--rate 1000 --seconds 25]
+    regulars bench whole [--events 300000] [--customers 20000] [--rate 1000 --seconds 25]
 
-Uses the Kafka that REGULARS_BOOTSTRAP_SERVERS names, under a topic prefix of its own. Prints events/s from the first record
+Uses a topic prefix of its own. Prints events/s from the first record
 taken to the last offset committed, CPU a event of the worker, and with --rate the latency from produce to the change as a
 consumer sees it, p50 and p99, over purchases of customers never heard of (each makes two changes).
 """
@@ -22,13 +22,12 @@ import msgspec
 import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from schemas.events import Click, Item, Purchase, Review
 from schemas.times import to_rfc3339
 from streams.settings import Settings
 
 HERE = Path(__file__).resolve().parent
 KINDS = ["view"] * 14 + ["add_to_cart", "add_to_cart", "remove_from_cart", "wishlist", "checkout", "view"]
-WORDS = "soft shirt colour fits perfect size small returned cheap love fabric dress quality thin great bad".split()
+WORDS = ["soft", "shirt", "colour", "fits", "perfect", "size", "small", "returned", "cheap", "love", "dress", "thin", "bad"]
 encode = msgspec.json.Encoder().encode
 
 
@@ -40,7 +39,9 @@ class Traffic:
         self.customers = customers
         self.texts = [" ".join(self.random.choices(WORDS, k=20)) for _ in range(500)]
 
-    def event(self, number: int, at: float, customer: str | None = None, kind: str | None = None) -> tuple[str, bytes, bytes]:
+    def event(
+        self, number: int, at: float, customer: str | None = None, kind: str | None = None
+    ) -> tuple[str, bytes, bytes]:
         """Topic, key, value."""
         rnd = self.random
         if customer is None:
@@ -49,13 +50,27 @@ class Traffic:
         common = {"event_id": f"e{number:09d}", "customer_id": customer, "event_time": to_rfc3339(at)}
         product = f"p{rnd.randrange(5000)}"
         if draw < 0.9:
-            value = {**common, "type": rnd.choice(KINDS), "session_id": f"s{number // 20}", "product_id": product,
-                     "category": "shoes", "price_minor": rnd.randrange(100, 9000), "currency": "GBP", "device": "phone"}
+            value = {
+                **common,
+                "type": rnd.choice(KINDS),
+                "session_id": f"s{number // 20}",
+                "product_id": product,
+                "category": "shoes",
+                "price_minor": rnd.randrange(100, 9000),
+                "currency": "GBP",
+                "device": "phone",
+            }
             return "clickstream", customer.encode(), encode(value)
         if draw < 0.99:
             price = rnd.randrange(100, 9000)
-            value = {**common, "type": "purchase", "order_id": f"o{number}", "amount_minor": price * 2, "currency": "GBP",
-                     "items": [{"product_id": product, "quantity": 2, "unit_price_minor": price}]}
+            value = {
+                **common,
+                "type": "purchase",
+                "order_id": f"o{number}",
+                "amount_minor": price * 2,
+                "currency": "GBP",
+                "items": [{"product_id": product, "quantity": 2, "unit_price_minor": price}],
+            }
             return "purchases", customer.encode(), encode(value)
         value = {**common, "type": "review", "text": rnd.choice(self.texts), "rating": rnd.randrange(1, 6)}
         return "reviews", customer.encode(), encode(value)
@@ -92,15 +107,16 @@ async def latency(settings: Settings, traffic: Traffic, rate: int, seconds: floa
         while not done.is_set():
             for records in (await consumer.getmany(timeout_ms=20)).values():
                 now = time.time()
-                for record in records:
-                    if record.key[:1] == b"L":
-                        found.append((now, (time.time_ns() - int(record.key[1:])) / 1e6))
+                found.extend(
+                    (now, (time.time_ns() - int(record.key[1:])) / 1e6) for record in records if record.key[:1] == b"L"
+                )
 
     reading = asyncio.create_task(read())
     began = time.perf_counter()
     for number in range(int(rate * seconds)):
-        while (ahead := began + number / rate - time.perf_counter()) > 0:
-            await asyncio.sleep(min(ahead, 0.002))
+        ahead = began + number / rate - time.perf_counter()
+        if ahead > 0:
+            await asyncio.sleep(ahead)
         if number % 10 == 0:
             sent = traffic.event(10**8 + number, time.time(), f"L{time.time_ns():020d}", "purchase")
         else:
@@ -118,6 +134,7 @@ async def latency(settings: Settings, traffic: Traffic, rate: int, seconds: floa
 def main() -> None:
     """Makes topics, produces, runs the worker, prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bootstrap-servers", default=Settings().bootstrap_servers)
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--customers", type=int, default=20_000)
     parser.add_argument("--poll", type=int, default=8_000)
@@ -126,22 +143,30 @@ def main() -> None:
     parser.add_argument("--pyspy", default="", help="write a profile of the worker there (raw format)")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="regulars-bench-"))
-    settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:6]}-")
+    settings = Settings(bootstrap_servers=given.bootstrap_servers, topic_prefix=f"bench-{uuid.uuid4().hex[:6]}-")
     environment = {
         **os.environ,
+        "PYTHONPATH": str(HERE.parents[1]),
+        "REGULARS_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
         "REGULARS_TOPIC_PREFIX": settings.topic_prefix,
         "REGULARS_DATA_DIR": str(folder / "data"),
         "REGULARS_WEB_PORT": "0",
         "REGULARS_MAX_POLL_RECORDS": str(given.poll),
     }
-    subprocess.run([sys.executable, "-m", "streams.cli", "topics", "create"], env=environment, check=True,
-                   stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-m", "streams.cli", "topics", "create"],
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     traffic = Traffic(given.customers)
     (folder / "texts.json").write_bytes(encode(traffic.texts))
     asyncio.run(produce(settings, traffic, given.events))
     worker = subprocess.Popen(
         [sys.executable, str(HERE / "worker.py"), str(given.events), str(folder / "texts.json")],
-        env=environment, stdout=subprocess.PIPE, text=True,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     spy = None
     try:
@@ -149,7 +174,20 @@ def main() -> None:
         for line in worker.stdout:
             print(line.strip(), flush=True)
             if line.startswith("warm") and given.pyspy:
-                spy = subprocess.Popen([str(Path(sys.executable).with_name("py-spy")), "record", "-p", str(worker.pid), "-d", "12", "-f", "raw", "-o", given.pyspy])
+                spy = subprocess.Popen(
+                    [
+                        str(Path(sys.executable).with_name("py-spy")),
+                        "record",
+                        "-p",
+                        str(worker.pid),
+                        "-d",
+                        "12",
+                        "-f",
+                        "raw",
+                        "-o",
+                        given.pyspy,
+                    ]
+                )
             if "events/s" in line or "/s, CPU" in line:
                 break
         if spy is not None:

@@ -43,11 +43,16 @@ class TextEncoder(Protocol):
         """(n, dim) float32 of one batch."""
 
 
+def version_of(encoder_version: str, head_version: str) -> str:
+    """Names encoder, projection and head; known before any of them is loaded."""
+    return f"{encoder_version}+{projection.VERSION}+{head_version}"
+
+
 class Reader:
     """Makes readings of vectors. `version` names encoder, projection and head: what a change says it was read with."""
 
     def __init__(self, encoder_version: str, head: SentimentHead) -> None:
-        self.version = f"{encoder_version}+{projection.VERSION}+{head.version}"
+        self.version = version_of(encoder_version, head.version)
         self._head = head
 
     def read(self, vectors: NDArray[np.float32]) -> list[Reading]:

@@ -7,7 +7,6 @@ with P and N the mean vectors of the praising and the complaining anchors. A tra
 """
 
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +58,7 @@ class AnchorSentiment:
     def __init__(self, anchors: NDArray[np.float32], praises: int = len(PRAISE), k: float = K) -> None:
         self._direction = _unit(anchors[:praises].mean(axis=0)) - _unit(anchors[praises:].mean(axis=0))
         self._k = k
-        self.version = f"anchors-{_digest(ANCHORS, k)}"
+        self.version = version_of(k)
 
     def score(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, dim) float32 -> (n,) float32 in [-1, 1]; -1 complains, 1 praises, 0 for the zero vector."""
@@ -73,5 +72,7 @@ def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     return vector if length == 0 else vector / length
 
 
-def _digest(anchors: Sequence[str], k: float) -> str:
-    return hashlib.blake2b("\n".join((*anchors, repr(k))).encode(), digest_size=4).hexdigest()
+def version_of(k: float = K) -> str:
+    """Names the head: its anchors and its steepness, whatever the encoder makes of them."""
+    digest = hashlib.blake2b("\n".join((*ANCHORS, repr(k))).encode(), digest_size=4).hexdigest()
+    return f"anchors-{digest}"

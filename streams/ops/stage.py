@@ -103,6 +103,8 @@ def _placed(settings: Settings, broker: Broker, folder: Path) -> dict[str, Any]:
         "data_dir": folder / "worker",
         # The shop tells months in minutes: by the wall clock all its past customers would have fallen silent long ago.
         "clock": "event",
+        # Its first searches would wait for the encoder, and everything of their customers behind them.
+        "encoder_preload": True,
         "web_port": free_port(settings.web_port or WEB_PORT),
     }
     if not broker.started and not settings.topic_prefix:

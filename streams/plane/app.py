@@ -1,7 +1,7 @@
 """The one place that wires the data plane: a Faust app around a job.
 
-`build_app` makes it, for `faust -A ... worker` as well as for `run_worker`. Add pages, services, tasks and low-rate agents
-to it as to any Faust app.
+`build_app` makes it, for `faust -A ... worker` as well as for `run_worker`. Add pages, services, tasks and low-rate
+agents to it as to any Faust app.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from yarl import URL
 from streams.plane.batch import BatchTopic
 from streams.plane.errors import BrokerLost, InfrastructureFailure, StoreBroken, TopicsNotReady
 from streams.plane.lease import Lease
-from streams.plane.pipeline import BROKER_PATIENCE_S, Changelog, Pipeline
+from streams.plane.pipeline import Changelog, Pipeline
 from streams.plane.records import Job
 from streams.plane.restore import Restorer
 from streams.plane.store import STORE_OPTIONS, STORE_URL
@@ -57,6 +57,7 @@ class App(faust.App):
     def __init__(self, settings: Settings, job: Job[Any]) -> None:
         self.worker_settings = settings
         self.job = job
+        self.partition_counts: dict[str, int] = {}  # of every topic of the job, found at the start
         self._begins: list[Callable[[], Awaitable[None]]] = []
         self._frozen = False
         self._failing = False
@@ -113,14 +114,14 @@ class App(faust.App):
             self.fail(StoreBroken(f"data directory {data_dir}: {exc.strerror}; set REGULARS_DATA_DIR"))
 
     def on_begin(self, callback: Callable[[], Awaitable[None]]) -> None:
-        """Awaits `callback` before anything subscribes; an exception in it ends the process. Register before the start."""
+        """Awaits `callback` before anything subscribes; an exception in it ends the process."""
         self._begins.append(callback)
 
     async def on_start(self) -> None:
         """Verifies the topics before anything subscribes to them."""
         await super().on_start()
         try:
-            await check_topics(self.worker_settings, self.job)
+            self.partition_counts = await check_topics(self.worker_settings, self.job)
             for begin in self._begins:
                 await begin()
         except Exception as exc:
@@ -135,7 +136,7 @@ class App(faust.App):
     async def _watch_broker(self) -> None:
         while not self.should_stop:
             await asyncio.sleep(1.0)
-            if self.lease.silence_s > BROKER_PATIENCE_S and not self.should_stop:
+            if self.lease.hopeless and not self.should_stop:
                 self.fail(BrokerLost(f"Kafka did not answer a heartbeat for {self.lease.silence_s:.0f} s"))
 
     def on_rebalance_end(self) -> None:
@@ -192,8 +193,9 @@ def build_app(settings: Settings, job: Job[Any]) -> App:
         lease=app.lease,
         fail=app.fail,
     )
-    pipeline.committed = lambda tp: app.consumer.committed(tp)
-    pipeline.reached = lambda tp: app.consumer.reached(tp)
+    # lambdas: faust makes the consumer when the app starts
+    pipeline.committed = lambda tp: app.consumer.committed(tp)  # noqa: PLW0108
+    pipeline.reached = lambda tp: app.consumer.reached(tp)  # noqa: PLW0108
     app.restorer = Restorer(
         store=lambda: states.data,
         servers=servers(settings),
@@ -226,7 +228,7 @@ def build_app(settings: Settings, job: Job[Any]) -> App:
     @app.agent(batches, name="plane", supervisor_strategy=CrashingSupervisor)
     async def process(stream: Any) -> None:
         async for batch in stream:
-            await pipeline.process(batch)
+            await pipeline.submit(batch)
 
     return app
 
@@ -244,8 +246,11 @@ def run_worker(app: App) -> NoReturn:
     except SystemExit as exc:
         if exc.code:
             app.fail(worker.crash_reason or RuntimeError("faust's worker ended"))
-        raise
-    raise SystemExit(0)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is committed and closed. Threads that can't be interrupted (an import of torch takes seconds) and the
+    # teardown of native libraries are nothing to wait for.
+    os._exit(0)
 
 
 def servers(settings: Settings) -> list[str]:
@@ -253,15 +258,15 @@ def servers(settings: Settings) -> list[str]:
     return [server.strip() for server in settings.bootstrap_servers.split(",") if server.strip()]
 
 
-async def check_topics(settings: Settings, job: Job[Any]) -> None:
-    """Verifies that every topic of the job exists with the right number of partitions.
+async def check_topics(settings: Settings, job: Job[Any]) -> dict[str, int]:
+    """Verifies that every topic of the job exists with the right number of partitions; gives the numbers.
 
     Raises:
         BrokerLost: no broker within `START_PATIENCE_S`.
         TopicsNotReady: names every topic that is wrong.
     """
     counts = await _partition_counts(settings)
-    wanted = dict.fromkeys(job.outputs, (settings.partitions, 1))
+    wanted: dict[str, tuple[int, ...]] = dict.fromkeys(job.outputs, (settings.partitions, 1))
     wanted |= dict.fromkeys((*job.topics, settings.changelog_topic), (settings.partitions,))
     missing = sorted(topic for topic in wanted if topic not in counts)
     if missing:
@@ -272,6 +277,7 @@ async def check_topics(settings: Settings, job: Job[Any]) -> None:
         raise TopicsNotReady(
             f"partitions: {told}, but REGULARS_PARTITIONS is {settings.partitions}; see `regulars topics check`"
         )
+    return {topic: counts[topic] for topic in wanted}
 
 
 async def _partition_counts(settings: Settings) -> dict[str, int]:

@@ -34,11 +34,11 @@ class Batch:
 class BatchTopic(Topic):
     """Topics whose agent receives a `Batch` a poll instead of an event a record.
 
-    Faust subscribes to and assigns it like any other topic. The queue holds one batch: while the agent works on one, the
-    next is there and the one after it is being polled; beyond that the consumer waits.
+    Faust subscribes to and assigns it like any other topic. The queue holds one batch: while the agent works on one,
+    the next is there and the one after it is being polled; beyond that the consumer waits.
 
-    No acks: faust's stream acks an event whatever its agent raised, and its compiled iterator does so past any override of
-    `Consumer.ack`. What may be committed is said by the pipeline's progress alone, and the pipeline itself is asked
+    No acks: faust's stream acks an event whatever its agent raised, and its compiled iterator does so past any override
+    of `Consumer.ack`. What may be committed is said by the pipeline's progress alone, and the pipeline itself is asked
     whether work is in flight.
     """
 

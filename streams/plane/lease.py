@@ -1,14 +1,18 @@
 """Whether this worker may still write: how long ago the group coordinator confirmed that it is a member.
 
-A worker that was stopped or cut off must not write after its partitions moved. The broker drops a member that it has not
-heard from for `session_timeout_s`, and one that does not rejoin within `rebalance_timeout_s` of a rebalance. Half of either,
-counted from the moment a heartbeat that was answered left this process, leaves the other half for the write to arrive.
+A worker that was stopped or cut off must not write after its partitions moved. The broker drops a member that it has
+not heard from for `session_timeout_s`, and one that does not rejoin within `rebalance_timeout_s` of a rebalance. Half
+of either, counted from the moment a heartbeat that was answered left this process, leaves the other half for the write
+to arrive.
 
 That narrows the window of a zombie writer, it does not close it: a request may be under way for longer than that.
 """
 
 import time
 from collections.abc import Callable
+
+# Kafka may be away for this long (a broker restarts in seconds) before the process gives up; a supervisor goes on.
+PATIENCE_S = 60.0
 
 
 def _clock() -> float:
@@ -23,6 +27,7 @@ class Lease:
         self, session_timeout_s: float, rebalance_timeout_s: float, clock: Callable[[], float] = _clock
     ) -> None:
         self.clock = clock
+        self.patience_s = PATIENCE_S
         self._member_for_s = session_timeout_s / 2
         self._stable_for_s = rebalance_timeout_s / 2
         self._member_at = clock()
@@ -52,6 +57,11 @@ class Lease:
         return (
             not self._lost and now - self._member_at < self._member_for_s and now - self._stable_at < self._stable_for_s
         )
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether Kafka has been silent for longer than `patience_s`."""
+        return self.silence_s > self.patience_s
 
     @property
     def silence_s(self) -> float:

@@ -44,13 +44,14 @@ from streams.plane.records import (
 
 log = structlog.get_logger(__name__)
 
-# Kafka may be away for this long (a broker restarts in seconds) before the process gives up and leaves it to a supervisor.
-BROKER_PATIENCE_S = 60.0
-
 # A last marker on revoke or stop only saves a successor from sending outputs again; it isn't worth a longer wait.
 MARK_TIMEOUT_S = 2.0
 
 DRAIN_TIMEOUT_S = 5.0
+
+# While one batch waits for acknowledgements, the next one's partitions are worked on: polls alternate between
+# partitions, so most of that wait is filled. A third would only hold memory.
+BATCHES_AT_ONCE = 2
 
 NO_HEADERS: Headers = []
 
@@ -107,7 +108,7 @@ class Acknowledgement(Protocol):
 
 
 class Sender(Protocol):
-    """Sends records to one partition; see `transport.Producer`. The changelog has one of its own, to be replaced alone."""
+    """Sends records to one partition; see `transport.Producer`."""
 
     async def send_batch(
         self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None, Headers]]
@@ -174,6 +175,7 @@ class Pipeline:
         self._owned: dict[int, _Owned] = {}
         self._closing = False
         self._in_flight = 0  # batches, and work from outside
+        self._batches: set[asyncio.Task[None]] = set()
         self._ticks: list[tuple[float, Callable[[], Awaitable[None]]]] = []
         self._drains: list[Callable[[], Awaitable[None]]] = []
         self._topic_order = {topic: index for index, topic in enumerate(job.topics)}
@@ -257,6 +259,15 @@ class Pipeline:
         return partition in self._owned
 
     # --- chunks
+
+    async def submit(self, batch: Batch) -> None:
+        """Starts a batch; returns when there is room for the next one. Chunks of a partition keep their order."""
+        # asyncio.Lock is fair: this batch's chunks wait for their partitions behind those of the one before
+        task = asyncio.create_task(self.process(batch))
+        self._batches.add(task)
+        task.add_done_callback(self._batches.discard)
+        while len(self._batches) >= BATCHES_AT_ONCE:
+            await asyncio.wait(self._batches, return_when=asyncio.FIRST_COMPLETED)
 
     async def process(self, batch: Batch) -> None:
         """Runs a poll's chunks, those of different partitions beside each other; returns when all are durable."""
@@ -381,13 +392,13 @@ class Pipeline:
 
         Raises:
             PartitionGone: the answer was that this worker is out, or a rebalance took the partition.
-            BrokerLost: no answer for `BROKER_PATIENCE_S`.
+            BrokerLost: no answer for the lease's patience.
         """
         lease = self._lease
         while not lease.held:
             if lease.lost:
                 raise PartitionGone(partition)
-            if lease.silence_s > BROKER_PATIENCE_S:
+            if lease.hopeless:
                 raise BrokerLost(f"Kafka did not answer a heartbeat for {lease.silence_s:.0f} s")
             await asyncio.sleep(0.05)
         if self._owned.get(partition) is not owned:
@@ -442,7 +453,7 @@ class Pipeline:
                 except (TimeoutError, PartitionGone):
                     log.warning("held records were not finished in time; they come again after a restart")
         self._closing = True
-        while self._in_flight:
+        while self._in_flight or self._batches:  # noqa: ASYNC110 - once a rebalance; an event would have to be set every chunk
             await asyncio.sleep(0.005)
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
 """How far each input partition may be committed. Pure: no Kafka, no clock.
 
-The committable offset of a topic partition is the lowest offset that is not done yet: the end of the contiguous prefix of
-what was handed over and became durable, or, below it, the lowest record that a job still holds.
+The committable offset of a topic partition is the lowest offset that is not done yet: the end of the contiguous prefix
+of what was handed over and became durable, or, below it, the lowest record that a job still holds.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,7 @@
 """What a job takes and gives, and how the outputs of a change travel with it (the outbox).
 
-An outbox is msgpack: an array of ``[topic, key, value or nil, [[header name, header bytes], ...]]``. It is the one header,
-named ``outbox``, of the changelog record whose value is the state that caused those outputs.
+An outbox is msgpack: an array of ``[topic, key, value or nil, [[header name, header bytes], ...]]``. It is the one
+header, named ``outbox``, of the changelog record whose value is the state that caused those outputs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -60,7 +60,7 @@ W = TypeVar("W", bound=Work)
 
 
 class Job(Protocol[W]):
-    """What the data plane runs. Every method is synchronous, uses the CPU alone and may raise: that ends the process."""
+    """What the data plane runs. Methods are synchronous and use the CPU alone; what they raise ends the process."""
 
     @property
     def topics(self) -> tuple[str, ...]:

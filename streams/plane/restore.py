@@ -1,13 +1,13 @@
-"""Makes a partition's local store complete from the changelog, in bulk, and sends outputs that may never have been sent.
+"""Makes a partition's local store complete from the changelog, and sends outputs that may never have been sent.
 
 Where the local store and the changelog disagree, the changelog is right: it is what every other worker and every export
 reads. See `plan` for each case.
 
 Outputs. A record's outputs are sent after the record is acknowledged, and the next record of `CONFIRMED_KEY` says up to
-which changelog offset they were. So every record beyond the confirmed offset that carries an outbox has it sent again: the
-same keys, values and headers, in order, before the flow resumes. A local store confirms offsets of its own (a chunk is
-written there after its outputs were acknowledged), but only in the write that ends a chunk or a restore: a store that a
-killed restore left behind is ahead with its states and must not be taken for confirmed.
+which changelog offset they were. So every record beyond the confirmed offset that carries an outbox has it sent again:
+the same keys, values and headers, in order, before the flow resumes. A local store confirms offsets of its own (a chunk
+is written there after its outputs were acknowledged), but only in the write that ends a chunk or a restore: a store
+that a killed restore left behind is ahead with its states and must not be taken for confirmed.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ from streams.plane.store import BulkStore, Saved, StoreLocked
 
 log = structlog.get_logger(__name__)
 
-# Kafka forgets a tombstone 24 hours (delete.retention.ms) after compaction. A store that slept for longer could miss one
-# and bring an erased key back; half of that leaves room for a topic with less patience and for clocks.
+# Kafka forgets a tombstone 24 hours (delete.retention.ms) after compaction. A store that slept for longer could miss
+# one and bring an erased key back; half of that leaves room for a topic with less patience and for clocks.
 STALE_AFTER_S = 12 * 3600.0
 
 # Unconfirmed records are those of the last chunk. Beyond this many to read, the end is looked at first, so that the
@@ -51,8 +51,10 @@ class Plan(NamedTuple):
 def plan(saved: Saved | None, beginning: int, end: int, now: float) -> Plan:
     """How to restore a partition whose changelog holds offsets from `beginning` up to, not including, `end`.
 
-    - Nothing saved: read everything. If the changelog begins beyond 0, what was deleted before is lost; nobody can tell.
-    - The store is ahead of the changelog: the changelog lost acknowledged records or was made anew, or the data directory
+    - Nothing saved: read everything. If the changelog begins beyond 0, what was deleted before is lost; nobody can
+      tell.
+    - The store is ahead of the changelog: the changelog lost acknowledged records or was made anew, or the data
+      directory
       belongs to another cluster. The store is void.
     - The store is so old that a deletion may have come and gone: void.
     - Else read on from the store's offset, or from the confirmed one where that is lower.
@@ -67,12 +69,12 @@ def plan(saved: Saved | None, beginning: int, end: int, now: float) -> Plan:
         return Plan(beginning, -1, f"at offset {saved.offset} it is ahead of the changelog, which ends at {end}")
     if saved.offset + 1 < beginning:
         raise ChangelogTruncated(
-            f"changelog records {saved.offset + 1} to {beginning - 1} were deleted and the local store has not seen them; "
-            "bring them back, or delete the local store to go on with what the changelog still has"
+            f"changelog records {saved.offset + 1} to {beginning - 1} were deleted and the local store has not seen "
+            "them; bring them back, or delete the local store to go on with what the changelog still has"
         )
     if end > saved.offset + 1 and now - saved.at > STALE_AFTER_S:
         hours = (now - saved.at) / 3600
-        return Plan(beginning, -1, f"it was last written {hours:.0f} hours ago: erased keys may have been forgotten since")
+        return Plan(beginning, -1, f"it was last written {hours:.0f} hours ago: keys may have been erased since")
     return Plan(max(beginning, min(saved.offset, saved.confirmed) + 1), saved.confirmed, None)
 
 

@@ -1,12 +1,12 @@
 """A table's local store: RocksDB a partition, read and written in bulk. Plugged into faust under the URL ``bulk://``.
 
 Faust keeps opening, paths and assignment. Its record-by-record recovery finds nothing to do, because an active
-partition's `persisted_offset` says "up to date"; the bulk restore (`restore.py`) runs in `on_recovery_completed`, outside
-the rebalance callback (heartbeats run) and before the flow resumes.
+partition's `persisted_offset` says "up to date"; the bulk restore (`restore.py`) runs in `on_recovery_completed`,
+outside the rebalance callback (heartbeats run) and before the flow resumes.
 
 Beside the states a partition's database holds faust's offset key (the changelog offset of its newest state, ASCII) and
-``CONFIRMED_KEY``: ``b"<offset> <unix seconds>"``, the changelog offset up to which every output is known to be sent, and
-when that was written.
+``CONFIRMED_KEY``: ``b"<offset> <unix seconds>"``, the changelog offset up to which every output is known to be sent,
+and when that was written.
 """
 
 import contextlib

@@ -127,7 +127,11 @@ class Consumer(base.Consumer):
     def _batch_topics(self) -> dict[str, BatchTopic]:
         return {name: topic for topic in self.app.topics if isinstance(topic, BatchTopic) for name in topic.topics}
 
-    async def _getmany(self, active_partitions: set[TP], timeout: float) -> Mapping[TP, list[ConsumerRecord]]:
+    async def _getmany(
+        self,
+        active_partitions: set[TP],
+        timeout: float,  # noqa: ASYNC109 - faust's name
+    ) -> Mapping[TP, list[ConsumerRecord]]:
         topics = self._batch_topics()
         pipeline = self.app.pipeline
         active = active_partitions - pipeline.throttled
@@ -269,11 +273,13 @@ class Consumer(base.Consumer):
 
     def committed(self, tp: TP) -> int | None:
         """Last offset committed for the topic partition in this assignment; None: none yet."""
-        return self._committed_offset.get(tp)
+        offset: int | None = self._committed_offset.get(tp)
+        return offset
 
     def reached(self, tp: TP) -> tuple[int | None, int | None]:
         """Position of the next fetch and the end of the topic partition; None while unknown."""
-        return self._thread.reached(tp)
+        thread: ConsumerThread = self._thread
+        return thread.reached(tp)
 
     # --- assignment
 
@@ -320,7 +326,7 @@ class Delivery:
         except TimeoutError as exc:
             raise BrokerLost(f"{self._where}: Kafka did not acknowledge for {DELIVERY_TIMEOUT_S:.0f} s") from exc
         except MessageSizeTooLargeError as exc:
-            raise RecordTooLarge(f"{self._where}: a record is larger than the topic's max.message.bytes; raise it") from exc
+            raise RecordTooLarge(f"{self._where}: a record exceeds the topic's max.message.bytes; raise that") from exc
         except KafkaError as exc:
             raise InfrastructureFailure(f"{self._where}: Kafka refused the records: {exc!r}") from exc
         return last
@@ -337,8 +343,8 @@ class Producer(base.Producer):
 
     def partition_of(self, topic: str, partition: int) -> int:
         """Where an output that was caused in `partition` goes: the same number, or 0 where there is only one."""
-        cluster = self._ensure_producer().client.cluster
-        return 0 if len(cluster.partitions_for_topic(topic) or ()) == 1 else partition
+        # what the start found, not the producer's metadata: that knows a topic only after the first record for it
+        return 0 if self.app.partition_counts[topic] == 1 else partition
 
     async def send_batch(
         self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None, Headers]]

@@ -1,6 +1,7 @@
 """The data plane on a real Kafka: what was sent in is in the states once, and every output is there."""
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,7 @@ def test_killed_at_any_point_nothing_is_lost_or_doubled(plane: Plane, wait_until
     if store == "wiped":
         shutil.rmtree(plane.settings.data_dir, ignore_errors=True)
     last = plane.start()
+    last.wait_for("ready")
     wait_until(lambda: plane.lag() == 0, 60)
     assert last.stop() == 0
     assert plane.verify().wrong == []
@@ -275,3 +277,20 @@ def test_missing_topics_and_wrong_partition_counts_stop_a_worker(plane: Plane) -
     assert wrong.wait() == 70
     assert "REGULARS_PARTITIONS is 3" in wrong.lines[-1]
     assert "regulars topics check" in wrong.lines[-1]
+
+
+def test_a_worker_that_was_stopped_writes_nothing_when_it_wakes(plane: Plane, wait_until: Wait) -> None:
+    """Stopped right before its changelog write for longer than the session: its chunk is dropped, it joins again."""
+    plane.send_numbers(2000)
+    zombie = plane.start("w1", static=False, REGULARS_CRASH_POINT="before_changelog:4", REGULARS_CRASH_SIGNAL="19")
+    zombie.wait_for("crash point before_changelog")
+    heir = plane.start("w2", static=False)
+    heir.wait_for("ready")
+    wait_until(lambda: plane.lag() == 0, 60)
+    zombie.process.send_signal(signal.SIGCONT)
+    zombie.wait_for("revoked")
+    plane.send_numbers(1000)
+    wait_until(lambda: plane.lag() == 0, 60)
+    assert zombie.stop() == 0
+    assert heir.stop() == 0
+    assert plane.verify().wrong == []

@@ -43,7 +43,9 @@ class Plane:
                 "enable.auto.commit": False,
             }
         )
-        self.make_topics(*(NewTopic(self.topic(name), settings.partitions, 1) for name in ("a", "b", "changes", "dead")))
+        self.make_topics(
+            *(NewTopic(self.topic(name), settings.partitions, 1) for name in ("a", "b", "changes", "dead"))
+        )
         self.make_changelog()
 
     def topic(self, name: str) -> str:

@@ -1,8 +1,8 @@
 """A worker with a job of its own, run as a subprocess by the data plane's integration tests.
 
 Each record adds a number to its key's sum; every record that is new to its key causes one output with the next sequence
-number. A state is msgpack ``[sequence, sum, {topic: last applied offset}]``. Values: ``b"<number>"``; ``b"hold"`` is kept
-until ``PLANE_RELEASE`` exists, ``b"erase"`` deletes the state, ``b"boom"`` raises, anything else is a dead letter.
+number. A state is msgpack ``[sequence, sum, {topic: last applied offset}]``. Values: ``b"<number>"``; ``b"hold"`` is
+kept until ``PLANE_RELEASE`` exists, ``b"erase"`` deletes the state, ``b"boom"`` raises, anything else is a dead letter.
 """
 
 import os
@@ -113,6 +113,7 @@ def main() -> None:
     job = Adder(settings.topic_prefix)
     app = build_app(settings, job)
 
+    app.lease.patience_s = float(os.environ.get("PLANE_PATIENCE_S", app.lease.patience_s))
     said = False
 
     async def say() -> None:
@@ -125,10 +126,12 @@ def main() -> None:
 
     app.pipeline.on_tick(0.05, say)
     app.pipeline.on_tick(0.05, releasing(app, job, Path(os.environ.get("PLANE_RELEASE", "/nonexistent"))))
-    try:
-        run_worker(app)
-    finally:
+
+    @app.on_before_shutdown.connect
+    async def tell(sender: Any, **_: Any) -> None:
         print(f"records {app.pipeline.counters.records} resent {app.pipeline.counters.resent}", flush=True)
+
+    run_worker(app)
 
 
 if __name__ == "__main__":

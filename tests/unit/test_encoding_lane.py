@@ -200,6 +200,28 @@ async def test_the_cache_answers_before_the_encoder_is_loaded(tmp_path: Path) ->
     await lane.stop()
 
 
+async def test_the_encoder_is_loaded_for_the_first_text_that_the_cache_lacks(tmp_path: Path) -> None:
+    """A restarted worker that needs no new text loads nothing, though it can say its version and read known texts."""
+    first = _lane(tmp_path, FakeEncoder())
+    first.start()
+    (known,) = await _soon(first.encode(["known"]))
+    await first.stop()
+    loads: list[ModelDirectory] = []
+
+    def load(directory: ModelDirectory) -> FakeEncoder:
+        loads.append(directory)
+        return FakeEncoder()
+
+    lane = TextLane(lambda: ModelDirectory(tmp_path, DIM, 256, "fake"), load, tmp_path / "vectors.sqlite", 1 << 20)
+    lane.start()
+    await _until(lambda: lane.version is not None)
+    assert lane.cached(["known"]) == [known]
+    assert loads == []
+    await _soon(lane.encode(["unknown"]))
+    assert len(loads) == 1
+    await lane.stop()
+
+
 async def test_nothing_is_known_before_the_lane_starts(tmp_path: Path, encoder: FakeEncoder) -> None:
     """Texts can be asked for at once: the cache knows none, and the futures wait for the encoder."""
     lane = _lane(tmp_path, encoder)

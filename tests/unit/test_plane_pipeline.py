@@ -54,7 +54,7 @@ class Ack:
 
     async def acknowledged(self) -> int:
         """Waits while the topic is blocked."""
-        while self.name in self.net.blocked:
+        while self.name in self.net.blocked:  # noqa: ASYNC110 - a test unblocks it
             await asyncio.sleep(0)
         self.net.log.append(("acked", self.name))
         return self.offset
@@ -187,9 +187,7 @@ async def test_effects_come_in_the_order_that_survives_a_crash(bench: Bench) -> 
 async def test_nothing_is_progress_before_everything_is_acknowledged(bench: Bench, topic: str) -> None:
     """While an acknowledgement is missing, neither the local store nor the committable offset moves."""
     bench.net.blocked.add(topic)
-    task = asyncio.ensure_future(
-        bench.pipeline.process(bench.batch(("clicks", 0, 0, b"k"), ("clicks", 0, 1, b"dead")))
-    )
+    task = asyncio.ensure_future(bench.pipeline.process(bench.batch(("clicks", 0, 0, b"k"), ("clicks", 0, 1, b"dead"))))
     for _ in range(50):
         await asyncio.sleep(0)
     assert bench.pipeline.progress.committable()[TP("clicks", 0)] == 0

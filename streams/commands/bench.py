@@ -1,0 +1,75 @@
+"""`regulars bench`: the benchmark suite, scripts in the repository's `benchmarks/` folder, each run in a process."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from streams.commands.options import Failure, setting_option, settings_from
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@click.group("bench")
+def command() -> None:
+    """Measure speed, against peers on the same machine in the same sitting.
+
+    The benchmarks are part of the repository, not of the installed package.
+    """
+
+
+@command.command("common")
+@setting_option("bootstrap_servers")
+@click.option("--events", default=1_000_000, show_default=True, help="events under backlog; 0: no throughput")
+@click.option("--customers", default=100_000, show_default=True, help="customers they are of")
+@click.option("--poll", default=8_000, show_default=True, help="records of one poll")
+@click.option("--rate", default=1_000, show_default=True, help="events a second for latency")
+@click.option("--seconds", default=25.0, show_default=True, help="how long; 0: no latency")
+@click.option("--topic", default="", help="a topic that holds the events already, instead of a new one")
+def common(bootstrap_servers: str | None, **options: Any) -> None:
+    """The common job: JSON events, one state a customer, one output whenever the tier moves.
+
+    Prints events/s, CPU a event and the stages' seconds, then p50 and p99 from an event to its change.
+    """
+    options["bootstrap_servers"] = settings_from(bootstrap_servers=bootstrap_servers).bootstrap_servers
+    run_script("common/run.py", options)
+
+
+@command.command("whole")
+@setting_option("bootstrap_servers")
+@click.option("--events", default=300_000, show_default=True, help="events under backlog")
+@click.option("--customers", default=20_000, show_default=True, help="customers they are of")
+@click.option("--poll", default=8_000, show_default=True, help="records of one poll")
+@click.option("--rate", default=1_000, show_default=True, help="events a second for latency")
+@click.option("--seconds", default=25.0, show_default=True, help="how long; 0: no latency")
+def whole(bootstrap_servers: str | None, **options: Any) -> None:
+    """The whole job on one worker: 90 % clicks, 9 % purchases, 1 % reviews whose vectors are cached; scoring on.
+
+    Prints events/s, CPU a event and the stages' seconds, then p50 and p99 from a purchase to its change.
+    """
+    options["bootstrap_servers"] = settings_from(bootstrap_servers=bootstrap_servers).bootstrap_servers
+    run_script("whole/run.py", options)
+
+
+@command.command("encoder")
+@click.option("--texts", default=400, show_default=True, help="reviews to encode")
+def encoder(**options: Any) -> None:
+    """The text encoder: texts/s and tokens/s by batch budget, on the CPU and on CUDA where there is one."""
+    run_script("encoder.py", options)
+
+
+def run_script(script: str, options: dict[str, Any]) -> None:
+    """Runs a benchmark with its options as arguments.
+
+    Raises:
+        Failure: it isn't there, or it failed.
+    """
+    path = FOLDER / script
+    if not path.exists():
+        raise Failure(f"no benchmark at {path}", "run it from a checkout of the repository (`make setup`)")
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value != ""]
+    code = subprocess.run([sys.executable, str(path), *arguments], check=False).returncode
+    if code:
+        raise Failure(f"{script} ended with code {code}", "its last line says why")

@@ -1,0 +1,224 @@
+"""`regulars policy`: check a policy, see what it would do, publish it, take it back, calibrate it."""
+
+import asyncio
+import json
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from streams.commands.options import Failure, setting_options, settings_from
+
+if TYPE_CHECKING:
+    from models.policy import Policy
+    from streams.preview import Preview
+
+T = TypeVar("T")
+
+FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+BROKER = ("bootstrap_servers", "topic_prefix")
+STATES = (*BROKER, "app_id", "clock", "clock_grace_s")
+
+
+@click.group("policy")
+def command() -> None:
+    """Policies: what segments are. docs/policies.md explains every field."""
+
+
+@command.command("check")
+@FILE
+def check(file: Path) -> None:
+    """Say whether FILE is a policy, and if not where it isn't: line and column."""
+    policy = _load(file)
+    click.echo(f"{file}: {policy.label} is good: {_summary(policy)}")
+
+
+@command.command("preview")
+@FILE
+@click.option("--sample", type=click.IntRange(0, 10_000), default=20, show_default=True, help="Name so many customers.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
+@setting_options(*STATES)
+def preview(file: Path, sample: int, as_json: bool, **options: Any) -> None:
+    """Say who would move if FILE were published now, from every customer's current state; nobody moves."""
+    from streams.preview import preview as look
+
+    policy = _load(file)
+    began = time.perf_counter()
+    found = _run(look(settings_from(**options), policy, sample))
+    took_s = time.perf_counter() - began
+    if as_json:
+        click.echo(json.dumps(_plain(policy, found, took_s)))
+    else:
+        _print(policy, found, took_s)
+
+
+@command.command("publish")
+@FILE
+@setting_options(*BROKER)
+def publish(file: Path, **options: Any) -> None:
+    """Have every worker serve FILE; customers who stand elsewhere under it are moved, each once, with cause policy."""
+    from models.policy import read
+    from streams.policies import publish as send
+
+    policy = _load(file)
+    served, before = _run(send(settings_from(**options), read(file)))
+    if before is not None and before.tag == served.tag:
+        click.echo(f"{policy.label} is served already; nothing was published")
+    else:
+        click.echo(f"{policy.label} published{'' if before is None else f', instead of {before.label}'}")
+
+
+@command.command("rollback")
+@click.option("--to", metavar="VERSION", help="A version that was served before; default: the one before this one.")
+@setting_options(*BROKER)
+def rollback(to: str | None, **options: Any) -> None:
+    """Publish again what was served before; a second rollback takes the first one back."""
+    from streams.policies import rollback as send
+
+    served, before = _run(send(settings_from(**options), to))
+    click.echo(f"{served.label} published again{'' if before is None else f', instead of {before.label}'}")
+
+
+@command.command("history")
+@setting_options(*BROKER)
+def history(**options: Any) -> None:
+    """List what was published, latest first."""
+    from schemas.times import to_rfc3339
+    from streams.policies import history as read
+
+    versions = _run(read(settings_from(**options)))
+    if not versions:
+        click.echo("nothing was published: workers serve the default policy, or the file in REGULARS_POLICY")
+    for i, version in enumerate(versions):
+        policy = version.policy
+        label = "unreadable" if policy is None else policy.label
+        click.echo(f"{to_rfc3339(round(version.at))}  {label}{'  (served)' if i == 0 else ''}")
+
+
+@command.command("calibrate")
+@FILE
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write there; default: to stdout.")
+@setting_options(*STATES)
+def calibrate(file: Path, out: Path | None, **options: Any) -> None:
+    """Put numbers of the live customers in place of FILE's quantiles (`from_quantile: 0.8`); all else is kept."""
+    from models.policy import PolicyError, parse, parse_marked, read
+    from streams.policies import calibrated
+    from streams.preview import quantiles
+
+    try:
+        document = read(file)
+        policy, _ = parse_marked(document)
+        customers, numbers = _run(quantiles(settings_from(**options), policy))
+        text = calibrated(document, numbers)
+        parse(text)
+    except (PolicyError, ValueError) as exc:
+        raise Failure(f"{file}: {exc}") from exc
+    click.echo(f"from {customers:,} customers", err=True)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        try:
+            out.write_text(text, encoding="utf-8")
+        except OSError as exc:
+            raise Failure(f"{out}: {exc.strerror}") from exc
+
+
+def _load(file: Path) -> "Policy":
+    from models.policy import PolicyError, load
+
+    try:
+        return load(file)
+    except PolicyError as exc:
+        raise Failure(str(exc)) from exc
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    from models.policy import PolicyError
+    from streams.ops.cluster import BrokerAway, TopicMissing
+    from streams.plane.errors import TopicsNotReady
+    from streams.policies import PolicyRefused
+
+    try:
+        return asyncio.run(work)
+    except TopicMissing as exc:
+        raise Failure(str(exc)) from exc
+    except (BrokerAway, TopicsNotReady, PolicyError, PolicyRefused) as exc:
+        raise Failure(str(exc)) from exc
+
+
+def _summary(policy: "Policy") -> str:
+    return "; ".join(
+        f"{dimension.name} over {dimension.over}: "
+        + ", ".join(
+            segment.name if segment.bound is None else f"{segment.name} from {segment.bound:g}"
+            for segment in dimension.segments
+        )
+        for dimension in policy.dimensions
+    )
+
+
+def _plain(policy: "Policy", found: "Preview", took_s: float) -> dict[str, Any]:
+    return {
+        "policy": policy.label,
+        "model": found.model,
+        "customers": found.customers,
+        "moving": found.moving,
+        "moves": [
+            {"dimension": dimension, "previous": previous, "current": current, "customers": count}
+            for (dimension, previous, current), count in found.moves.most_common()
+        ],
+        "places": [
+            {"dimension": dimension, "segment": segment, "customers": count}
+            for (dimension, segment), count in sorted(found.places.items())
+        ],
+        "sample": [moved._asdict() for moved in found.sample],
+        "seconds": round(took_s, 3),
+    }
+
+
+def _print(policy: "Policy", found: "Preview", took_s: float) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    share = found.moving / found.customers if found.customers else 0.0
+    console.print(
+        f"under {escape(policy.label)}, {found.moving:,} of {found.customers:,} customers would move ({share:.1%}); "
+        f"model {escape(found.model)}, {took_s:.1f} s"
+    )
+    for title, rows in (
+        (
+            "moves",
+            [
+                (dimension, f"{previous or '(new)'} -> {current}", f"{count:,}")
+                for (dimension, previous, current), count in found.moves.most_common()
+            ],
+        ),
+        (
+            "where all would stand",
+            [(dimension, segment, f"{found.places[dimension, segment]:,}") for dimension, segment in _order(policy)],
+        ),
+        (
+            "some who would move",
+            [
+                (
+                    moved.customer_id,
+                    f"{moved.dimension}: {moved.previous or '(new)'} -> {moved.current}",
+                    "never bought" if moved.number is None else f"{moved.number:,.2f}",
+                )
+                for moved in found.sample
+            ],
+        ),
+    ):
+        if rows:
+            table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
+            for row in rows:
+                table.add_row(*map(escape, row))
+            console.print(table)
+
+
+def _order(policy: "Policy") -> list[tuple[str, str]]:
+    return [(dimension.name, segment.name) for dimension in policy.dimensions for segment in dimension.segments]

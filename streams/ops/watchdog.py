@@ -1,0 +1,99 @@
+"""Ends a worker that doesn't get on, so that a supervisor starts it again.
+
+Two things are watched. *Progress*: a partition that this worker owns and whose state is complete, with records waiting
+and a committed offset that doesn't move; a restore, however long, doesn't count, nor does time under an earlier owner.
+*The event loop*: where it doesn't come round, nothing on it can tell, so a thread looks.
+
+`/ready` says so long before (`view.STALL_LIMIT_S`, `view.BEAT_LIMIT_S`): a load balancer acts first, the watchdog last.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+
+from aiokafka import TopicPartition
+
+from streams.ops.lag import PartitionLag
+from streams.plane.errors import InfrastructureFailure
+
+EVERY_S = 1.0
+
+
+class Stuck(InfrastructureFailure):
+    """This worker does not get on; a supervisor's restart gives it another chance."""
+
+
+class Watchdog:
+    """Watches one worker; see the module.
+
+    Args:
+        lags: the latest sample of the group's lag, by a client of its own.
+        owned: partition numbers that this worker owns and has restored.
+        fail: ends the process.
+        limit_s: how long no progress is borne. Texts being read hold commits back for a minute at most.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        lags: Callable[[], Mapping[TopicPartition, PartitionLag]],
+        owned: Callable[[], Collection[int]],
+        fail: Callable[[BaseException], object],
+        limit_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lags, self._owned, self._fail, self._limit_s, self._clock = lags, owned, fail, limit_s, clock
+        self._still: dict[TopicPartition, tuple[int, float]] = {}  # committed, and since when it hasn't moved
+        self._beat = clock()
+
+    async def run(self) -> None:
+        """Watches until cancelled."""
+        over = threading.Event()
+        self._beat = self._clock()
+        threading.Thread(target=self._watch_loop, args=(over,), name="watchdog", daemon=True).start()
+        try:
+            while True:
+                self.look()
+                await asyncio.sleep(EVERY_S)
+        finally:
+            over.set()
+
+    def look(self) -> None:
+        """Notes what has moved, and ends the process where something hasn't for too long. Called on the event loop."""
+        now = self._beat = self._clock()
+        owned = self._owned()
+        waiting = {tp: row for tp, row in self._lags().items() if row.records and tp.partition in owned}
+        still = {}
+        for tp, row in waiting.items():
+            at = row.start if row.committed is None else row.committed
+            known = self._still.get(tp)
+            still[tp] = known if known is not None and known[0] == at else (at, now)
+        self._still = still
+        if not still:
+            return
+        worst = min(still, key=lambda tp: still[tp][1])
+        at, since = still[worst]
+        if now - since > self._limit_s:
+            self._fail(
+                Stuck(
+                    f"{worst.topic}[{worst.partition}] has stood at offset {at} for {now - since:.0f} s while "
+                    f"{waiting[worst].records:,} records wait (REGULARS_WATCHDOG_LIMIT_S is {self._limit_s:.0f}); "
+                    "if the next start stops at the same offset, look at that record"
+                )
+            )
+
+    def check_loop(self) -> None:
+        """Ends the process where the event loop hasn't come round for too long. Called from a thread."""
+        silent_s = self._clock() - self._beat
+        if silent_s > self._limit_s:
+            self._fail(
+                Stuck(
+                    f"the event loop has not come round for {silent_s:.0f} s "
+                    f"(REGULARS_WATCHDOG_LIMIT_S is {self._limit_s:.0f})"
+                )
+            )
+
+    def _watch_loop(self, over: threading.Event) -> None:
+        while not over.wait(EVERY_S):
+            self.check_loop()

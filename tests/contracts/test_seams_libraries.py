@@ -1,0 +1,186 @@
+"""The inside of faust, mode, aiokafka and rocksdict that the data plane leans on.
+
+A failure here after an upgrade is no bug of the new version: it says which of our files to read against what changed.
+When that is done, take the new fingerprint over.
+"""
+
+import asyncio
+import hashlib
+import importlib
+import importlib.metadata
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rocksdict
+from aiokafka import TopicPartition
+from aiokafka.producer.message_accumulator import BatchBuilder
+from faust.types import TP
+from mode.utils.queues import FlowControlEvent, ThrowableQueue
+
+PINNED = {"faust-streaming": "0.15.3", "mode-streaming": "0.6.0", "aiokafka": "0.14.0"}
+
+# where it is, fingerprint of its source, and the file of ours that leans on it
+SEAMS = [
+    ("faust.app.base:App._new_transport", "app.py"),
+    ("faust.app.base:App._new_producer_transport", "app.py"),
+    ("faust.app.base:App._create_directories", "app.py"),
+    ("faust.app.base:App._consumer_wait_empty", "app.py: when it is called, and that the commit comes inside"),
+    ("faust.app.base:App._on_partitions_revoked", "app.py, transport.py: stop, clear, wait, commit"),
+    ("faust.app.base:App._on_partitions_assigned", "store.py: on_rebalance inside the callback"),
+    ("faust.app.base:App._stop_consumer", "app.py: what a stop does, in which order"),
+    ("faust.app.base:App.on_rebalance_end", "app.py"),
+    ("faust.app.base:BootStrategy._should_enable_web", "app.py: the web server"),
+    ("mode.services:Service.crash", "app.py: every crash reaches App._crash"),
+    ("mode.services:Service._crash", "app.py"),
+    ("mode.worker:Worker.execute_from_commandline", "app.py: run_worker"),
+    ("faust.transport.consumer:Consumer.perform_seek", "transport.py: perform_seek"),
+    ("faust.transport.consumer:Consumer.getmany", "transport.py: _getmany"),
+    ("faust.transport.consumer:Consumer._wait_next_records", "transport.py: _getmany"),
+    ("faust.transport.consumer:Consumer._drain_messages", "transport.py: _getmany, _deliver"),
+    ("faust.transport.consumer:Consumer._filter_committable_offsets", "transport.py: _filter_committable_offsets"),
+    ("faust.transport.consumer:Consumer._should_commit", "transport.py: _filter_committable_offsets"),
+    ("faust.transport.consumer:Consumer._commit_offsets", "transport.py: _commit_offsets"),
+    ("faust.transport.consumer:Consumer.on_partitions_revoked", "transport.py: on_partitions_revoked"),
+    ("faust.transport.consumer:Consumer.on_partitions_assigned", "transport.py: on_partitions_assigned"),
+    ("faust.transport.consumer:Consumer.wait_empty", "app.py: _consumer_wait_empty"),
+    ("faust.transport.consumer:Fetcher._fetcher", "transport.py: _deliver (a CancelledError ends the worker)"),
+    ("faust.transport.drivers.aiokafka:Consumer._new_consumer_thread", "transport.py: _new_consumer_thread"),
+    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_worker_consumer", "transport.py: fetch wait"),
+    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.on_start", "transport.py: on_start"),
+    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records", "transport.py: _poll"),
+    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._commit", "transport.py: which commit errors crash"),
+    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._seek_wait", "transport.py: perform_seek"),
+    ("faust.transport.drivers.aiokafka:Producer._settings_extra", "transport.py: Producer"),
+    ("faust.transport.drivers.aiokafka:Producer.on_start", "transport.py: Producer"),
+    ("faust.tables.recovery:Recovery._restart_recovery", "store.py: when the restore runs"),
+    ("faust.tables.recovery:Recovery.on_recovery_completed", "restore.py: exceptions are not looked at"),
+    ("faust.tables.recovery:Recovery._build_offsets", "store.py: persisted_offset"),
+    ("faust.tables.base:Collection.on_recovery_completed", "store.py: on_recovery_completed"),
+    ("faust.stores.rocksdb:RocksDBOptions.open", "store.py: open"),
+    ("faust.stores.rocksdb:Store.partition_path", "store.py: set_aside"),
+    ("faust.streams:Stream._py_aiter", "batch.py: what a stream does with an event"),
+    ("faust.topics:Topic.put", "transport.py: _deliver"),
+    ("aiokafka.consumer.fetcher:Fetcher.fetched_records", "transport.py: _poll; an empty set means all partitions"),
+    ("aiokafka.consumer.consumer:AIOKafkaConsumer.seek_to_committed", "transport.py: perform_seek; skips None and 0"),
+    ("aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat", "transport.py: _watch_heartbeats"),
+    ("aiokafka.consumer.group_coordinator:GroupCoordinator._heartbeat_routine", "lease.py"),
+    ("aiokafka.consumer.group_coordinator:GroupCoordinator.reset_generation", "transport.py: _watch_heartbeats"),
+    ("aiokafka.consumer.group_coordinator:GroupCoordinator.request_rejoin", "transport.py: _watch_heartbeats"),
+    ("aiokafka.producer.producer:AIOKafkaProducer.send_batch", "transport.py: Producer.send_batch"),
+    ("aiokafka.producer.message_accumulator:MessageAccumulator.add_batch", "transport.py: Producer.send_batch"),
+    ("aiokafka.producer.sender:SendProduceReqHandler._can_retry", "transport.py: DELIVERY_TIMEOUT_S"),
+]
+
+FINGERPRINTS = Path(__file__).with_name("seams.txt")
+
+
+def resolve(where: str) -> Any:
+    """The function at ``module:Class.name``."""
+    module, _, path = where.partition(":")
+    found: Any = importlib.import_module(module)
+    for name in path.split("."):
+        found = inspect.getattr_static(found, name)
+    return found
+
+
+def fingerprint(where: str) -> str:
+    """Short hash of the function's source."""
+    found = resolve(where)
+    source = inspect.getsource(getattr(found, "fun", found))
+    return hashlib.sha256(source.encode()).hexdigest()[:12]
+
+
+@pytest.mark.parametrize(("name", "version"), PINNED.items())
+def test_the_pinned_version_is_installed(name: str, version: str) -> None:
+    """The data plane was read against these very versions."""
+    assert importlib.metadata.version(name) == version, "read streams/plane against the new version, then pin it"
+
+
+@pytest.mark.parametrize(("where", "ours"), SEAMS, ids=[where for where, _ in SEAMS])
+def test_a_seam_is_as_it_was_read(where: str, ours: str) -> None:
+    """The library's function that we lean on is unchanged."""
+    known = dict(line.split() for line in FINGERPRINTS.read_text().splitlines())
+    assert fingerprint(where) == known.get(where), (
+        f"{where} changed: read streams/plane/{ours} against it, then put `{where} {fingerprint(where)}` "
+        f"into tests/contracts/{FINGERPRINTS.name}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "ours"),
+    [
+        ("faust.transport.consumer", "self._read_offset", "transport.py: perform_seek"),
+        ("faust.transport.consumer", "self._committed_offset", "transport.py: perform_seek, committed"),
+        ("faust.transport.consumer", "self.suspend_flow", "transport.py: _deliver"),
+        ("faust.transport.drivers.aiokafka", "self.consumer.flow_active", "transport.py: _poll"),
+        ("aiokafka.consumer.consumer", "self._fetch_max_wait_ms", "transport.py: _create_worker_consumer"),
+        ("aiokafka.consumer.consumer", "self._max_poll_records", "transport.py: _poll"),
+        ("aiokafka.consumer.group_coordinator", "self._rejoin_needed_fut", "transport.py: _watch_heartbeats"),
+        ("aiokafka.consumer.group_coordinator", "self.generation = OffsetCommitRequest.DEFAULT_GENERATION_ID",
+         "transport.py: _watch_heartbeats"),
+        ("aiokafka.consumer.subscription_state", "self._position", "transport.py: _poll, reached"),
+        ("aiokafka.consumer.subscription_state", "self.highwater", "transport.py: reached"),
+        ("faust.stores.rocksdb", "self._dbs", "store.py"),
+    ],
+)  # fmt: skip
+def test_an_attribute_that_we_use_is_there(module: str, name: str, ours: str) -> None:
+    """Attributes that no function signature shows."""
+    assert name in inspect.getsource(importlib.import_module(module)), f"{name} is gone: read streams/plane/{ours}"
+
+
+def test_topic_partitions_of_both_libraries_are_the_same_key() -> None:
+    """transport.py looks faust's up in aiokafka's dicts and back."""
+    assert TP("t", 1) == TopicPartition("t", 1)
+    assert hash(TP("t", 1)) == hash(TopicPartition("t", 1))
+
+
+async def test_clearing_the_flow_cancels_a_waiting_put() -> None:
+    """transport.py, _deliver: the CancelledError of a cleared queue must not leave `_getmany`."""
+    flow = FlowControlEvent(initially_suspended=False)
+    queue: ThrowableQueue[int] = ThrowableQueue(maxsize=1, flow_control=flow, clear_on_resume=True)
+    await queue.put(1)
+    put = asyncio.ensure_future(queue.put(2))
+    await asyncio.sleep(0)
+    flow.clear()
+    with pytest.raises(asyncio.CancelledError):
+        await put
+
+
+def test_the_first_record_of_a_batch_always_fits() -> None:
+    """transport.py, send_batch: a record that is too large for the batch goes alone, and the broker decides."""
+    builder = BatchBuilder(1000, 0)
+    assert builder.append(timestamp=1, key=b"k", value=b"v" * 5000, headers=[]) is not None
+    assert builder.append(timestamp=1, key=b"k", value=b"v" * 5000, headers=[]) is None
+
+
+def test_iteration_ends_silently_at_damage(tmp_path: Path) -> None:
+    """store.py, items: only a raw iterator's status tells; if this fails, `Rdict.items()` may do."""
+    path = tmp_path / "db"
+    database = rocksdict.Rdict(str(path), rocksdict.Options(raw_mode=True))
+    for index in range(20_000):
+        database.put(b"%08d" % index, b"v" * 100)
+    database.flush()
+    database.close()
+    (table,) = path.glob("*.sst")
+    content = bytearray(table.read_bytes())
+    content[len(content) // 3 : len(content) // 3 + 100] = b"x" * 100
+    table.write_bytes(content)
+    database = rocksdict.Rdict(str(path))
+    assert 0 < sum(1 for _ in database.items()) < 20_000
+    iterator = database.iter()
+    iterator.seek_to_first()
+    while iterator.valid():
+        iterator.next()
+    with pytest.raises(Exception, match="Corruption"):
+        iterator.status()
+
+
+def test_an_open_database_says_so(tmp_path: Path) -> None:
+    """store.py, open: an error whose text has "lock" in it means another process, anything else damage or disk."""
+    path = str(tmp_path / "db")
+    database = rocksdict.Rdict(path, rocksdict.Options(raw_mode=True))
+    with pytest.raises(Exception, match="lock"):
+        rocksdict.Rdict(path, rocksdict.Options(raw_mode=True))
+    database.close()

@@ -1,0 +1,108 @@
+"""Laws of the local store, on a real RocksDB in a temporary folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.plane.app import build_app
+from streams.plane.errors import StoreBroken
+from streams.plane.records import CONFIRMED_KEY, JOB_PREFIX, Effects, PartitionGone
+from streams.plane.store import BulkStore, StoreLocked
+from streams.settings import Settings
+
+
+class Idle:
+    """A job that is never run."""
+
+    topics = ("clicks",)
+    outputs = ("changes",)
+
+    def decode(self, partition: int, records: Any) -> Any:
+        """Nothing."""
+
+    def step(self, partition: int, work: Any, values: Any) -> Effects:
+        """Nothing."""
+        return Effects([], [])
+
+    def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
+        """Nothing."""
+
+    def revoked(self, partition: int) -> None:
+        """Nothing."""
+
+
+def new_store(folder: Path) -> BulkStore:
+    """A store of an app that isn't started."""
+    app = build_app(Settings(data_dir=folder / "deep" / "data", web_port=0), Idle())
+    app._create_directories()
+    store: BulkStore = app.tables["states"].data
+    return store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[BulkStore]:
+    """A store with partition 0 open."""
+    made = new_store(tmp_path)
+    made.open(0)
+    yield made
+    made.close(0)
+
+
+def test_states_and_offsets_are_there_after_reopening(store: BulkStore) -> None:
+    """What `write` wrote at once is read back at once."""
+    store.write(0, [(b"a", b"1"), (b"b", b"2")], 7, confirmed=7)
+    store.write(0, [(b"a", None), (b"c", b"3")], 9)
+    store.close(0)
+    store.open(0)
+    assert store.multi_get(0, [b"c", b"a", b"b"]) == [b"3", None, b"2"]
+    saved = store.saved(0)
+    assert saved is not None
+    assert saved[:2] == (9, 7)
+
+
+def test_an_empty_store_has_saved_nothing(store: BulkStore) -> None:
+    """A new database isn't at offset 0: it is nowhere."""
+    assert store.saved(0) is None
+
+
+def test_iteration_gives_a_jobs_keys_in_order_and_none_of_the_planes(store: BulkStore) -> None:
+    """A job's own reserved keys are its state like any other."""
+    store.write(0, [(b"b", b"2"), (b"a", b"1"), (JOB_PREFIX + b"clock", b"9"), (CONFIRMED_KEY, b"1 2")], 7)
+    assert list(store.items(0)) == [(b"a", b"1"), (b"b", b"2"), (JOB_PREFIX + b"clock", b"9")]
+
+
+def test_a_partition_that_is_not_open_is_gone(store: BulkStore) -> None:
+    """Nothing opens it by accident: its owner may be another process."""
+    with pytest.raises(PartitionGone):
+        store.multi_get(1, [b"a"])
+    with pytest.raises(PartitionGone):
+        store.write(1, [], 1)
+
+
+def test_damage_found_while_reading_is_remembered(store: BulkStore) -> None:
+    """Iteration says so instead of ending early, and the next open starts with an empty store."""
+    store.write(0, [(b"%08d" % index, b"v" * 100) for index in range(20_000)], 7, confirmed=7)
+    store._dbs[0].flush()
+    store.close(0)
+    path = store.partition_path(0)
+    (table,) = path.glob("*.sst")
+    content = bytearray(table.read_bytes())
+    content[len(content) // 3 : len(content) // 3 + 100] = b"x" * 100
+    table.write_bytes(content)
+    store.open(0)
+    with pytest.raises(StoreBroken, match="the next start restores it"):
+        sum(1 for _ in store.items(0))
+    store.close(0)
+    store.open(0)
+    assert store.saved(0) is None
+    assert path.with_name(path.name + ".set-aside").exists()
+
+
+def test_a_data_directory_is_one_workers(store: BulkStore, tmp_path: Path) -> None:
+    """A second process is told, instead of reading or setting aside what the first one writes."""
+    other = new_store(tmp_path)
+    with pytest.raises(StoreLocked, match="a data directory of its own"):
+        other.open(0)
+    assert store.saved(0) is None
