@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 UV_VERSION := 0.5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit integration bench verify-replay docs lock clean
+.PHONY: help setup demo test lint unit integration test-faults bench verify-replay docs lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,9 @@ unit: $(STAMP) ## laws of the pure parts, contracts, the examples in docstrings;
 
 integration: $(STAMP) ## on a real broker
 	$(BIN)/pytest tests/integration $(ARGS)
+
+test-faults: $(STAMP) ## break it at every point, under an oracle; half an hour
+	$(BIN)/python -m tests.faults.run $(ARGS)
 
 bench: $(STAMP) ## speed: the common job and the whole job
 	$(BIN)/regulars broker start

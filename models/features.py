@@ -42,7 +42,9 @@ FEATURES: tuple[Feature, ...] = (
     Feature("largest_amount", "log(1 + largest purchase)"),
     # --- rhythm
     Feature("gap_days", "log(1 + mean days between purchases); 0 below two purchases"),
-    Feature("gap_variation", "coefficient of variation of the days between purchases, at most 3; 0 below three purchases"),
+    Feature(
+        "gap_variation", "coefficient of variation of the days between purchases, at most 3; 0 below three purchases"
+    ),
     Feature("overdue", "log(1 + days since the last purchase / mean gap), at most 5; 0 below two purchases"),
     # --- refunds, basket, discounts
     Feature("refunds", "log(1 + number of refunds)", True),
@@ -109,16 +111,10 @@ _RAW_WIDTH = _TEXT_AT + TEXT_DIM
 
 # Where the decayed sums stand in a raw row, and 1 / half-life in seconds of each.
 _DECAYED = [
-    i
-    for name, i in _at.items()
-    if name.rsplit("_", 1)[-1].endswith("d") and name.rsplit("_", 1)[-1][:-1].isdigit()
+    i for name, i in _at.items() if name.rsplit("_", 1)[-1].endswith("d") and name.rsplit("_", 1)[-1][:-1].isdigit()
 ] + list(range(_TEXT_AT, _RAW_WIDTH))
 _RATES = np.array(
-    [
-        1.0 / (float(name.rsplit("_", 1)[-1][:-1]) * DAY_S)
-        for name, i in _at.items()
-        if i in _DECAYED and i < _TEXT_AT
-    ]
+    [1.0 / (float(name.rsplit("_", 1)[-1][:-1]) * DAY_S) for name, i in _at.items() if i in _DECAYED and i < _TEXT_AT]
     + [1.0 / (60 * DAY_S)] * TEXT_DIM
 )
 _DECAYED_AT = np.array(_DECAYED)
@@ -247,7 +243,9 @@ def _features(c: FloatArray, x: FloatArray, money: float) -> None:
     x[COLUMN["bought"]] = bought
     x[COLUMN["gap_variation"]] = np.minimum(np.sqrt(variance) / np.maximum(gap, 1e-9), 3.0) * many
     x[COLUMN["overdue"]] = np.minimum(x[COLUMN["overdue"]], 5.0)
-    x[COLUMN["refunded_share"]] = np.minimum(raw("s.refunded_minor") / np.maximum(raw("s.spend_minor"), 1.0), 1.0) * bought
+    x[COLUMN["refunded_share"]] = (
+        np.minimum(raw("s.refunded_minor") / np.maximum(raw("s.spend_minor"), 1.0), 1.0) * bought
+    )
     x[COLUMN["coupon_share"]] = raw("s.coupons") / count
     x[COLUMN["cart_rate"]] = sum_of("b.carts_14d") / (1.0 + sum_of("b.views_14d"))
     x[COLUMN["rating"]] = (raw("v.rating_sum") - 3.0 * ratings) / (ratings + 1.0)
@@ -258,9 +256,12 @@ def _features(c: FloatArray, x: FloatArray, money: float) -> None:
 
 def exposure(state: CustomerState, at: float, row: FloatArray) -> Exposure:
     """The features of `state` at `at`, kept as float16 until their label matures."""
-    return Exposure(at, row.astype(np.float16).tobytes(), state.purchases, state.spend_minor, False, FEATURE_SET)
+    # Whoever writes nothing has no text features, and these stand last: zeros at the end aren't stored.
+    kept = row.astype(np.float16).tobytes().rstrip(b"\0")
+    return Exposure(at, kept, state.purchases, state.spend_minor, False, FEATURE_SET)
 
 
 def exposed(kept: Exposure) -> tuple[float, ...]:
     """The features that `exposure` kept, in the order of `NAMES`."""
-    return tuple(np.frombuffer(kept.features, dtype=np.float16).astype(np.float64).tolist())
+    whole = kept.features.ljust(2 * len(NAMES), b"\0")
+    return tuple(np.frombuffer(whole, dtype=np.float16).astype(np.float64).tolist())

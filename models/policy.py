@@ -1,18 +1,23 @@
 """Policies: dimensions of ordered segments over one number each.
 
-A policy is a document (YAML). Read it with `load`; a mistake is a `PolicyError` that names the place. The number a
-dimension is cut on is a score, or `days_since_purchase`, which is None for who never bought and whose bounds are crossed
-in silence at a moment known in advance, to the second.
+A policy is a document (YAML). Read it with `load`; a mistake is a `PolicyError` that names the line and column. The
+number a dimension is cut on is a score, or `days_since_purchase`, which is None for who never bought and whose bounds
+are crossed in silence at a moment known in advance, to the second.
 """
 
+import math
+import re
+from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-import yaml
+import numpy as np
 from msgspec import Meta, Struct
+from numpy.typing import NDArray
 
+from models.marks import Mark, Marked, NotYaml
 from schemas.learning import SCORES
 from schemas.states import NEVER, Held
 from schemas.times import DAY_S
@@ -28,16 +33,35 @@ REVIEW_DAYS = (1.0, 3.0, 7.0, 14.0, 30.0, 60.0, 90.0, 180.0, 365.0)
 # the moment computed for it is also the moment at which it is crossed.
 _TOLERANCE_DAYS = 0.001 / DAY_S
 
+# The default policy has 1 KB. Twenty such documents, the history that a record of the topic carries, stay below Kafka's
+# default of 1 MiB a record with this limit.
+MOST_BYTES = 32 * 1024
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
 
 class PolicyError(Exception):
-    """The policy document can't be served; the message says where and what would be right."""
+    """The policy document can't be served; the message says where and what would be right.
+
+    Attributes:
+        mark: line and column; None where it is no matter of a place.
+    """
+
+    def __init__(self, why: str, mark: Mark | None = None) -> None:
+        super().__init__(why if mark is None else f"line {mark.line}, column {mark.column}: {why}")
+        self.mark = mark
 
 
 class Segment(Struct, frozen=True, forbid_unknown_fields=True):
-    """One segment; `bound` is where it begins, None the lowest (or never-bought) one's."""
+    """One segment; `bound` is where it begins, None the lowest (or never-bought) one's.
+
+    `quantile` stands for a bound in a document that is to be calibrated; it is never served.
+    """
 
     name: Annotated[str, Meta(min_length=1, max_length=64)]
     bound: Annotated[float, Meta(ge=0)] | None = msgspec.field(default=None, name="from")
+    quantile: Annotated[float, Meta(gt=0, lt=1)] | None = msgspec.field(default=None, name="from_quantile")
 
 
 class Dimension(Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,42 +88,103 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
         """Name and version, as changes carry it."""
         return f"{self.name}-{self.version}"
 
+    @property
+    def tag(self) -> int:
+        """32 bits of what the policy says: two that differ in anything have different ones. Never 0."""
+        return int.from_bytes(blake2b(msgspec.json.encode(self), digest_size=4).digest()) or 1
+
 
 def parse(document: str) -> Policy:
     """The policy in a YAML document.
 
     Raises:
-        PolicyError: not YAML, or not a policy.
+        PolicyError: not YAML, not a policy, or one that is still to be calibrated.
     """
+    policy, marked = parse_marked(document)
+    for d, dimension in enumerate(policy.dimensions):
+        for s, segment in enumerate(dimension.segments):
+            if segment.quantile is not None:
+                where = f"$.dimensions[{d}].segments[{s}]"
+                raise PolicyError(
+                    f"{where}: a quantile must become a number first: `regulars policy calibrate FILE`",
+                    marked.mark(where, "from_quantile"),
+                )
+    return policy
+
+
+def parse_marked(document: str) -> tuple[Policy, Marked]:
+    """As `parse`, quantiles allowed, with the places of everything."""
+    if len(document.encode()) > MOST_BYTES:
+        raise PolicyError(f"{len(document.encode()):,} bytes; a policy has at most {MOST_BYTES:,}")
     try:
-        tree: Any = yaml.safe_load(document)
-    except yaml.YAMLError as exc:
-        raise PolicyError(f"not YAML: {' '.join(str(exc).split())}") from exc
+        marked = Marked(document)
+    except NotYaml as exc:
+        raise PolicyError(f"not YAML: {exc}", exc.mark) from exc
     try:
-        policy = msgspec.convert(tree, Policy)
+        policy = msgspec.convert(marked.tree, Policy)
     except msgspec.ValidationError as exc:
-        raise PolicyError(str(exc)) from exc
+        raise PolicyError(_said(str(exc)), _mark_of(marked, str(exc))) from exc
+    _check(policy, marked)
+    return policy, marked
+
+
+_PATH = re.compile(r" - at `(?P<path>\$[^`]*)`$")
+_KEY = re.compile(r"unknown field `(?P<key>[^`]*)`")
+
+
+def _said(error: str) -> str:
+    """A message of msgspec's with the path first.
+
+    >>> _said("Expected `str`, got `int` - at `$.version`")
+    '$.version: Expected `str`, got `int`'
+    """
+    at = _PATH.search(error)
+    return error if at is None else f"{at['path']}: {error[: at.start()]}"
+
+
+def _mark_of(marked: Marked, error: str) -> Mark:
+    at, key = _PATH.search(error), _KEY.search(error)
+    return marked.mark("$" if at is None else at["path"], None if key is None else key["key"])
+
+
+def _check(policy: Policy, marked: Marked) -> None:
+    def refuse(where: str, why: str, key: str | None = None) -> None:
+        raise PolicyError(f"{where}: {why}", marked.mark(where, key))
+
     for d, dimension in enumerate(policy.dimensions):
         where = f"$.dimensions[{d}]"
         allowed = (DAYS_SINCE_PURCHASE, *SCORES)
         if dimension.over not in allowed:
-            raise PolicyError(f"{where}.over: '{dimension.over}' is none of {', '.join(allowed)}")
-        bounds = [segment.bound for segment in dimension.segments]
-        if bounds[0] is not None:
-            raise PolicyError(f"{where}.segments[0]: the first segment takes what is left; it has no `from`")
-        rest = bounds[1:]
-        if any(bound is None for bound in rest):
-            raise PolicyError(f"{where}.segments[{bounds.index(None, 1)}]: `from` is missing; only the first has none")
-        known = [bound for bound in rest if bound is not None]
-        if sorted(set(known)) != known:
-            raise PolicyError(f"{where}.segments: `from` must rise from segment to segment: {known}")
-        names = [segment.name for segment in dimension.segments]
-        if len(set(names)) != len(names):
-            raise PolicyError(f"{where}.segments: a name stands twice: {names}")
-    names = [dimension.name for dimension in policy.dimensions]
-    if len(set(names)) != len(names):
-        raise PolicyError(f"$.dimensions: a name stands twice: {names}")
-    return policy
+            refuse(f"{where}.over", f"'{dimension.over}' is none of {', '.join(allowed)}")
+        if dimension.over == DAYS_SINCE_PURCHASE and dimension.dwell_days:
+            refuse(where, "days since the last purchase are crossed to the second; they have no dwell", "dwell_days")
+        known: list[float] = []
+        names: set[str] = set()
+        for s, segment in enumerate(dimension.segments):
+            place = f"{where}.segments[{s}]"
+            if segment.name in names:
+                refuse(f"{place}.name", f"'{segment.name}' stands twice")
+            names.add(segment.name)
+            begins = segment.bound is not None or segment.quantile is not None
+            if s == 0 and begins:
+                refuse(place, "the first segment takes what is left; it has no `from`", "from")
+            if s > 0 and not begins:
+                refuse(place, "`from` is missing; only the first has none")
+            if segment.bound is not None and segment.quantile is not None:
+                refuse(place, "`from` or `from_quantile`, not both", "from_quantile")
+            if segment.bound is not None:
+                if not math.isfinite(segment.bound):
+                    refuse(f"{place}.from", f"{segment.bound} is no bound")
+                if known and segment.bound <= known[-1]:
+                    refuse(
+                        f"{place}.from", f"`from` must rise from segment to segment: {segment.bound} after {known[-1]}"
+                    )
+                known.append(segment.bound)
+    seen: set[str] = set()
+    for d, dimension in enumerate(policy.dimensions):
+        if dimension.name in seen:
+            refuse(f"$.dimensions[{d}].name", f"'{dimension.name}' stands twice")
+        seen.add(dimension.name)
 
 
 def load(path: Path | None = None) -> Policy:
@@ -108,14 +193,29 @@ def load(path: Path | None = None) -> Policy:
     Raises:
         PolicyError: the file can't be read, or holds no policy; the message begins with its path.
     """
+    document = read(path)
+    try:
+        return parse(document)
+    except PolicyError as exc:
+        raise _in(path, exc) from exc
+
+
+def read(path: Path | None = None) -> str:
+    """The document in the file at `path`, or the one shipped with the package. Raises as `load`."""
     try:
         if path is None:
-            return parse((files("models") / "policies" / "default.yaml").read_text(encoding="utf-8"))
-        return parse(path.read_text(encoding="utf-8"))
+            return (files("models") / "policies" / "default.yaml").read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as exc:
         raise PolicyError(f"{path}: {exc.strerror}") from exc
-    except PolicyError as exc:
-        raise PolicyError(f"{path or 'default policy'}: {exc}") from exc
+    except UnicodeDecodeError as exc:
+        raise PolicyError(f"{path}: not UTF-8 (byte {exc.start})") from exc
+
+
+def _in(path: Path | None, error: PolicyError) -> PolicyError:
+    named = PolicyError(f"{path or 'default policy'}: {error}")
+    named.mark = error.mark
+    return named
 
 
 class Ruling:
@@ -151,14 +251,14 @@ class Ruling:
         """The segment of a customer whose number is `number` (None: never bought) at `at`, `held` in one so far.
 
         A bound above the held segment is reached at itself, one at or below it is left only under its lowered value;
-        within the dwell the held segment stays.
+        within the dwell the held segment stays, if the policy knows it.
         """
         segments = self.segments
         current = -1
         if held is not None:
-            if at - held.since < self.dwell_s:
-                return held.segment
             current = self._index.get(held.segment, -1)
+            if at - held.since < self.dwell_s and current >= 0:
+                return held.segment
         if number is None:
             return segments[0]
         bounds, lowered = self.bounds, self.lowered
@@ -167,18 +267,45 @@ class Ruling:
                 return segments[i]
         return segments[0]
 
+    def places(self, numbers: FloatArray, current: IntArray) -> IntArray:
+        """`place` for many, dwell aside: indices of the segments of `numbers`, held in those of index `current`.
+
+        Args:
+            numbers: nan: never bought.
+            current: -1: held in none, or in one unknown here; broadcast against `numbers`.
+        """
+        target = np.zeros(np.broadcast_shapes(numbers.shape, current.shape), dtype=np.int64)
+        for k in range(1, len(self.segments)):
+            target[numbers >= np.where(current >= k, self.lowered[k], self.bounds[k])] = k
+        return target
+
+    def kept_between(self, segment: str) -> tuple[float, float]:
+        """From where on, and below what, a number keeps whoever is held in `segment`; (nan, nan): nothing does."""
+        i = self.index(segment)
+        if i < 0:
+            return math.nan, math.nan
+        return self.lowered[i], self.bounds[i + 1] if i + 1 < len(self.segments) else NEVER
+
+    def passed(self, previous: str, current: str) -> float | None:
+        """The bound behind which `current` lies, coming from `previous`; None: there is no order between them."""
+        i, j = self.index(previous), self.index(current)
+        if i < 0 or i == j:
+            return None
+        return self.bounds[j] if j > i else self.lowered[j + 1]
+
 
 class Rules:
     """A policy compiled for judging, once a version."""
 
-    __slots__ = ("crossing_s", "label", "policy", "review_s", "rulings", "unit_minor")
+    __slots__ = ("crossing_s", "label", "policy", "review_s", "rulings", "tag", "unit_minor")
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.label = policy.label
+        self.tag = policy.tag
         self.unit_minor = policy.unit_minor
         self.rulings = tuple(Ruling(dimension) for dimension in policy.dimensions)
-        #: Seconds after the last purchase at which a silent customer crosses a bound; 0 is the purchase and no crossing.
+        #: Seconds after the last purchase at which a silent customer crosses a bound; 0 is the purchase itself.
         self.crossing_s = tuple(
             sorted(
                 {

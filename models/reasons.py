@@ -1,9 +1,14 @@
-"""Why a score moved: contributions that add up to its change.
+"""Why a number moved: contributions that add up to its change.
 
 Between the features before and after, the change of any scorer f is split along a path that moves one feature at a time
 (telescoping: the terms add up to f(after) - f(before) exactly); the mean of the paths in forward and in reverse column
 order treats the two ends alike. That is a Shapley value (Shapley 1953) estimated from two orders instead of all.
 The components of the text vector move as one feature, "text".
+
+"Before" is the same moment without the event; for silence, and where silence had crossed the bound before the event
+came, when the customer was last heard of. By what is served now the number may have been across even then: the dwell
+held the customer back, or another policy or model judged. Then the reasons begin at the bound, and how far beyond it
+the number was already is itself a reason, `HELD_BACK` or `JUDGED_ANEW`. So the sum always points the way of the move.
 """
 
 from collections.abc import Sequence
@@ -12,71 +17,121 @@ from typing import NamedTuple
 import numpy as np
 
 from models.features import COLUMN, FEATURES, NAMES, FloatArray, matrix
+from models.policy import Ruling
 from models.scores import Scorer
 from schemas.changes import Contribution
+from schemas.states import Held
 
-# The few that a person reads.
+# The few that a person reads; what all others did together follows as one.
 TOP = 4
 
+#: Reasons that are no features: the value of the first is the dwell in days, of the second and third the bound, of the
+#: last how many features it stands for.
+HELD_BACK, JUDGED_ANEW, POLICY, OTHERS = "dwell_days", "version", "policy", "others"
+
 _TEXT_AT = COLUMN["text_0"]
-_RECENCY = COLUMN["recency_days"]
+_RECENCY, _BOUGHT = COLUMN["recency_days"], COLUMN["bought"]
 _LOGGED = [feature.meaning.startswith("log(1") for feature in FEATURES]
 
 
 class Shift(NamedTuple):
-    """A move to explain."""
+    """A move to explain. Rows before are raw, see `models.features.raw_row`."""
 
-    score: int | None  # index in SCORES; None: the days since the last purchase
-    before: tuple[float, ...]  # raw row, see models.features.raw_row
+    ruling: Ruling
+    held: Held | None  # None: placed for the first time
+    current: str
+    number: float | None  # what the ruling placed; None: never bought
+    before: tuple[float, ...]
+    heard: tuple[float, ...]  # as of when the customer was last heard of before
     after: FloatArray  # (features,)
+    by_policy: bool = False
 
 
 class Explained(NamedTuple):
-    """What moved it."""
+    """What moved it. `baseline` and all contributions sum to the number that was placed (None: there is none)."""
 
-    reasons: tuple[Contribution, ...]  # the `TOP` largest by absolute contribution
-    total: float  # sum over all features: score after less score before
+    reasons: tuple[Contribution, ...]
+    baseline: float | None
 
 
 def explain(shifts: Sequence[Shift], scorer: Scorer, unit_minor: int = 100) -> list[Explained]:
-    """Each shift's reasons, in order; contributions are in the score's units (days where `score` is None)."""
+    """Each shift's reasons, in order; contributions are in the unit of the number that the dimension is cut on.
+
+    The `TOP` largest, then the sum of the rest as `OTHERS`.
+    """
     before = matrix([shift.before for shift in shifts], unit_minor)
-    explained = [_days(x, shift.after) for x, shift in zip(before, shifts, strict=True)]
-    scored = [i for i, shift in enumerate(shifts) if shift.score is not None]
+    heard = matrix([shift.heard for shift in shifts], unit_minor)
+    explained: list[Explained | None] = [
+        _days(shift, x, y) if shift.ruling.score is None else None
+        for shift, x, y in zip(shifts, before, heard, strict=True)
+    ]
+    scored = [i for i, known in enumerate(explained) if known is None]
     for start in range(0, len(scored), _BLOCK):
         block = scored[start : start + _BLOCK]
-        after = np.array([shifts[i].after for i in block])
-        parts = _contributions(before[block], after, [shifts[i].score or 0 for i in block], scorer)
-        for i, x, own in zip(block, after, parts, strict=True):
-            top = np.argsort(-np.abs(own), kind="stable")[:TOP].tolist()
-            reasons = tuple(Contribution(_name(k), _natural(k, x), float(own[k])) for k in top if own[k])
-            explained[i] = Explained(reasons, float(own.sum()))
-    return explained
+        own = [shifts[i] for i in block]
+        for i, said in zip(block, _scores(own, before[block], heard[block], scorer), strict=True):
+            explained[i] = said
+    return [said for said in explained if said is not None]
 
+
+def natural(column: int, value: float) -> float:
+    """A feature as a person counts it: days, amounts, numbers, not their logarithm.
+
+    >>> round(natural(COLUMN["purchases"], 1.0986122886681098), 9)
+    2.0
+    """
+    return float(np.expm1(value)) if _LOGGED[column] else float(value)
+
+
+def column_value(column: int, value: float) -> float:
+    """The inverse of `natural`."""
+    return float(np.log1p(value)) if _LOGGED[column] else float(value)
+
+
+def is_logged(column: int) -> bool:
+    """Whether a feature is the logarithm of 1 + what a person counts."""
+    return _LOGGED[column]
+
+
+# --- scores
 
 # What moves together along a path: each feature by itself, the text components as one.
 _GROUPS = _TEXT_AT + 1
 _rank = np.minimum(np.arange(len(NAMES)), _TEXT_AT)
 _step = np.arange(_GROUPS + 1)[:, None]
-# Of each point of a path, which features have moved already: (groups + 1, features).
-_FORWARD, _REVERSE = _rank < _step, _rank >= _GROUPS - _step
-# Shifts at a time: 32 x 100 path points x 64 features x 8 bytes are 1.6 MB.
+# Of each point of a path, which features have moved already: (groups + 1, features). The two orders share both ends.
+_MASKS = np.concatenate([_rank < _step, _rank >= _GROUPS - _step[1:-1]])
+# Shifts at a time: 32 x 98 path points x 64 features x 8 bytes are 1.6 MB.
 _BLOCK = 32
 
 
-def _contributions(before: FloatArray, after: FloatArray, score: list[int], scorer: Scorer) -> FloatArray:
+def _scores(shifts: list[Shift], before: FloatArray, heard: FloatArray, scorer: Scorer) -> list[Explained]:
+    n = len(shifts)
+    which = np.array([shift.ruling.score for shift in shifts])
+    after = np.array([shift.after for shift in shifts])
+    passed = [_passed(shift) for shift in shifts]
+    first = scorer.score(np.concatenate([before, heard]))
+    number = first[np.arange(n), which]
+    early = np.array([_is_across(shift, bound, at) for shift, bound, at in zip(shifts, passed, number, strict=True)])
+    start = np.where(early[:, None], heard, before)
+    number = np.where(early, first[n + np.arange(n), which], number)
+    parts = _contributions(start, after, which, scorer)
+    said = []
+    for shift, bound, at, x, own in zip(shifts, passed, number.tolist(), after, parts, strict=True):
+        found = [(_name(k), _natural(k, x), float(own[k])) for k in np.flatnonzero(own).tolist()]
+        said.append(_with_residue(shift, bound, at, found))
+    return said
+
+
+def _contributions(before: FloatArray, after: FloatArray, score: FloatArray, scorer: Scorer) -> FloatArray:
     """(n, groups): each group's part of the change of score `score[i]` from `before[i]` to `after[i]`."""
     n, width = after.shape
-    masks = np.concatenate([_FORWARD, _REVERSE])
-    points = np.where(masks, after[:, None, :], before[:, None, :]).reshape(-1, width)
-    values = scorer.score(points).reshape(n, 2, _GROUPS + 1, -1)[np.arange(n), :, :, score]
-    steps: FloatArray = np.diff(values, axis=2)
-    return (steps[:, 0] + steps[:, 1, ::-1]) / 2
-
-
-def _days(before: FloatArray, after: FloatArray) -> Explained:
-    now, then = float(np.expm1(after[_RECENCY])), float(np.expm1(before[_RECENCY]))
-    return Explained((Contribution("recency_days", now, now - then),), now - then)
+    points = np.where(_MASKS, after[:, None, :], before[:, None, :]).reshape(-1, width)
+    values = scorer.score(points).reshape(n, len(_MASKS), -1)[np.arange(n), :, score]
+    forward, ends = values[:, : _GROUPS + 1], values[:, [0, _GROUPS]]
+    reverse = np.concatenate([ends[:, :1], values[:, _GROUPS + 1 :], ends[:, 1:]], axis=1)
+    steps: FloatArray = (np.diff(forward, axis=1) + np.diff(reverse, axis=1)[:, ::-1]) / 2
+    return steps
 
 
 def _name(group: int) -> str:
@@ -84,6 +139,62 @@ def _name(group: int) -> str:
 
 
 def _natural(group: int, after: FloatArray) -> float:
-    """The feature as a person counts it: days, amounts, numbers, not their logarithm."""
-    value = float(np.linalg.norm(after[_TEXT_AT:])) if group == _TEXT_AT else float(after[group])
-    return float(np.expm1(value)) if _LOGGED[group] else value
+    value = float(np.linalg.norm(after[_TEXT_AT:])) if group == _TEXT_AT else natural(group, float(after[group]))
+    return round(value, 9)  # counts come back from their logarithm with an error in the last place
+
+
+# --- days since the last purchase
+
+
+def _days(shift: Shift, before: FloatArray, heard: FloatArray) -> Explained:
+    number = shift.number
+    if number is None or not before[_BOUGHT]:
+        bought = float(number is not None)
+        return _with_residue(shift, None, number, [("bought", bought, 0.0)])
+    bound = _passed(shift)
+    start = natural(_RECENCY, before[_RECENCY])
+    if _is_across(shift, bound, start):
+        start = natural(_RECENCY, heard[_RECENCY])
+    return _with_residue(shift, bound, start, [("recency_days", number, number - start)])
+
+
+# --- both
+
+
+def _passed(shift: Shift) -> float | None:
+    return None if shift.held is None else shift.ruling.passed(shift.held.segment, shift.current)
+
+
+def _is_across(shift: Shift, bound: float | None, number: float) -> bool:
+    """Whether `number` is where the move led already."""
+    if bound is None or shift.held is None:
+        return False
+    upward = shift.ruling.index(shift.current) > shift.ruling.index(shift.held.segment)
+    return number >= bound if upward else number < bound
+
+
+def _with_residue(
+    shift: Shift, bound: float | None, start: float | None, found: list[tuple[str, float, float]]
+) -> Explained:
+    """The reasons `found` from `start` on; from the bound, where `start` lies across it already."""
+    baseline, residue = start, []
+    if start is not None and bound is not None and _is_across(shift, bound, start):
+        baseline, residue = bound, [_residue(shift, bound, start - bound)]
+    elif shift.by_policy:
+        residue = [Contribution(POLICY, 0.0 if start is None else start, 0.0)]
+    ordered = sorted(found, key=lambda reason: -abs(reason[2]))
+    top = [Contribution(*reason) for reason in ordered[: TOP - len(residue)]]
+    rest = ordered[len(top) :]
+    if rest:
+        top.append(Contribution(OTHERS, float(len(rest)), sum(reason[2] for reason in rest)))
+    return Explained((*residue, *top), baseline)
+
+
+def _residue(shift: Shift, bound: float, beyond: float) -> Contribution:
+    ruling, held = shift.ruling, shift.held
+    if shift.by_policy:
+        return Contribution(POLICY, bound, beyond)
+    # A row begins with its moment.
+    if held is not None and shift.heard[0] - held.since < ruling.dwell_s:
+        return Contribution(HELD_BACK, (ruling.dwell_s + 0.001) / 86_400, beyond)
+    return Contribution(JUDGED_ANEW, bound, beyond)

@@ -4,7 +4,7 @@
 with published parameters. A learned scorer (`models.learning.scorer`) corrects it and starts out equal to it.
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -30,8 +30,29 @@ class Scorer(Protocol):
         ...
 
 
+class Population(NamedTuple):
+    """How the customers of a shop differ: what the prior is made of. The defaults are those published for CDNOW."""
+
+    r: float = 0.243
+    alpha_days: float = 4.414 * 7
+    a: float = 0.793
+    b: float = 2.426
+    mean_amount: float = 6.25 * 15.44 / (3.74 - 1.0)  # p g / (q - 1)
+
+
+class Habits(NamedTuple):
+    """Of each customer: the chance of still being one, and the rate's posterior Gamma(shape, span in days)."""
+
+    alive: FloatArray
+    shape: FloatArray
+    span: FloatArray
+
+
+PUBLISHED = Population()
+
+
 class PriorScorer:
-    """BG/NBD for how often, Gamma-Gamma for how much, with the parameters published for CDNOW.
+    """BG/NBD for how often, Gamma-Gamma for how much; of a population, at first the one published for CDNOW.
 
     In the symbols of Fader, Hardie and Lee (2005), "Counting your customers" the easy way: x repeat purchases, t_x from
     the first to the last, T since the first. P(alive) = 1 / (1 + a / (b + x - 1) ((alpha + T) / (alpha + t_x))^(r + x))
@@ -47,34 +68,46 @@ class PriorScorer:
 
     version = "prior-1"
 
-    r, alpha_days, a, b = 0.243, 4.414 * 7, 0.793, 2.426
-    p, q, g = 6.25, 3.74, 15.44
+    p, q = 6.25, 3.74
     cart, checkout = 0.05, 0.2
     prospect = 0.2
     contentment = 0.25
 
-    def score(self, x: FloatArray) -> FloatArray:
-        """See `Scorer.score`."""
+    def __init__(self, population: Population = PUBLISHED) -> None:
+        self.population = population
+
+    def habits(self, x: FloatArray) -> Habits:
+        """The posterior of each row's customer; x: (n, features) float64."""
+        population = self.population
         bought = x[:, COLUMN["bought"]]
-        purchases = np.expm1(x[:, COLUMN["purchases"]])
-        repeats = np.maximum(purchases - 1.0, 0.0)
+        repeats = np.maximum(np.expm1(x[:, COLUMN["purchases"]]) - 1.0, 0.0)
         age = np.where(bought > 0, np.expm1(x[:, COLUMN["customer_days"]]), np.expm1(x[:, COLUMN["known_days"]]))
         t_x = np.expm1(x[:, COLUMN["repeat_span_days"]])
-        intent = self.cart * np.expm1(x[:, COLUMN["carts_14d"]]) + self.checkout * np.expm1(x[:, COLUMN["checkouts_14d"]])
-        odds = self.a / (self.b + np.maximum(repeats, 1.0) - 1.0)
-        shape = self.r + repeats
-        span = self.alpha_days + age
-        dead = np.where(repeats > 0.5, odds * (span / (self.alpha_days + t_x)) ** shape, 0.0)
+        intent = self.cart * np.expm1(x[:, COLUMN["carts_14d"]]) + self.checkout * np.expm1(
+            x[:, COLUMN["checkouts_14d"]]
+        )
+        shape = population.r + repeats
+        span = population.alpha_days + age
+        odds = population.a / (population.b + np.maximum(repeats, 1.0) - 1.0)
+        fading = np.minimum(shape * np.log(span / (population.alpha_days + t_x)), _LARGEST_EXPONENT)
+        dead = np.where(repeats > 0.5, odds * np.exp(fading), 0.0)
         alive = np.where(bought > 0, 1.0, self.prospect) / (1.0 + dead)
-        lift = np.exp(self.contentment * x[:, COLUMN["sentiment"]])
-        shape = (shape + intent) * lift
+        return Habits(alive, (shape + intent) * np.exp(self.contentment * x[:, COLUMN["sentiment"]]), span)
+
+    def score(self, x: FloatArray) -> FloatArray:
+        """See `Scorer.score`."""
+        alive, shape, span = self.habits(x)
         count = alive * 90.0 * shape / span
-        mean = np.expm1(x[:, COLUMN["monetary"]])
-        own = self.p * purchases
-        amount = ((self.p * self.g) + own * mean) / (self.q - 1.0 + own)
+        own = self.p * np.expm1(x[:, COLUMN["purchases"]])
+        shrunk = (self.q - 1.0) * self.population.mean_amount
+        amount = (shrunk + own * np.expm1(x[:, COLUMN["monetary"]])) / (self.q - 1.0 + own)
         scores = np.empty((len(x), len(SCORES)))
         scores[:, P_30] = alive * (1.0 - (span / (span + 30.0)) ** shape)
         scores[:, P_90] = alive * (1.0 - (span / (span + 90.0)) ** shape)
         scores[:, COUNT_90] = count
         scores[:, SPEND_90] = count * amount
         return scores
+
+
+# exp(700) is near the end of the float64 range; whoever is that unlikely to be a customer still isn't one.
+_LARGEST_EXPONENT = 700.0

@@ -24,6 +24,7 @@ def change(customer_id: str, move: Move, versions: Versions, trace: Trace) -> Ch
         _next(move.promise),
         versions,
         trace,
+        move.baseline,
     )
 
 

@@ -4,11 +4,12 @@
 alone, and taking a history in one go or in pieces gives the same. Read it in the order of its five passes:
 
 1. `_unfold`: a history becomes moments: each event (`models.state.observe`), and in the silences between and after
-   them every moment at which a segment may change (`models.policy.Rules.moments`) or a label matures.
+   them every moment at which a segment may change (`models.policy.Rules.moments`) or a label matures. A customer last
+   judged by another policy is judged anew first, as of the moment that the served one counts from.
 2. Features of all moments, and their scores, in one call each.
 3. `_judge`: moment by moment, the policy says which segments are left, features are kept and labels emitted.
 4. `_promise`: what happens next if nothing more is heard, and when the state must be looked at again.
-5. `models.reasons`: which features moved the score.
+5. `models.reasons`, `models.counterfactual`: what moved the score, and what would have kept the segment.
 
 Time is an argument: nothing here reads a clock. A silence moment happens strictly before an event's own time, so an
 event at that very second comes first.
@@ -20,12 +21,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
+from models.counterfactual import keepers
 from models.features import FloatArray, columns, exposed, exposure, from_columns, matrix, raw_row
 from models.policy import Rules, Ruling
-from models.reasons import Explained, Shift, explain
+from models.reasons import Shift, explain
 from models.scores import Scorer
 from models.state import PURCHASE, Reading, observe
-from schemas.changes import Cause, Contribution, Counterfactual, EventCause, SilenceCause
+from schemas.changes import Cause, Contribution, Counterfactual, EventCause, PolicyCause, SilenceCause
 from schemas.events import Event
 from schemas.learning import SCORES, Label
 from schemas.states import NEVER, CustomerState, Exposure, Held, Promise
@@ -33,7 +35,9 @@ from schemas.times import DAY_S, to_rfc3339
 
 # Features are kept this often while a customer is known, first at the first event, and no longer than the horizon
 # of promises after the latest: whoever has been silent for over a year teaches nothing new.
-EXPOSE_DAYS = 30.0
+# Every ten days: on Online Retail the same learner taught every thirty days has a 30-day log loss .002 higher
+# (docs/models.md); every five gains nothing more.
+EXPOSE_DAYS = 10.0
 HORIZON_DAYS = 400.0
 
 _EXPOSE_S = EXPOSE_DAYS * DAY_S
@@ -41,6 +45,7 @@ _HORIZON_S = HORIZON_DAYS * DAY_S
 # A label matures at a moment computed by another sum; a millisecond covers the rounding.
 _THIRTY_S = 30 * DAY_S - 0.001
 _NINETY_S = 90 * DAY_S - 0.001
+_SAME_SECOND_S = 0.002
 
 
 class Heard(NamedTuple):
@@ -71,6 +76,7 @@ class Terms(NamedTuple):
     scorer: Scorer
     horizon: float  # silence counts up to here: partition time, epoch seconds
     purchases_known: float = NEVER  # event time up to which purchases have been read; `NEVER`: all there are
+    ruled_at: float = -NEVER  # since when the rules count; whoever was judged later, by others, is judged anew then
     pseudonym: Callable[[str], str] = str  # names the customer in labels
 
 
@@ -87,6 +93,7 @@ class Move(NamedTuple):
     reasons: tuple[Contribution, ...] = ()
     counterfactual: Counterfactual | None = None
     promise: Promise | None = None  # what happens next, as of this move
+    baseline: float | None = None  # where the reasons start from
 
 
 class Outcome(NamedTuple):
@@ -109,6 +116,7 @@ class _Moment(NamedTuple):
     timed_at: float  # the time up to which purchases count as known
     judged: bool  # a segment may change
     row: int
+    anew: bool = False  # no silence: judged by another policy than before
 
 
 class _Point(NamedTuple):
@@ -153,8 +161,8 @@ def advance(customers: Sequence[Customer], terms: Terms) -> list[Outcome]:
         if history.moments:
             _judge(history, terms, x, score_rows, shifts)
     _promise(histories, terms, raw)
-    explained = explain(shifts, terms.scorer, terms.rules.unit_minor) if shifts else []
-    _give_reasons(histories, explained)
+    if shifts:
+        _give_reasons(histories, shifts, terms)
     return [_outcome(history) for history in histories]
 
 
@@ -174,6 +182,9 @@ def _unfold(customer: Customer, terms: Terms, raw: list[tuple[float, ...]]) -> _
     if len(heard) > 1:
         heard = sorted(heard, key=_by_time)
     due = customer.due
+    if state is not None and state.ruled != terms.rules.tag:
+        _reconsider(history, terms, state, raw)
+        due = _earliest(state, terms.rules, history.as_of)
     for h in heard:
         if h.offset <= applied[h.topic]:
             history.replayed += (h.topic,)
@@ -200,6 +211,29 @@ def _unfold(customer: Customer, terms: Terms, raw: list[tuple[float, ...]]) -> _
     return history
 
 
+def anew_at(state: CustomerState, ruled_at: float) -> tuple[float, float]:
+    """When rules that count from `ruled_at` judge a customer: dimensions over days, and those over scores.
+
+    Never before what was judged already; a score not before the latest event that is part of it.
+    """
+    timed_at = max(ruled_at, state.as_of)
+    return timed_at, max(timed_at, state.last_event_at)
+
+
+def _reconsider(history: _History, terms: Terms, state: CustomerState, raw: list[tuple[float, ...]]) -> None:
+    """Adds the moment at which a customer last judged by another policy is judged by this one.
+
+    Labels of the time before mature first. What the other policy promised and time hasn't brought yet is void.
+    """
+    timed_at, at = anew_at(state, terms.ruled_at)
+    for moment in _learning_moments(state, history.as_of, timed_at):
+        history.moments.append(_Moment(state, moment, None, None, moment, False, len(raw)))
+        raw.append(raw_row(state, moment))
+    history.moments.append(_Moment(state, at, None, None, timed_at, True, len(raw), anew=True))
+    raw.append(raw_row(state, at))
+    history.as_of = timed_at
+
+
 def _by_time(heard: Heard) -> tuple[float, int, int]:
     return heard.at, heard.topic, heard.offset
 
@@ -214,8 +248,9 @@ def _silence(
     """
     after = history.as_of
     segment = terms.rules.moments(state.last_event_at, state.last_purchase_at, after, until)
-    if state is history.customer.state and state.promise is not None and after < state.promise.at < until:
-        segment.add(state.promise.at)
+    promise = state.promise if state is history.customer.state and state.ruled == terms.rules.tag else None
+    if promise is not None and after < promise.at < until:
+        segment.add(promise.at)
     learning = _learning_moments(state, after, until)
     for at in sorted(segment.union(learning)):
         history.moments.append(_Moment(state, at, None, None, at, at in segment, len(raw)))
@@ -252,28 +287,30 @@ def _earliest(state: CustomerState, rules: Rules, after: float) -> float:
 # --- 3. judging ---------------------------------------------------------------------------------------------------
 
 
-def _judge(
-    history: _History, terms: Terms, x: FloatArray, score_rows: list[list[float]], shifts: list[Shift]
-) -> None:
+def _judge(history: _History, terms: Terms, x: FloatArray, score_rows: list[list[float]], shifts: list[Shift]) -> None:
     rulings = terms.rules.rulings
     start = history.customer.state
     segments = {} if start is None else start.segments
     sequence = 0 if start is None else start.sequence
     exposures = () if start is None else start.exposures
     as_of = -NEVER if start is None else start.as_of
+    ripe_at = _ripe_at(exposures)
     scores: list[float] = []
     for moment in history.moments:
         state, at, heard = moment.state, moment.at, moment.heard
         scores = score_rows[moment.row]
-        if exposures and moment.timed_at >= exposures[0].at + _THIRTY_S:
+        if moment.timed_at >= ripe_at:
             exposures = _mature(history, terms, exposures, moment)
-        learning = False
-        if heard is None:
+            ripe_at = _ripe_at(exposures)
+        learning = moment.anew
+        if heard is None and not learning:
             learning = _is_learning(state.first_event_at, at)
             if learning:
                 exposures = (*exposures, exposure(state, at, x[moment.row]))
+                ripe_at = min(ripe_at, at + _THIRTY_S)
         elif moment.before is None:
             exposures = (exposure(state, at, x[moment.row]),)
+            ripe_at = at + _THIRTY_S
         moved = False
         if moment.judged:
             spending = state.spending
@@ -287,16 +324,20 @@ def _judge(
                     number = None
                     if spending is not None and spending.purchases:
                         number = max(judged_at - spending.last_purchase_at, 0.0) / DAY_S
-                current = ruling.place(number, held, judged_at)
+                if moment.anew and held is not None:
+                    # The dwell keeps a number from fluttering; another rule is no flutter.
+                    current = ruling.place(number, Held(held.segment, -NEVER), judged_at)
+                else:
+                    current = ruling.place(number, held, judged_at)
                 if held is not None and current == held.segment:
                     continue
                 moved = True
                 sequence += 1
                 segments = {**segments, ruling.name: Held(current, judged_at)}
                 previous = None if held is None else held.segment
-                cause = _cause(moment)
+                cause = PolicyCause(terms.rules.label) if moment.anew else _cause(moment)
                 history.moves.append(Move(sequence, ruling.name, previous, current, judged_at, cause, tuple(scores)))
-                shifts.append(_shift(ruling, moment, x[moment.row]))
+                shifts.append(_shift(ruling, held, current, number, moment, x[moment.row]))
         if heard is not None or learning or moved:
             as_of = max(as_of, moment.timed_at)
         if moved or moment is history.moments[-1]:
@@ -317,6 +358,7 @@ def _judge(
         tuple(scores),
         state.promise,
         exposures,
+        terms.rules.tag,
     )
 
 
@@ -325,13 +367,28 @@ def _is_learning(first_event_at: float, at: float) -> bool:
     return k >= 1 and abs(at - first_event_at - k * _EXPOSE_S) < 0.001
 
 
+def _ripe_at(exposures: tuple[Exposure, ...]) -> float:
+    """No label matures before this moment; exposures stand in the order in which they were kept."""
+    halves = NEVER
+    for kept in exposures:
+        if not kept.half:
+            return min(halves, kept.at + _THIRTY_S)
+        halves = min(halves, kept.at + _NINETY_S)
+    return halves
+
+
 def _mature(history: _History, terms: Terms, exposures: tuple[Exposure, ...], moment: _Moment) -> tuple[Exposure, ...]:
-    """Emits the labels that are known at this moment; gives the exposures that still wait."""
+    """Emits the labels that are known at this moment; gives the exposures that still wait.
+
+    At an event, others of its second may follow: a label that matures then waits for the next moment, whose customer
+    has done nothing else in between.
+    """
     counted = moment.state if moment.before is None else moment.before
+    patience_s = 0.0 if moment.heard is None else _SAME_SECOND_S
     waiting = []
     pseudonym = terms.pseudonym(history.customer.customer_id)
     for kept in exposures:
-        if moment.timed_at < kept.at + (_NINETY_S if kept.half else _THIRTY_S):
+        if moment.timed_at < kept.at + (_NINETY_S if kept.half else _THIRTY_S) + patience_s:
             waiting.append(kept)
             continue
         days: Literal[30, 90] = 90 if kept.half else 30
@@ -361,20 +418,27 @@ def _cause(moment: _Moment) -> Cause:
     return EventCause(heard.topic_name, heard.partition, heard.offset, heard.event.event_id, heard.event.type)
 
 
-def _shift(ruling: Ruling, moment: _Moment, after: FloatArray) -> Shift:
-    """What is compared to explain a move: an event's moment without it; for silence, when the customer was last heard."""
-    if moment.heard is None:
-        before = raw_row(moment.state, moment.state.last_event_at)
+def _shift(
+    ruling: Ruling, held: Held | None, current: str, number: float | None, moment: _Moment, after: FloatArray
+) -> Shift:
+    """What is compared to explain a move; see `models.reasons`."""
+    state = moment.state
+    if moment.anew:
+        before = heard = raw_row(state, moment.at)
+    elif moment.heard is None:
+        before = heard = raw_row(state, state.last_event_at)
+    elif moment.before is None:
+        before = heard = raw_row(CustomerState(landmark=moment.at), moment.at)
     else:
-        before = raw_row(CustomerState(landmark=moment.at) if moment.before is None else moment.before, moment.at)
-    return Shift(ruling.score, before, after)
+        before, heard = raw_row(moment.before, moment.at), raw_row(moment.before, moment.before.last_event_at)
+    return Shift(ruling, held, current, number, before, heard, after, moment.anew)
 
 
 # --- 4. promises --------------------------------------------------------------------------------------------------
 
 
 def _promise(histories: list[_History], terms: Terms, raw: list[tuple[float, ...]]) -> None:
-    """Sets what happens next in silence, as of each move and at the end, and when each state must be looked at again."""
+    """Sets what happens next in silence, as of each move and at the end, and when to look at each state again."""
     rules = terms.rules
     points = [point for history in histories for point in history.points]
     promises: list[Promise | None] = [None] * len(points)
@@ -438,10 +502,7 @@ def _scored_flips(points: list[_Point], terms: Terms, raw: list[tuple[float, ...
         held = [point.segments.get(ruling.name, _UNHELD) for point in points]
         current = np.array([ruling.index(h.segment) for h in held])
         numbers = scores[:, :, ruling.score]
-        target = np.zeros((n, g), dtype=np.int64)
-        for k in range(1, len(ruling.segments)):
-            bound = np.where(current >= k, ruling.lowered[k], ruling.bounds[k])
-            target[numbers >= bound[:, None]] = k
+        target = ruling.places(numbers, current[:, None])
         free = np.array([h.since for h in held]) + ruling.dwell_s
         flip = (target != current[:, None]) & later & (at >= free[:, None])
         for i in np.flatnonzero(flip.any(axis=1)).tolist():
@@ -465,10 +526,16 @@ def _next_learning_moment(state: CustomerState) -> float:
 # --- 5. reasons ---------------------------------------------------------------------------------------------------
 
 
-def _give_reasons(histories: list[_History], explained: list[Explained]) -> None:
-    given = iter(explained)
+def _give_reasons(histories: list[_History], shifts: list[Shift], terms: Terms) -> None:
+    """Each move's reasons and counterfactual; `shifts` are in the order of the moves."""
+    explained = iter(explain(shifts, terms.scorer, terms.rules.unit_minor))
+    kept = iter(keepers(shifts, terms.scorer))
     for history in histories:
-        history.moves = [move._replace(reasons=next(given).reasons) for move in history.moves]
+        moves = []
+        for move in history.moves:
+            said = next(explained)
+            moves.append(move._replace(reasons=said.reasons, counterfactual=next(kept), baseline=said.baseline))
+        history.moves = moves
 
 
 def _outcome(history: _History) -> Outcome:

@@ -96,7 +96,7 @@ class Exposure(Struct, frozen=True, array_like=True, gc=False):
     """Features kept at a moment until what the customer did next is known."""
 
     at: float
-    features: bytes  # float16, in the order of models.features.NAMES
+    features: bytes  # float16, in the order of models.features.NAMES; zeros at the end are left out
     purchases: int
     spend_minor: int
     half: bool = False  # the 30-day label has matured, the 90-day one has not

@@ -36,8 +36,11 @@ log = structlog.get_logger(__name__)
 # How often silence is looked at: a change by silence is stamped with its moment whenever it is noticed, so this is only
 # how late the CRM hears of it.
 TICK_S = 0.25
-# Waves of silence a partition and tick, before events get the partition again for sure.
-WAVES = 8
+# After each wave of customers whom silence or a policy moves, a pause of this share of what it took, waits included:
+# events get the loop and the partition in between, and for longer the busier they are. benchmarks/wave.py measures it.
+PAUSE = 0.5
+# How often the log says what the encoder did, where it did anything.
+TEXTS_TOLD_S = 10.0
 
 
 class Worker:
@@ -70,7 +73,9 @@ class Worker:
             "policies": Broadcast(settings, "policies", self.serve_policy),
             "model-snapshots": Broadcast(settings, "model-snapshots", self.serve_snapshot),
         }
-        self.pipeline.on_tick(TICK_S, self.tick)
+        self._told = (time.monotonic(), 0, 0, 0.0)
+        self.pipeline.on_tick(TICK_S, self.look_at_backlog)
+        self.pipeline.on_tick(TICK_S, self.let_time_pass)
         self.pipeline.on_drain(self.desk.drain)
         self.app.on_begin(self.begin)
         mount(self.app.web.web_app, self.view)
@@ -139,18 +144,10 @@ class Worker:
 
     # --- time
 
-    async def tick(self) -> None:
-        """Looks who is caught up, and lets silence move whoever is due."""
+    async def look_at_backlog(self) -> None:
+        """Looks who is caught up, for the partitions' clocks."""
         self.desk.check()
-        self._look_at_backlog()
-        for partition in sorted(self.pipeline.partitions()):
-            for _ in range(WAVES):
-                work = self.job.silence(partition) or self.job.sweep(partition)
-                if work is None:
-                    break
-                await self.pipeline.apply(partition, work)
-
-    def _look_at_backlog(self) -> None:
+        self._tell_of_texts()
         for tp, position in self.pipeline.positions().items():
             part, topic = self.job.parts.get(tp.partition), self.job.topics.index(tp.topic)
             seen = self.lag.ends.get(TopicPartition(tp.topic, tp.partition))
@@ -160,6 +157,36 @@ class Worker:
                 part.clock.idle(topic, seen.at_s)
             else:
                 part.clock.busy(topic)
+
+    async def let_time_pass(self) -> None:
+        """Lets silence move whoever is due, then a new policy whoever it concerns, a wave a partition and round."""
+        waiting = True
+        while waiting:
+            waiting = False
+            for partition in sorted(self.pipeline.partitions()):
+                work = self.job.silence(partition) or self.job.sweep(partition)
+                if work is None:
+                    continue
+                waiting, began = True, time.perf_counter()
+                await self.pipeline.apply(partition, work)
+                await asyncio.sleep(PAUSE * (time.perf_counter() - began))
+
+    def _tell_of_texts(self) -> None:
+        now, lane = time.monotonic(), self.lane
+        since, encoded, hits, seconds = self._told
+        if now - since < TEXTS_TOLD_S:
+            return
+        self._told = (now, lane.encoded, lane.cache_hits, lane.seconds)
+        if (lane.encoded, lane.cache_hits) != (encoded, hits):
+            log.info(
+                "texts",
+                encoded=lane.encoded - encoded,
+                texts_per_s=round((lane.encoded - encoded) / (now - since), 1),
+                texts_per_encoder_s=round((lane.encoded - encoded) / max(lane.seconds - seconds, 1e-9), 1),
+                from_cache=lane.cache_hits - hits,
+                waiting=self.desk.held,
+                encoded_in_all=lane.encoded,
+            )
 
     # --- what is shown
 

@@ -78,7 +78,9 @@ class Desk:
             self._slowed.add(partition)
             self._throttle.throttle(self._tps(partition))
         if partition not in self._servers:
-            self._servers[partition] = asyncio.create_task(self._serve(partition), name=f"texts of partition {partition}")
+            self._servers[partition] = asyncio.create_task(
+                self._serve(partition), name=f"texts of partition {partition}"
+            )
 
     def forget(self, partition: int) -> None:
         """Drops what waits in a partition that went away; the records come again where it goes."""

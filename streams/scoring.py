@@ -37,7 +37,7 @@ from schemas.states import (
     encode_state,
 )
 from schemas.times import from_rfc3339, to_rfc3339
-from streams.clock import PartitionClock
+from streams.clock import UNKNOWN, PartitionClock
 from streams.plane.records import Effects, Headers, Output, Put
 from streams.settings import Settings
 
@@ -45,8 +45,8 @@ CLOCK_HEADER = "regulars-clock"
 CHANGE_SOURCE = "/regulars/worker"
 NO_ENCODER = "loading"  # of changes made before the encoder is loaded; no text has been read then
 
-# Customers taken at once when silence moves many: 256 take about 10 ms, which is what a waiting event then waits.
-WAVE = 256
+# Customers taken at once when silence or a policy moves many: 128 take about 20 ms, which is what an event then waits.
+WAVE = 128
 
 
 class Texts(Protocol):
@@ -106,11 +106,20 @@ class ChunkWork:
 
 
 class Partition:
-    """What is kept in memory of one partition."""
+    """What is kept in memory of one partition.
 
-    def __init__(self, clock: PartitionClock) -> None:
-        self.clock = clock
-        self.stored_times: tuple[float | None, ...] = (None, None, None)
+    Attributes:
+        rules: what its customers are judged by; the job's newer ones once silence is through under these.
+        ruled_at: partition time from which the rules count; None: it isn't known yet.
+        unswept: customers who may have been judged by other rules last, in no order.
+        due: when each customer must be looked at again; `NEVER`: only if something is heard.
+    """
+
+    def __init__(self, clock: PartitionClock, rules: Rules) -> None:
+        self.clock, self.rules = clock, rules
+        self.ruled_at: float | None = None
+        self.unswept: list[bytes] = []
+        self.stored = PartitionState()
         self.customers = 0
         self.due: dict[bytes, float] = {}
         self._queue: list[tuple[float, bytes]] = []
@@ -119,11 +128,10 @@ class Partition:
 
     def schedule(self, key: bytes, due: float) -> None:
         """The state of `key` is to be looked at again at `due`."""
-        if due == NEVER:
-            self.due.pop(key, None)
-        elif self.due.get(key) != due:
+        if self.due.get(key) != due:
             self.due[key] = due
-            heapq.heappush(self._queue, (due, key))
+            if due != NEVER:
+                heapq.heappush(self._queue, (due, key))
 
     def pop_due(self, until: float, most: int) -> list[bytes]:
         """At most `most` keys that are due strictly before `until`, earliest first."""
@@ -132,10 +140,10 @@ class Partition:
         while queue and queue[0][0] < until and len(found) < most:
             due, key = heapq.heappop(queue)
             if self.due.get(key) == due:  # else: rescheduled since
-                del self.due[key]
+                self.due[key] = NEVER
                 found.append(key)
         if len(queue) > 2 * len(self.due) + 10_000:
-            self._queue = [(due, key) for key, due in self.due.items()]
+            self._queue = [(due, key) for key, due in self.due.items() if due != NEVER]
             heapq.heapify(self._queue)
         return found
 
@@ -157,9 +165,29 @@ class Partition:
         """Partition time."""
         return self.clock.now(min((w.earliest for w in self.waiting), default=None))
 
+    def counts_from(self) -> float:
+        """Since when the rules count: as stored, else from now on, once there is a partition time."""
+        if self.ruled_at is None and (now := self.now()) != UNKNOWN:
+            self.ruled_at = now
+        return UNKNOWN if self.ruled_at is None else self.ruled_at
+
+    def adopt(self, rules: Rules) -> None:
+        """Other rules count from now on, for every customer."""
+        self.rules, self.ruled_at = rules, self.now()
+        self.unswept = list(self.due)
+
+    def state(self) -> PartitionState:
+        """What is to be stored of the partition."""
+        return PartitionState(
+            (self.clock.times[0], self.clock.times[1], self.clock.times[2]), self.rules.tag, self.ruled_at
+        )
+
 
 class ScoringJob:
     """See the module. `rules` and `scorer` may be replaced between chunks.
+
+    A new scorer judges each customer at their next event or moment of silence. New rules reach a partition when
+    `silence` has nobody left under the old ones; `sweep` then gives every customer to be judged anew.
 
     Attributes:
         on_waiting: told of records whose texts must be read first; set by the wiring.
@@ -182,7 +210,10 @@ class ScoringJob:
     @property
     def versions(self) -> Versions:
         """What is served now."""
-        return Versions(self.rules.label, self.scorer.version, self._texts.version or NO_ENCODER)
+        return self._versions(self.rules)
+
+    def _versions(self, rules: Rules) -> Versions:
+        return Versions(rules.label, self.scorer.version, self._texts.version or NO_ENCODER)
 
     # --- decoding -------------------------------------------------------------------------------------------------
 
@@ -277,6 +308,28 @@ class ScoringJob:
         keys = part.pop_due(part.now(), WAVE) if part is not None else []
         return ChunkWork(keys=keys, consumed_at=time.time()) if keys else None
 
+    def sweep(self, partition: int) -> ChunkWork | None:
+        """The work of customers whom other rules judged last, at most `WAVE` of them; None: nobody.
+
+        To be asked when `silence` has nobody: what fell due before the new rules came is the old ones' matter.
+        """
+        part = self.parts.get(partition)
+        if part is None:
+            return None
+        if part.rules is not self.rules:
+            if part.now() == UNKNOWN:
+                return None  # there is no moment yet from which they could count
+            part.adopt(self.rules)
+        if not part.unswept or part.counts_from() == UNKNOWN:
+            return None
+        keys = part.unswept[-WAVE:]
+        del part.unswept[-WAVE:]
+        return ChunkWork(keys=keys, consumed_at=time.time())
+
+    def unswept(self) -> int:
+        """How many customers still wait to be judged by the rules that are served."""
+        return sum(len(p.unswept) if p.rules is self.rules else len(p.due) for p in self.parts.values())
+
     def _reject(self, work: ChunkWork, record: ConsumerRecord, rejected: Rejected) -> None:
         headers: Headers = [
             *((name, value) for name, value in record.headers if not name.startswith("regulars-")),
@@ -306,14 +359,14 @@ class ScoringJob:
                 customers.append(Customer(key.decode(), None, NEVER, heard))
             else:
                 customers.append(Customer(key.decode(), decode_state(value), due_of(value), heard))
-        terms = Terms(self.rules, self.scorer, part.now(), part.clock.purchases_known(), self.pseudonym)
+        known = part.clock.purchases_known()
+        terms = Terms(part.rules, self.scorer, part.now(), known, part.counts_from(), self.pseudonym)
         outcomes = advance(customers, terms)
         scored_at = time.time()
         puts, changes, bodies, trace = self._records(work, part, outcomes, scored_at)
-        times = (part.clock.times[0], part.clock.times[1], part.clock.times[2])
-        if times != part.stored_times:
-            part.stored_times = times
-            puts.append(Put(PARTITION_KEY, encode_partition(PartitionState(times)), []))
+        if (state := part.state()) != part.stored:
+            part.stored = state
+            puts.append(Put(PARTITION_KEY, encode_partition(state), []))
         self._observer.events(partition, work.counts)
         if changes:
             self._observer.changes(partition, changes, bodies, trace)
@@ -336,7 +389,7 @@ class ScoringJob:
     def _records(
         self, work: ChunkWork, part: Partition, outcomes: list[Outcome], scored_at: float
     ) -> tuple[list[Put], list[Change], list[bytes], Trace]:
-        versions = self.versions
+        versions = self._versions(part.rules)
         trace = Trace(to_rfc3339(work.consumed_at), to_rfc3339(scored_at), to_rfc3339(time.time()))
         puts: list[Put] = []
         changes: list[Change] = []
@@ -386,7 +439,7 @@ class ScoringJob:
 
     def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
         """Builds what memory needs of a partition from its states."""
-        part = Partition(PartitionClock(self._settings.clock, self._settings.clock_grace_s))
+        part = Partition(PartitionClock(self._settings.clock, self._settings.clock_grace_s), self.rules)
         self._observer.restored(partition, self._restore(part, items))
         self.parts[partition] = part
 
@@ -395,14 +448,19 @@ class ScoringJob:
         for key, value in items:
             if key[:1] == b"\xff":
                 if key == PARTITION_KEY:
-                    part.stored_times = decode_partition(value).times
-                    for topic, at in enumerate(part.stored_times):
+                    part.stored = decode_partition(value)
+                    if part.stored.ruled == part.rules.tag:
+                        part.ruled_at = part.stored.ruled_at
+                    for topic, at in enumerate(part.stored.times):
                         if at is not None:
                             part.clock.heard(topic, at)
                 continue
             part.customers += 1
             part.schedule(key, due_of(value))
-            yield decode_state(value).segments
+            state = decode_state(value)
+            if state.ruled != part.rules.tag:
+                part.unswept.append(key)
+            yield state.segments
 
     def revoked(self, partition: int) -> None:
         """Forgets a partition."""
@@ -418,7 +476,9 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 
 def _nobody(partition: int, waiting: Waiting) -> None:
-    raise RuntimeError(f"partition {partition}: {len(waiting.records)} records with unread texts and nobody to read them")
+    raise RuntimeError(
+        f"partition {partition}: {len(waiting.records)} records with unread texts and nobody to read them"
+    )
 
 
 def _text_of(event: Event) -> str | None:

@@ -39,11 +39,15 @@ class Settings(BaseSettings):
     watchdog_limit_s: float = Field(
         120.0, gt=0, description="no progress for so long while records wait: the worker ends, to be started again"
     )
-    policy: Path | None = Field(None, description="policy file served until one is published; empty: the default policy")
+    policy: Path | None = Field(
+        None, description="policy file served until one is published; empty: the default policy"
+    )
 
     # --- texts
     encoder: str = Field("", description="directory of a transformers BERT model; empty: the packaged MiniLM")
-    encoder_preload: bool = Field(False, description="load the encoder before joining the group, not for the first text")
+    encoder_preload: bool = Field(
+        False, description="load the encoder before joining the group, not for the first text"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the encoder runs")
     cache_dir: Path = Field(default_factory=_cache_dir, description="broker jars, text vectors, replay positions")
     text_cache_mb: int = Field(512, ge=1, description="bound of the text vector cache on disk")

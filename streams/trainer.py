@@ -22,14 +22,14 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from models.learning.course import Course
 from models.learning.learner import Learner
-from models.learning.snapshots import LINEAR, Snapshot, SnapshotError, decode_snapshot, encode_snapshot
+from models.learning.snapshots import DYNAMIC, Snapshot, SnapshotError, decode_snapshot, encode_snapshot
 from models.scores import Scorer
 from schemas.learning import Label, decode_label
 from streams.broadcast import check_exists, check_single_partition, leave, read_latest
 from streams.settings import Settings
 
 MODEL_TRAIN, MODEL_SNAPSHOTS, DEAD_LETTERS = "model-train", "model-snapshots", "dead-letters"
-SNAPSHOT_KEY = LINEAR.encode()
+SNAPSHOT_KEY = DYNAMIC.encode()
 
 # 500 labels take about a tenth of a second to learn, in which the loop sends no heartbeat; one is due every 3 seconds.
 _POLL_RECORDS, _POLL_MS = 500, 500

@@ -27,7 +27,21 @@ from streams.settings import Settings
 
 HERE = Path(__file__).resolve().parent
 KINDS = ["view"] * 14 + ["add_to_cart", "add_to_cart", "remove_from_cart", "wishlist", "checkout", "view"]
-WORDS = ["soft", "shirt", "colour", "fits", "perfect", "size", "small", "returned", "cheap", "love", "dress", "thin", "bad"]
+WORDS = [
+    "soft",
+    "shirt",
+    "colour",
+    "fits",
+    "perfect",
+    "size",
+    "small",
+    "returned",
+    "cheap",
+    "love",
+    "dress",
+    "thin",
+    "bad",
+]
 encode = msgspec.json.Encoder().encode
 
 

@@ -1,11 +1,13 @@
-"""What every learner sees of a customer: the features and the prior's forecasts, as inputs and as the offset.
+"""What every learner sees of a customer: features, their logarithms and the prior's forecasts.
 
 A learner forecasts a *correction of the prior*: on the link scale (log odds of a probability, log of an amount)
 
-    forecast = prior + correction,   correction = intercept + weights . z
+    forecast = prior + correction,   correction = weights . [1, z]
 
 so one that has seen nothing serves the prior. z are the inputs, standardised and clipped; they hold the prior's own
-four forecasts too, whose weights are what the learner adds to the prior's slope of 1.
+four forecasts too, whose weights are what the learner adds to the prior's slope of 1. Decayed sums come a second time as
+plain logarithms: a power of a decayed sum (and a product of powers) is then a weight, and for who bought once the log of
+a decayed sum is the recency. Money is in units of the population's mean purchase, so that a currency makes no difference.
 """
 
 import numpy as np
@@ -13,26 +15,32 @@ import numpy as np
 from models.features import FloatArray
 from schemas.learning import SCORES
 
-# A label answers for one horizon; the scores that it can teach, as positions in SCORES.
+# A label answers for one horizon; the probability that it teaches, as a position in SCORES. Amounts learn from both.
 HORIZONS = (30, 90)
-SCORES_OF_HORIZON = {30: (0,), 90: (1, 2, 3)}
+PROBABILITY_OF_HORIZON = {30: 0, 90: 1}
 PROBABILITIES, AMOUNTS = slice(0, 2), slice(2, 4)
 
 # Standardised inputs beyond 4 standard deviations count as 4: one wholesale customer must not outweigh a thousand.
 CLIP = 4.0
 
-# A correction is at most this on the link scale, a factor of 1,100 of the odds or the amount: enough for a prior made
-# for another currency, and no weights, however wrong, can make a forecast overflow.
-CORRECTION_LIMIT = 7.0
-
 # A prior of exactly 0 or 1 has no log odds; a thousandth of a percent, and a hundred-thousandth of a purchase or of a
 # currency unit, are far below what a shop can tell from none.
 _LEAST = 1e-5
 
+# Decayed sums that are taken as log(least + sum). A purchase decays to the least in 9 (14 days), 6.6 (60) and 5.6 (180)
+# half-lives, and a mean purchase to that of the spends in 9: beyond, silence is silence.
+_COUNTS = {"count_14d": 0.002, "count_60d": 0.01, "count_180d": 0.02}
+_SPENDS = {"spend_60d": 0.002, "spend_180d": 0.002, "spend_365d": 0.002}
+
 
 def input_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of a learner's inputs, in order: the features, then the prior's forecasts."""
-    return (*names, *(f"prior of {score}" for score in SCORES))
+    """Names of a learner's inputs, in order: the features, logarithms of decayed sums, the prior's forecasts.
+
+    The last one marks a label of 90 days among those that teach an amount, and is 0 when one is forecast: what the two
+    horizons differ by, old labels against fresh ones above all, is its weight, and forecasts stand on the fresh ones.
+    """
+    logs = (f"log of {name}" for name in (*_COUNTS, *_SPENDS) if name in names)
+    return (*names, *logs, *(f"prior of {score}" for score in SCORES), "90 days")
 
 
 def links(forecasts: FloatArray) -> FloatArray:
@@ -41,6 +49,32 @@ def links(forecasts: FloatArray) -> FloatArray:
     return np.hstack([np.log(p / (1.0 - p)), np.log(np.maximum(forecasts[:, AMOUNTS], _LEAST))])
 
 
-def inputs(x: FloatArray, offsets: FloatArray) -> FloatArray:
-    """Inputs (n, F + 4) before standardising, of features (n, F) and `links` (n, 4) of the prior."""
-    return np.hstack([x, offsets])
+def unlinked(raw: FloatArray) -> FloatArray:
+    """Forecasts (n, 4) from the link scale: the inverse of `links`."""
+    forecasts: FloatArray = np.exp(raw)
+    forecasts[:, PROBABILITIES] = 1.0 / (1.0 + np.exp(-raw[:, PROBABILITIES]))
+    return forecasts
+
+
+class Columns:
+    """Where the features with a second part to play stand among `names`; those that aren't there play none."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        place = {name: i for i, name in enumerate(names)}
+        self._counts = [(place[name], least) for name, least in _COUNTS.items() if name in place]
+        self._spends = [(place[name], least) for name, least in _SPENDS.items() if name in place]
+        self.rhythm = place.get("count_60d")
+        self.volume = place.get("spend_180d")
+        self.spend = place.get("spend")
+
+    def inputs(self, x: FloatArray, offsets: FloatArray, unit: float) -> FloatArray:
+        """Inputs before standardising, of features (n, F) and `links` (n, 4) of the prior; `unit`: a mean purchase."""
+        logs = [log_of(x, i, least) for i, least in self._counts]
+        logs += [log_of(x, i, least, unit) for i, least in self._spends]
+        return np.hstack([x, *(each[:, None] for each in logs), offsets, np.zeros((len(x), 1))])
+
+
+def log_of(x: FloatArray, column: int, least: float, unit: float = 1.0) -> FloatArray:
+    """log(least + v / unit), (n,), of a feature that holds log(1 + v)."""
+    values: FloatArray = np.log(least + np.expm1(x[:, column]) / unit)
+    return values

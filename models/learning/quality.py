@@ -4,6 +4,8 @@ from typing import Protocol
 
 from river import metrics, utils
 
+from models.features import FloatArray
+
 # Losses are of the latest 5,000 labels of a target: at a base rate of .28 the standard error of their AUC is .008, and
 # a model that went wrong shows within days at a shop with a thousand labels a day. They start with the process.
 WINDOW = 5_000
@@ -12,8 +14,8 @@ WINDOW = 5_000
 class Quality(Protocol):
     """Losses of one target's forecasts, beside those of the prior on the same labels."""
 
-    def update(self, truth: float, forecast: float, prior: float) -> None:
-        """Counts a label in."""
+    def update_many(self, truths: FloatArray, forecasts: FloatArray, priors: FloatArray) -> None:
+        """Counts labels in, in order; each (n,)."""
 
     def get(self) -> dict[str, float]:
         """Name of a measure -> its value; empty before the first label."""
@@ -28,8 +30,12 @@ class ProbabilityQuality:
         self._prior_log_loss = utils.Rolling(metrics.LogLoss, window_size=WINDOW)
         self._auc = metrics.RollingROCAUC(window_size=WINDOW)
 
-    def update(self, truth: float, forecast: float, prior: float) -> None:
-        """Counts a label in."""
+    def update_many(self, truths: FloatArray, forecasts: FloatArray, priors: FloatArray) -> None:
+        """Counts labels in, in order; each (n,)."""
+        for row in zip(truths.tolist(), forecasts.tolist(), priors.tolist(), strict=True):
+            self._update(*row)
+
+    def _update(self, truth: float, forecast: float, prior: float) -> None:
         bought = truth > 0
         self._labels += 1
         self._bought += bought
@@ -54,8 +60,12 @@ class AmountQuality:
         self._prior_error = utils.Rolling(metrics.MAE, window_size=WINDOW)
         self._forecast = self._truth = 0.0
 
-    def update(self, truth: float, forecast: float, prior: float) -> None:
-        """Counts a label in."""
+    def update_many(self, truths: FloatArray, forecasts: FloatArray, priors: FloatArray) -> None:
+        """Counts labels in, in order; each (n,)."""
+        for row in zip(truths.tolist(), forecasts.tolist(), priors.tolist(), strict=True):
+            self._update(*row)
+
+    def _update(self, truth: float, forecast: float, prior: float) -> None:
         self._error.update(truth, forecast)
         self._prior_error.update(truth, prior)
         self._forecast += forecast

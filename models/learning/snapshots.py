@@ -4,8 +4,9 @@
     header    JSON: each array's dtype, shape and place; `__metadata__.regulars`: the JSON of `Metadata`
     arrays    as they lie in memory, little endian
 
-A snapshot is all that a worker needs to score and all that a trainer needs to go on: statistics of the scalers,
-weights, AdaGrad's accumulators, the labels seen lately and the offset in model-train after the last label learnt.
+A snapshot is all that a worker needs to score and all that a trainer needs to go on: the population, statistics of the
+inputs, weights and their covariances, the labels of an unfinished block, those seen lately and the offset in model-train
+after the last label taken.
 """
 
 from collections.abc import Mapping
@@ -20,12 +21,15 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from models.learning.inputs import HORIZONS, input_names
+from models.learning.inputs import input_names
+from models.learning.population import WIDTH
 from models.learning.seen import REMEMBERED_LABELS
 from schemas.learning import SCORES
 
 LIMIT_BYTES = 1_000_000  # a Kafka record is at most 1 MiB by default, its key and headers included
-LINEAR = "linear"
+DYNAMIC = "dynamic"
+BLOCK = 256  # labels learnt at once; fewer than that can be pending
+PENDING = 4  # numbers of a pending label beside its features
 _FORMAT = 1
 _METADATA = "regulars"
 
@@ -61,10 +65,13 @@ class Snapshot:
         learnt_to: event time (epoch seconds) of the latest label's maturity; 0 before the first.
         next_offset: where in model-train learning goes on.
         quality: score -> measure -> value, by progressive validation over the latest labels.
-        arrays: of the kind `LINEAR`, with I = F + 4 inputs, rows in the order of HORIZONS or SCORES:
-            counts (2,) int64, means and variances (2, I): the scalers;
-            weights and squares (4, I), intercepts (4,), steps (4,) int64: the models and AdaGrad's sums of squares;
-            spend_scale (2,): labels and mean of what was spent; seen (any,) uint64: labels seen lately, oldest first.
+        arrays: of the kind `DYNAMIC`, with I inputs (`models.learning.inputs`), rows in the order of SCORES:
+            population (22,): see `models.learning.population`; means and variances (I,) of the inputs;
+            weights (4, I + 1), covariances (4, (I + 1)(I + 2) / 2): constant first, upper triangles row by row;
+            levels (2, 2), level_covariances (2, 3): of the mixtures of count and spend;
+            counts (2,) int64: labels learnt, and described by means and variances; clock (1,): event time of the last
+            block; pending (fewer than BLOCK, F + PENDING): features, horizon, matured_at, purchases, spend of a label;
+            seen (any,) uint64: labels seen lately, oldest first.
     """
 
     version: str
@@ -153,18 +160,21 @@ def _check_size(data: bytes) -> None:
 
 
 def _check_arrays(kind: str, names: tuple[str, ...], arrays: Mapping[str, NDArray[Any]]) -> None:
-    if kind != LINEAR:
-        raise SnapshotError(f"a snapshot of kind {kind!r}, this process knows {LINEAR!r}; run the same release")
-    width = len(input_names(names))
+    if kind != DYNAMIC:
+        raise SnapshotError(f"a snapshot of kind {kind!r}, this process knows {DYNAMIC!r}; run the same release")
+    width = len(input_names(names)) + 1
+    pending = np.shape(arrays.get("pending", ()))[:1]
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {
-        "counts": ("int64", (len(HORIZONS),)),
-        "means": ("float64", (len(HORIZONS), width)),
-        "variances": ("float64", (len(HORIZONS), width)),
+        "population": ("float64", (WIDTH,)),
+        "means": ("float64", (width - 1,)),
+        "variances": ("float64", (width - 1,)),
         "weights": ("float64", (len(SCORES), width)),
-        "squares": ("float64", (len(SCORES), width)),
-        "intercepts": ("float64", (len(SCORES),)),
-        "steps": ("int64", (len(SCORES),)),
-        "spend_scale": ("float64", (2,)),
+        "covariances": ("float64", (len(SCORES), width * (width + 1) // 2)),
+        "levels": ("float64", (2, 2)),
+        "level_covariances": ("float64", (2, 3)),
+        "counts": ("int64", (2,)),
+        "clock": ("float64", (1,)),
+        "pending": ("float64", (min(*pending, BLOCK - 1) if pending else 0, len(names) + PENDING)),
         "seen": ("uint64", (min(np.size(arrays.get("seen", ())), REMEMBERED_LABELS),)),
     }
     if arrays.keys() != shapes.keys():
@@ -175,6 +185,6 @@ def _check_arrays(kind: str, names: tuple[str, ...], arrays: Mapping[str, NDArra
             raise SnapshotError(f"array {name!r} is {array.dtype} {array.shape}; expected {dtype} {shape}")
         if not np.isfinite(array).all():
             raise SnapshotError(f"array {name!r} has a number that isn't finite")
-    for name in ("counts", "variances", "squares", "steps"):
+    for name in ("counts", "variances"):
         if (arrays[name] < 0).any():
             raise SnapshotError(f"array {name!r} has a number below 0")

@@ -135,6 +135,8 @@ def _load(file: Path) -> "Policy":
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
+    import msgspec
+
     from models.policy import PolicyError
     from streams.ops.cluster import BrokerAway, TopicMissing
     from streams.plane.errors import TopicsNotReady
@@ -142,10 +144,10 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
     try:
         return asyncio.run(work)
-    except TopicMissing as exc:
+    except (BrokerAway, TopicMissing, TopicsNotReady, PolicyError, PolicyRefused) as exc:
         raise Failure(str(exc)) from exc
-    except (BrokerAway, TopicsNotReady, PolicyError, PolicyRefused) as exc:
-        raise Failure(str(exc)) from exc
+    except msgspec.DecodeError as exc:
+        raise Failure(f"a state can't be read ({exc})", "it was written by another version of regulars") from exc
 
 
 def _summary(policy: "Policy") -> str:

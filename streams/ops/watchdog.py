@@ -1,8 +1,9 @@
 """Ends a worker that doesn't get on, so that a supervisor starts it again.
 
-Two things are watched. *Progress*: a partition that this worker owns and whose state is complete, with records waiting
+Three things are watched. *Progress*: a partition that this worker owns and whose state is complete, with records waiting
 and a committed offset that doesn't move; a restore, however long, doesn't count, nor does time under an earlier owner.
-*The event loop*: where it doesn't come round, nothing on it can tell, so a thread looks.
+*Membership*: neither an assignment (an empty one is one) nor a restore. *The event loop*: where it doesn't come round,
+nothing on it can tell, so a thread looks.
 
 `/ready` says so long before (`view.STALL_LIMIT_S`, `view.BEAT_LIMIT_S`): a load balancer acts first, the watchdog last.
 """
@@ -32,6 +33,7 @@ class Watchdog:
         owned: partition numbers that this worker owns and has restored.
         fail: ends the process.
         limit_s: how long no progress is borne. Texts being read hold commits back for a minute at most.
+        joined: whether the group has answered with an assignment, or one is being restored.
         clock: monotonic seconds.
     """
 
@@ -41,16 +43,18 @@ class Watchdog:
         owned: Callable[[], Collection[int]],
         fail: Callable[[BaseException], object],
         limit_s: float,
+        joined: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lags, self._owned, self._fail, self._limit_s, self._clock = lags, owned, fail, limit_s, clock
+        self._joined, self._joined_at = joined, clock()
         self._still: dict[TopicPartition, tuple[int, float]] = {}  # committed, and since when it hasn't moved
         self._beat = clock()
 
     async def run(self) -> None:
         """Watches until cancelled."""
         over = threading.Event()
-        self._beat = self._clock()
+        self._beat = self._joined_at = self._clock()
         threading.Thread(target=self._watch_loop, args=(over,), name="watchdog", daemon=True).start()
         try:
             while True:
@@ -62,6 +66,7 @@ class Watchdog:
     def look(self) -> None:
         """Notes what has moved, and ends the process where something hasn't for too long. Called on the event loop."""
         now = self._beat = self._clock()
+        self._look_at_group(now)
         owned = self._owned()
         waiting = {tp: row for tp, row in self._lags().items() if row.records and tp.partition in owned}
         still = {}
@@ -80,6 +85,17 @@ class Watchdog:
                     f"{worst.topic}[{worst.partition}] has stood at offset {at} for {now - since:.0f} s while "
                     f"{waiting[worst].records:,} records wait (REGULARS_WATCHDOG_LIMIT_S is {self._limit_s:.0f}); "
                     "if the next start stops at the same offset, look at that record"
+                )
+            )
+
+    def _look_at_group(self, now: float) -> None:
+        if self._joined():
+            self._joined_at = now
+        elif now - self._joined_at > self._limit_s:
+            self._fail(
+                Stuck(
+                    f"no assignment from the group for {now - self._joined_at:.0f} s "
+                    f"(REGULARS_WATCHDOG_LIMIT_S is {self._limit_s:.0f}); the log's last errors say why"
                 )
             )
 

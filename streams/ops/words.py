@@ -1,5 +1,7 @@
 """Changes in words a shopkeeper reads: causes, reasons, durations. The one place where they are phrased."""
 
+import re
+
 from schemas.changes import (
     Cause,
     Change,
@@ -102,6 +104,67 @@ DECAYED_WORDS = {
 }
 
 
+# How a reason is said, the value in place of {}. Features that aren't here are said as "<words> <value>".
+TEMPLATES = {
+    "known_days": "first seen {} days ago",
+    "quiet_days": "last heard of {} days ago",
+    "purchases": "{} purchases",
+    "recency_days": "last purchase {} days ago",
+    "customer_days": "first purchase {} days ago",
+    "repeat_span_days": "{} days from first to last purchase",
+    "monetary": "{} a purchase on average",
+    "spend": "{} spent so far",
+    "last_amount": "last purchase of {}",
+    "largest_amount": "largest purchase of {}",
+    "gap_days": "buys every {} days",
+    "overdue": "{} times the usual gap without a purchase",
+    "refunds": "{} refunds",
+    "clicks": "{} clicks",
+    "sessions": "{} visits",
+    "session_clicks": "{} clicks in the latest visit",
+    "click_days": "last click {} days ago",
+    "reviews": "{} reviews",
+    "supports": "{} messages to support",
+    "text_days": "last text {} days ago",
+    "dwell_days": "held back until {} days in the segment were over",
+    "version": "a newer model or policy judged; the bound is {}",
+    "policy": "the policy's bound is {} now",
+    "others": "{} more",
+}
+DECAYED_TEMPLATE = "{} {} lately (half as much each {} d)"
+# A mean sentiment of fewer than three texts is drawn to 0 by as much.
+_MIXED = 0.15
+
+
+def said_words(name: str, value: float) -> str:
+    """A feature with its value, as it is said.
+
+    >>> said_words("recency_days", 31.0), said_words("bought", 0.0), said_words("carts_14d", 2.5)
+    ('last purchase 31 days ago', 'has not bought', '2.50 cart additions lately (half as much each 14 d)')
+    >>> said_words("sentiment", -0.6), said_words("text", 0.4), said_words("refunded_share", 0.25)
+    ('writes negatively (sentiment -0.60)', 'what the texts are about', 'share refunded 25 %')
+    """
+    if name in TEMPLATES:
+        said = TEMPLATES[name].format(number(value))
+        return _ONE.sub(r"\1", said) if number(value) == "1" else said
+    if name == "bought":
+        return "has bought" if value else "has not bought"
+    if name == "text":
+        return FEATURE_WORDS[name]
+    if name == "sentiment":
+        mood = "negatively" if value < -_MIXED else "positively" if value > _MIXED else "neither gladly nor angrily"
+        return f"writes {mood} (sentiment {number(value)})"
+    if name.endswith("_share"):
+        return f"{feature_words(name)} {value:.0%}".replace("%", " %")
+    stem, _, half_life = name.rpartition("_")
+    if name not in FEATURE_WORDS and stem in DECAYED_WORDS:
+        return DECAYED_TEMPLATE.format(number(value), DECAYED_WORDS[stem], half_life[:-1])
+    return f"{feature_words(name)} {number(value)}"
+
+
+_ONE = re.compile(r"(\b1 (?:day|purchase|refund|click|visit|review|message))s\b")
+
+
 def feature_words(name: str) -> str:
     """A feature's name as it is said; a name that isn't known is said as it is spelt.
 
@@ -143,9 +206,9 @@ def reason_words(reason: Contribution) -> str:
     """One reason: the feature, its value, and which way it pushed.
 
     >>> reason_words(Contribution("purchases", 12.0, 31.4))
-    'purchases 12 (+31.40)'
+    '12 purchases (+31.40)'
     """
-    said = f"{feature_words(reason.feature)} {number(reason.value)}"
+    said = said_words(reason.feature, reason.value)
     if not reason.contribution:
         return said
     sign = "+" if reason.contribution >= 0 else "-"
@@ -160,8 +223,23 @@ def reasons_words(change: Change, most: int = 3) -> str:
 
 
 def counterfactual_words(instead: Counterfactual, previous: str | None) -> str:
-    """The smallest change that would have kept `previous`."""
+    """The smallest change that would have kept `previous`.
+
+    >>> counterfactual_words(Counterfactual("recency_days", 30.0, 29.99999), "active")
+    'still active with a purchase in the last 30 days'
+    >>> counterfactual_words(Counterfactual("recency_days", 0.0, 30.00001), "at_risk")
+    'still at_risk without a purchase in the last 30 days'
+    >>> counterfactual_words(Counterfactual("purchases", 1.0, 0.0), "prospect")
+    'still prospect without a purchase'
+    >>> counterfactual_words(Counterfactual("monetary", 20.0, 31.5), "mid")
+    'still mid with mean purchase at 31.50 instead of 20'
+    """
     kept = f"still {previous}" if previous is not None else "no change"
+    if instead.feature == "recency_days":
+        within = "with" if instead.instead < instead.value else "without"
+        return f"{kept} {within} a purchase in the last {number(round(instead.instead, 2))} days"
+    if instead.feature == "purchases" and not instead.instead:
+        return f"{kept} without a purchase"
     return (
         f"{kept} with {feature_words(instead.feature)} at {number(instead.instead)} instead of {number(instead.value)}"
     )

@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import faust
@@ -41,6 +42,10 @@ START_PATIENCE_S = 30.0
 REQUEST_TIMEOUT_S = 30.0
 REBALANCE_TIMEOUT_S = 20.0
 HEARTBEAT_S = 1.0
+
+# A cluster forgets a transactional id a week after its last claim (transactional.id.expiration.ms); the next claim would
+# then get another producer id, which fences nobody.
+CLAIM_AGAIN_S = 24 * 3600.0
 
 # After the start, long-lived objects are out of the collector's sight and a generation-0 pass comes every 50,000 new
 # containers instead of 700: the largest single lever on throughput.
@@ -74,6 +79,9 @@ class App(faust.App):
             consumer_auto_offset_reset="earliest",
             # "" would make all workers one and the same member
             consumer_group_instance_id=settings.instance_id or None,
+            # Faust's assignor knows members by this. By default the web port is part of it, and a static member that
+            # came back with another port would be taken for two, trip the assignor and stand still.
+            **({"canonical_url": URL(f"http://{settings.instance_id}")} if settings.instance_id else {}),
             datadir=settings.data_dir,
             producer_max_batch_size=MAX_BATCH_BYTES,
             producer_max_request_size=2 * MAX_BATCH_BYTES,
@@ -200,12 +208,19 @@ def build_app(settings: Settings, job: Job[Any]) -> App:
         store=lambda: states.data,
         servers=servers(settings),
         topic=settings.changelog_topic,
+        claim=lambda partition: app.producer.claim(settings.changelog_topic, partition),
         resend=pipeline.resend,
         ready=pipeline.open,
         epoch=lambda: pipeline.progress.epoch,
         fail=app.fail,
         counted=pipeline.count_restore,
     )
+
+    async def claim_again() -> None:
+        for partition in sorted(pipeline.partitions()):
+            await pipeline.alone(partition, partial(app.producer.claim, settings.changelog_topic, partition))
+
+    pipeline.on_tick(CLAIM_AGAIN_S, claim_again)
     states = app.Table(
         "states",
         key_type=bytes,

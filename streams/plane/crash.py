@@ -11,6 +11,7 @@ import sys
 POINTS = (
     "after_decode",
     "before_changelog",
+    "after_lease",
     "between_changelog_and_ack",
     "before_outputs",
     "between_output_acks",

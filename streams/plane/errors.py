@@ -23,3 +23,7 @@ class StoreBroken(InfrastructureFailure):
 
 class ChangelogTruncated(InfrastructureFailure):
     """The changelog lost records that the local store has not seen; operator action: see the message."""
+
+
+class Fenced(InfrastructureFailure):
+    """Another worker has claimed the partition: this one had been out of the group without knowing."""

@@ -223,6 +223,21 @@ class Pipeline:
         """
         await self._from_outside(partition, work, records)
 
+    async def alone(self, partition: int, action: Callable[[], Awaitable[None]]) -> None:
+        """Awaits `action` in the partition's serial order, between two chunks.
+
+        Raises:
+            PartitionGone: the partition isn't owned.
+        """
+        owned = self._owned_or_gone(partition)
+        self._in_flight += 1
+        try:
+            async with owned.lock:
+                await self._may_write(partition, owned)
+                await action()
+        finally:
+            self._in_flight -= 1
+
     def throttle(self, tps: Iterable[TP]) -> None:
         """Leaves topic partitions out of polls, without blocking others; a rebalance ends it."""
         self.throttled |= frozenset(tps)
@@ -362,7 +377,9 @@ class Pipeline:
             raise ValueError(f"partition {partition}: a step put one key twice")
         crash_point("before_changelog")
         await self._may_write(partition, owned)
+        crash_point("after_lease")
         letters = await self._send(partition, dead_letters)
+        self._check(partition, owned)
         if puts:
             writing = await self._changelog.send(partition, puts, owned.confirmed)
             await crash_point_in_flight("between_changelog_and_ack")
@@ -370,6 +387,7 @@ class Pipeline:
         for letter in letters:
             await letter.acknowledged()
         crash_point("before_outputs")
+        self._check(partition, owned)  # else the restore of whoever has it now has sent them
         sent = await self._send(partition, [output for put in puts for output in put.outputs])
         for delivery in sent:
             await delivery.acknowledged()
@@ -401,6 +419,10 @@ class Pipeline:
             if lease.hopeless:
                 raise BrokerLost(f"Kafka did not answer a heartbeat for {lease.silence_s:.0f} s")
             await asyncio.sleep(0.05)
+        self._check(partition, owned)
+
+    def _check(self, partition: int, owned: _Owned) -> None:
+        """Raises PartitionGone where the partition left since the work began, even if it came back."""
         if self._owned.get(partition) is not owned:
             raise PartitionGone(partition)
 

@@ -18,6 +18,7 @@ OUTBOX_HEADER = "outbox"
 PLANE_PREFIX = b"\xff\x00"  # the data plane's own records
 JOB_PREFIX = b"\xff\x01"  # a job's own state of a partition, kept and restored like any other key
 CONFIRMED_KEY = PLANE_PREFIX + b"confirmed"
+CLAIM_KEY = PLANE_PREFIX + b"claim"  # the first record of a new owner; earlier owners can't write after it
 
 
 class Output(NamedTuple):

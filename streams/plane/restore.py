@@ -19,7 +19,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.plane.crash import crash_point
-from streams.plane.errors import ChangelogTruncated
+from streams.plane.errors import ChangelogTruncated, Fenced
 from streams.plane.records import CONFIRMED_KEY, PLANE_PREFIX, Output, decode_outbox, outbox_of
 from streams.plane.store import BulkStore, Saved, StoreLocked
 
@@ -112,6 +112,7 @@ class Restorer:
         store: the local store.
         servers: bootstrap servers, ``host:port`` each.
         topic: the changelog.
+        claim: makes this worker the only one that can write to a partition, with one record in the changelog.
         resend: sends outputs of a partition and waits for them; True where that left the process as a member.
         ready: called with a partition and its confirmed offset when its store is complete.
         epoch: number of the current assignment.
@@ -125,6 +126,7 @@ class Restorer:
         store: Callable[[], BulkStore],
         servers: list[str],
         topic: str,
+        claim: Callable[[int], Awaitable[None]],
         resend: Callable[[int, list[Output]], Awaitable[None]],
         ready: Callable[[int, int], None],
         epoch: Callable[[], int],
@@ -132,8 +134,14 @@ class Restorer:
         counted: Callable[[int, float], None],
     ) -> None:
         self._store, self._servers, self._topic = store, servers, topic
+        self._claim = claim
         self._resend, self._ready, self._epoch, self._fail, self._counted = resend, ready, epoch, fail, counted
         self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def busy(self) -> bool:
+        """Whether partitions are being restored."""
+        return self._one_at_a_time.locked()
 
     async def restore(self, partitions: Iterable[int]) -> None:
         """Restores `partitions`; returns early, without a word, where another rebalance begins meanwhile.
@@ -144,6 +152,10 @@ class Restorer:
         async with self._one_at_a_time:
             try:
                 await self._restore(sorted(partitions), epoch)
+            except Fenced as exc:
+                if epoch == self._epoch():
+                    self._fail(exc)
+                log.info("restore overtaken by another worker's claim")
             except Overtaken:
                 log.info("restore overtaken by another rebalance")
             except asyncio.CancelledError:
@@ -173,6 +185,10 @@ class Restorer:
         await consumer.start()
         try:
             tps = {partition: TopicPartition(self._topic, partition) for partition in partitions}
+            found = await consumer.end_offsets(list(tps.values()))
+            self._check(epoch)
+            # Whoever had these partitions before may write up to here, and what they wrote is read; not after it.
+            await asyncio.gather(*map(self._claim, partitions))
             ends = await consumer.end_offsets(list(tps.values()))
             beginnings = await consumer.beginning_offsets(list(tps.values()))
             consumer.assign(list(tps.values()))
@@ -181,13 +197,15 @@ class Restorer:
             tails: dict[TopicPartition, Unconfirmed] = {}
             starts: dict[TopicPartition, int] = {}
             for partition, tp in tps.items():
-                todo = plan(store.saved(partition), beginnings[tp], ends[tp], time.time())
+                todo = plan(store.saved(partition), beginnings[tp], found[tp], time.time())
                 if todo.void is not None:
                     store.set_aside(partition, todo.void)
                     store.open(partition)
                 if todo.start == beginnings[tp] > 0:
                     log.warning("the changelog's beginning was deleted", partition=partition, first=beginnings[tp])
                 tails[tp], starts[tp] = Unconfirmed(todo.confirmed), todo.start
+                if todo.start == found[tp] == ends[tp] - 1:
+                    starts[tp] = ends[tp]  # nothing there but our own claim
                 if ends[tp] - todo.start > PROBE_BEYOND:
                     await self._probe(consumer, tp, tails[tp], todo.start, ends[tp], epoch)
             records = await self._read(consumer, store, tails, starts, ends, epoch)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import structlog
-from aiokafka.errors import ConsumerStoppedError, KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import ConsumerStoppedError, KafkaError, MessageSizeTooLargeError, ProducerFenced
 from aiokafka.structs import ConsumerRecord
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as base
@@ -20,9 +20,10 @@ from faust.types import TP, ConsumerMessage
 
 from streams.plane.batch import Batch, BatchTopic
 from streams.plane.crash import crash_point
-from streams.plane.errors import BrokerLost, InfrastructureFailure, RecordTooLarge
+from streams.plane.errors import BrokerLost, Fenced, InfrastructureFailure, RecordTooLarge
+from streams.plane.fence import Writers
 from streams.plane.progress import Span
-from streams.plane.records import Headers
+from streams.plane.records import CLAIM_KEY, Headers, PartitionGone
 
 log = structlog.get_logger(__name__)
 
@@ -299,6 +300,7 @@ class Consumer(base.Consumer):
 
     def _forget(self) -> None:
         self.app.pipeline.forget()
+        self.app.producer.writers.forget()
         self._delivered.clear()
 
 
@@ -327,16 +329,39 @@ class Delivery:
             raise BrokerLost(f"{self._where}: Kafka did not acknowledge for {DELIVERY_TIMEOUT_S:.0f} s") from exc
         except MessageSizeTooLargeError as exc:
             raise RecordTooLarge(f"{self._where}: a record exceeds the topic's max.message.bytes; raise that") from exc
+        except ProducerFenced as exc:
+            raise Fenced(f"{self._where}: another worker has claimed this partition meanwhile") from exc
         except KafkaError as exc:
             raise InfrastructureFailure(f"{self._where}: Kafka refused the records: {exc!r}") from exc
         return last
 
 
 class Producer(base.Producer):
-    """Faust's producer, idempotent, with whole record batches to a given partition."""
+    """Faust's producer, idempotent, with whole record batches to a given partition.
+
+    A claimed partition has a writer of its own (`fence.py`); topics with one partition for all share one.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.writers = Writers(lambda name: self._new_producer(transactional_id=name), self.app.conf.id)
+
+    async def claim(self, topic: str, partition: int) -> None:
+        """Makes this worker the only one that can write to the partition, beginning with a record in `topic`.
+
+        Raises:
+            Fenced: another worker claimed it at the same time, and later.
+        """
+        await self.writers.take(partition)
+        await (await self.send_batch(topic, partition, [(CLAIM_KEY, b"", [])])).acknowledged()
 
     async def create_topic(self, *args: Any, **kwargs: Any) -> None:
         """Does nothing: topics are made by `regulars topics create` and checked when the app starts."""
+
+    async def on_stop(self) -> None:
+        """Ends the partitions' writers, too."""
+        await self.writers.close()
+        await super().on_stop()
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {**super()._settings_extra(), "acks": "all", "enable_idempotence": True}
@@ -346,11 +371,19 @@ class Producer(base.Producer):
         # what the start found, not the producer's metadata: that knows a topic only after the first record for it
         return 0 if self.app.partition_counts[topic] == 1 else partition
 
+    def _writer_of(self, topic: str, partition: int) -> Any:
+        if self.app.partition_counts[topic] != self.app.conf.topic_partitions:
+            return self._ensure_producer()
+        writer = self.writers.of(partition)
+        if writer is None:  # the shared one would get past the fence
+            raise PartitionGone(partition)
+        return writer
+
     async def send_batch(
         self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None, Headers]]
     ) -> Delivery:
         """Hands records over in order, in as few record batches as fit; the delivery tells when they are safe."""
-        producer = self._ensure_producer()
+        producer = self._writer_of(topic, partition)
         now_ms = int(time.time() * 1000)
         where = f"{topic}[{partition}]"
         batches: list[tuple[asyncio.Future[Any], int]] = []

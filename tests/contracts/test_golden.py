@@ -109,6 +109,7 @@ CHANGES = {
     "change-silence.json": Change(cause=CAUSES["silence"], **FULL),  # type: ignore[arg-type]
     "change-policy.json": Change(cause=CAUSES["policy"], **FULL),  # type: ignore[arg-type]
     "change-model.json": Change(cause=CAUSES["model"], **BARE),  # type: ignore[arg-type]
+    "change-baseline.json": Change(cause=CAUSES["event"], **FULL, baseline=21.75),  # type: ignore[arg-type]
 }
 STANDING = Standing(
     customer_id="c-1",

@@ -25,9 +25,7 @@ def click(offset: int, at: float, kind: str = "view", event_id: str | None = Non
     return Heard(CLICK, "clickstream", 3, offset, at, event)
 
 
-def purchase(
-    offset: int, at: float, amount: int = 1000, kind: str = "purchase", event_id: str | None = None
-) -> Heard:
+def purchase(offset: int, at: float, amount: int = 1000, kind: str = "purchase", event_id: str | None = None) -> Heard:
     """A purchase or refund at `at`."""
     event = Purchase(
         event_id or f"p{offset}", "someone", at_time(at), kind, "o", amount, "GBP", (Item("x", 2, amount // 2),)
@@ -35,7 +33,9 @@ def purchase(
     return Heard(PURCHASE, "purchases", 3, offset, at, event)
 
 
-def review(offset: int, at: float, rating: int | None = 4, sentiment: float = 0.5, event_id: str | None = None) -> Heard:
+def review(
+    offset: int, at: float, rating: int | None = 4, sentiment: float = 0.5, event_id: str | None = None
+) -> Heard:
     """A review at `at`, already read."""
     event = Review(event_id or f"r{offset}", "someone", at_time(at), "review", "text", rating)
     return Heard(REVIEW, "reviews", 3, offset, at, event, Reading((0.1,) * TEXT_DIM, sentiment))

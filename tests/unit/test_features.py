@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from histories import START_S, histories, purchase, review
 
-from models.features import COLUMN, FEATURES, NAMES, exposed, exposure, rows
+from histories import START_S, histories, purchase, review
 from models.featuredocs import document
-from models.reasons import Shift, explain
-from models.features import raw_row
+from models.features import COLUMN, FEATURES, NAMES, exposed, exposure, rows
 from models.scores import PriorScorer
 from models.state import observe
 from models.step import Heard
@@ -89,18 +87,6 @@ def test_an_exposure_keeps_the_features_to_half_precision(events: list[Heard]) -
     x = rows([state], [START_S + 100 * DAY_S])[0]
     kept = np.array(exposed(exposure(state, START_S, x)))
     assert kept == pytest.approx(x, rel=1e-3, abs=1e-3)
-
-
-@given(histories(), st.floats(0, 400), st.integers(0, 3))
-def test_contributions_add_up_to_the_change_of_the_score(events: list[Heard], days: float, score: int) -> None:
-    """What is said of a move is the whole of it: the contributions of all features sum to the difference."""
-    state, scorer = state_of(events), PriorScorer()
-    before = CustomerState(landmark=START_S)
-    at = START_S + days * DAY_S
-    after = rows([state], [at])
-    (explained,) = explain([Shift(score, raw_row(before, START_S), after[0])], scorer)
-    difference = scorer.score(after)[0, score] - scorer.score(rows([before], [START_S]))[0, score]
-    assert explained.total == pytest.approx(difference, abs=1e-6)
 
 
 def test_the_texts_of_a_customer_move_the_prior() -> None:

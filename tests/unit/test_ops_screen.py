@@ -72,7 +72,7 @@ def test_screen_tells_changes_lag_segments_and_address(watch: Watch) -> None:
     for said in (
         "synthetic-000059",
         "low -> mid",
-        "a purchase; purchases 3",
+        "a purchase; 3 purchases",
         "at_risk",
         "http://127.0.0.1:6066",
         "0.4 s",
@@ -106,5 +106,5 @@ def test_plain_lines_hold_one_line_each(watch: Watch) -> None:
     """Logs of a CI stay readable."""
     assert "\n" not in line(watch)
     assert change_line(watch.recent[0]) == (
-        "synthetic-000059  value: low -> mid  a purchase; purchases 3 (+21.50); days since the last purchase 4 (-2)"
+        "synthetic-000059  value: low -> mid  a purchase; 3 purchases (+21.50); last purchase 4 days ago (-2)"
     ).replace("a purchase", "a purchase" if 59 % 3 else "nothing heard until 2024-05-01 10:00")

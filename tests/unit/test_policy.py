@@ -1,13 +1,15 @@
 """Laws of policies: what a document may say, and where a number puts a customer."""
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.policy import PolicyError, Rules, Ruling, load, parse
-from schemas.states import Held
+from schemas.states import NEVER, Held
 from schemas.times import DAY_S
 
 DEFAULT = Path("models/policies/default.yaml")
@@ -80,25 +82,76 @@ def test_the_moment_computed_for_a_bound_is_the_moment_it_is_crossed(bought_at: 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("over: days_since_purchase", "over: moon_phase"), "dimensions[0].over: 'moon_phase' is none of"),
-        (("from: 30}", "from: 95}"), "must rise from segment to segment"),
-        (("{name: at_risk, from: 30}", "{name: at_risk}"), "`from` is missing"),
-        (("{name: low}", "{name: low, from: 1}"), "the first segment takes what is left"),
-        (("{name: mid,", "{name: low,"), "a name stands twice"),
-        (("exit_margin: 0.10", "exit_margin: 1.5"), "exit_margin"),
-        (("dwell_days: 1", "dwel_days: 1"), "unknown field `dwel_days`"),
-        (("currency: GBP", "currency: pounds"), "currency"),
-        (("dimensions:", "dimensions: ["), "not YAML"),
-        (("name: value", "name: lifecycle"), "$.dimensions: a name stands twice"),
+        (("over: days_since_purchase", "over: ~moon_phase"), "dimensions[0].over: 'moon_phase' is none of"),
+        (("lapsed, from: 90}", "lapsed, from: ~25}"), "must rise from segment to segment: 25.0 after 30.0"),
+        (("- {name: at_risk, from: 30}", "- ~{name: at_risk}"), "`from` is missing"),
+        (("{name: low}", "{name: low, ~from: 1}"), "the first segment takes what is left"),
+        (("{name: mid,", "{name: ~low,"), "'low' stands twice"),
+        (("exit_margin: 0.10", "exit_margin: ~1.5"), "exit_margin"),
+        (("exit_margin: 0.10", "exit_margin: ~a tenth"), "Expected `float`, got `str`"),
+        (("dwell_days: 1", "~dwel_days: 1"), "unknown field `dwel_days`"),
+        (("currency: GBP", "currency: ~pounds"), "currency"),
+        (('version: "1"', "version: ~1"), "$.version: Expected `str`, got `int`"),
+        (("dimensions:", "dimensions: ]"), "not YAML"),
+        (("name: value", "name: ~lifecycle"), "'lifecycle' stands twice"),
+        (("from: 250.00", "from: ~.inf"), "inf is no bound"),
+        (("from: 250.00", "~from_quantile: 0.9"), "regulars policy calibrate"),
+        (("currency: GBP", "currency: GBP\n~currency: USD"), "'currency' stands twice"),
+        (("currency: GBP", "currency: &c GBP\nunit: ~*c"), "an alias"),
+        (("  - name: lifecycle", "  - ~dwell_days: 3\n    name: lifecycle"), "they have no dwell"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(change: tuple[str, str], says: str) -> None:
-    """Whoever edits a policy is told what is wrong and where."""
+    """Whoever edits a policy is told what is wrong, and its line and column (here where ~ stands)."""
     document = DEFAULT.read_text()
     assert change[0] in document
+    document = document.replace(change[0], change[1])
+    place = document.find("~")
+    document = document.replace("~", "")
     with pytest.raises(PolicyError) as refused:
-        parse(document.replace(*change))
+        parse(document)
     assert says in str(refused.value)
+    if place >= 0:
+        line, column = document[:place].count("\n") + 1, place - document.rfind("\n", 0, place)
+        assert refused.value.mark == (line, column)
+        assert str(refused.value).startswith(f"line {line}, column {column}: ")
+
+
+def test_a_document_that_is_too_large_is_refused() -> None:
+    """Its history must fit into one record of the topic."""
+    with pytest.raises(PolicyError, match="at most 32,768"):
+        parse("#" * 32_769)
+
+
+def test_two_policies_that_differ_have_different_tags() -> None:
+    """A number that was changed makes another policy, though its name and version were left; comments don't."""
+    document = DEFAULT.read_text()
+    other = parse(document.replace("from: 250.00", "from: 251.00"))
+    assert (parse(document + "# more\n").tag, other.label) == (load().tag, load().label)
+    assert other.tag != load().tag
+
+
+@given(
+    st.lists(st.one_of(st.floats(0, 400), st.just(math.nan)), min_size=1, max_size=8),
+    st.sampled_from(["low", "mid", "high", "of another policy"]),
+)
+def test_placing_many_is_placing_each(numbers: list[float], held: str) -> None:
+    """The vectorised form says what the plain one says, dwell aside."""
+    places = VALUE.places(np.array(numbers), np.array(VALUE.index(held)))
+    one_by_one = [VALUE.place(None if math.isnan(n) else n, Held(held, -NEVER), 0.0) for n in numbers]
+    assert [VALUE.segments[i] for i in places] == one_by_one
+
+
+@given(st.floats(0, 1e6), st.sampled_from(["low", "mid", "high"]))
+def test_a_segment_is_kept_exactly_between_its_ends(number: float, held: str) -> None:
+    """What a counterfactual must reach."""
+    low, high = VALUE.kept_between(held)
+    assert (VALUE.place(number, Held(held, -NEVER), 0.0) == held) == (low <= number < high)
+
+
+def test_a_segment_that_the_policy_no_longer_has_is_not_held_by_its_dwell() -> None:
+    """Nobody stays in a segment that doesn't exist."""
+    assert VALUE.place(60.0, Held("gold", 0.0), 1.0) == "mid"
 
 
 def test_a_policy_file_that_is_not_there_is_named(tmp_path: Path) -> None:

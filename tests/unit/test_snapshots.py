@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import numpy as safetensors
 
+from models.learning.inputs import input_names
 from models.learning.snapshots import (
+    BLOCK,
+    DYNAMIC,
     LIMIT_BYTES,
-    LINEAR,
     Snapshot,
     SnapshotError,
     decode_snapshot,
@@ -24,31 +26,33 @@ from models.learning.snapshots import (
 
 NAMES = ("recency_days", "spend")
 FEATURE_SET = "f00d"
-WIDTH = len(NAMES) + 4
+WIDTH = len(input_names(NAMES)) + 1
 
 
 def arrays(seed: int = 1, seen: int = 3) -> dict[str, Any]:
-    """Arrays of the shapes that a linear snapshot has."""
+    """Arrays of the shapes that a dynamic snapshot has."""
     rng = np.random.default_rng(seed)
     return {
+        "population": rng.normal(size=22),
         "counts": np.array([7, 5]),
-        "means": rng.normal(size=(2, WIDTH)),
-        "variances": rng.uniform(size=(2, WIDTH)),
+        "clock": np.array([1.4e9]),
+        "means": rng.normal(size=WIDTH - 1),
+        "variances": rng.uniform(size=WIDTH - 1),
         "weights": rng.normal(size=(4, WIDTH)),
-        "squares": rng.uniform(size=(4, WIDTH)),
-        "intercepts": rng.normal(size=4),
-        "steps": np.array([7, 5, 5, 5]),
-        "spend_scale": np.array([5.0, 31.5]),
+        "covariances": rng.uniform(size=(4, WIDTH * (WIDTH + 1) // 2)),
+        "levels": rng.normal(size=(2, 2)),
+        "level_covariances": rng.uniform(size=(2, 3)),
+        "pending": rng.normal(size=(2, len(NAMES) + 4)),
         "seen": rng.integers(2**63, size=seen, dtype=np.uint64),
     }
 
 
 def snapshot(seed: int = 1, seen: int = 3) -> Snapshot:
-    """A linear snapshot with made-up numbers."""
+    """A dynamic snapshot with made-up numbers."""
     content = arrays(seed, seen)
     return Snapshot(
-        version=version_of(LINEAR, 12, content),
-        kind=LINEAR,
+        version=version_of(DYNAMIC, 12, content),
+        kind=DYNAMIC,
         feature_set=FEATURE_SET,
         names=NAMES,
         labels=12,
@@ -104,24 +108,24 @@ def test_equal_snapshots_have_equal_bytes() -> None:
 def test_the_version_names_kind_labels_and_content() -> None:
     """One changed number makes another version."""
     content = arrays()
-    kind, labels, digest = version_of(LINEAR, 12, content).split("-")
-    content["intercepts"][0] += 1e-9
+    kind, labels, digest = version_of(DYNAMIC, 12, content).split("-")
+    content["weights"][0, 0] += 1e-9
 
-    assert (kind, labels, len(digest)) == (LINEAR, "12", 8)
-    assert version_of(LINEAR, 12, content) != f"{kind}-{labels}-{digest}"
+    assert (kind, labels, len(digest)) == (DYNAMIC, "12", 8)
+    assert version_of(DYNAMIC, 12, content) != f"{kind}-{labels}-{digest}"
 
 
-def test_a_full_snapshot_of_two_hundred_features_is_below_the_limit() -> None:
-    """The limit leaves room for three times the features there are, with every label remembered."""
-    from models.learning.inputs import input_names
+def test_a_full_snapshot_of_twice_the_features_is_below_the_limit() -> None:
+    """With a full block but one pending and every label remembered, of twice as many features as there are."""
+    from models.learning.learner import Learner
     from models.learning.seen import REMEMBERED_LABELS
+    from models.scores import PriorScorer
 
-    names = tuple(f"feature_{i}" for i in range(200))
-    wide = {name: np.zeros((rows, len(input_names(names)))) for name, rows in
-            (("means", 2), ("variances", 2), ("weights", 4), ("squares", 4))}  # fmt: skip
-    content = arrays() | wide | {"seen": np.zeros(REMEMBERED_LABELS, dtype=np.uint64)}
+    names = tuple(f"feature_{i}" for i in range(128))
+    whole = Learner(names, FEATURE_SET, PriorScorer()).snapshot(seen=np.zeros(REMEMBERED_LABELS, dtype=np.uint64))
+    full = replace(whole, arrays={**whole.arrays, "pending": np.ones((BLOCK - 1, len(names) + 4))})
 
-    assert len(encode_snapshot(replace(snapshot(), names=names, arrays=content))) < LIMIT_BYTES / 2
+    assert len(encode_snapshot(full)) < LIMIT_BYTES
 
 
 @pytest.mark.parametrize(
@@ -139,15 +143,16 @@ def test_a_full_snapshot_of_two_hundred_features_is_below_the_limit() -> None:
         (with_metadata(format=2), "format 2"),
         (with_metadata(kind="forest"), "kind 'forest'"),
         (with_metadata(labels=13), "damaged"),
-        (with_metadata(names=["recency_days"]), "'means' is float64 \\(2, 6\\); expected float64 \\(2, 5\\)"),
+        (with_metadata(names=["recency_days"]), "'means' is float64 \\(7,\\); expected float64 \\(6,\\)"),
         (with_array("weights", np.zeros((4, WIDTH + 1))), "'weights' is float64"),
         (with_array("weights", np.zeros((4, WIDTH), dtype=np.float32)), "'weights' is float32"),
         (with_array("weights", np.full((4, WIDTH), np.nan)), "'weights' has a number that isn't finite"),
-        (with_array("means", np.full((2, WIDTH), np.inf)), "'means' has a number that isn't finite"),
-        (with_array("variances", np.full((2, WIDTH), -1.0)), "'variances' has a number below 0"),
+        (with_array("means", np.full(WIDTH - 1, np.inf)), "'means' has a number that isn't finite"),
+        (with_array("variances", np.full(WIDTH - 1, -1.0)), "'variances' has a number below 0"),
         (with_array("weights", np.zeros((4, WIDTH))), "damaged"),
         (with_array("weights", None), "a snapshot with arrays"),
         (with_array("more", np.zeros(1)), "a snapshot with arrays"),
+        (with_array("pending", np.zeros((BLOCK, len(NAMES) + 4))), "'pending' is float64"),
         (with_array("seen", np.zeros((2, 2), dtype=np.uint64)), "'seen' is uint64"),
         (with_array("seen", np.array(1, dtype=np.uint64)), "'seen' is uint64"),
     ],
@@ -173,7 +178,7 @@ def test_no_flipped_byte_goes_unnoticed_or_raises_another_error(position: int, b
 
 @pytest.mark.parametrize(
     "spoil",
-    [lambda content: content["weights"].__setitem__((0, 0), np.nan), lambda content: content.pop("steps")],
+    [lambda content: content["weights"].__setitem__((0, 0), np.nan), lambda content: content.pop("levels")],
     ids=["a weight that isn't finite", "a missing array"],
 )
 def test_a_snapshot_that_nobody_could_decode_is_not_encoded(spoil: Callable[[dict[str, Any]], object]) -> None:

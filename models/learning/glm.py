@@ -1,0 +1,112 @@
+"""A generalised linear model whose weights may drift: one pass, second order, blocks of labels at a time.
+
+Dynamic generalised linear model (West, Harrison and Migon 1985), by extended Kalman filter: the weights are Gaussian,
+N(w, P); between blocks they drift (P grows by `drift` a day), and a block with inputs A, means mu and variances v of its
+outcomes gives
+
+    P <- (P^-1 + A' diag(v) A / dispersion)^-1,   w <- w + P A' (y - mu) / dispersion
+
+`DynamicGlm` has no step size to tune, forgets by time instead of by labels, and doesn't care how inputs are correlated.
+It is a River estimator where that helps (`learn_one`, `predict_one` on dicts); blocks are arrays.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+from river import base
+
+from models.features import FloatArray
+from models.learning.forecasting import CORRECTION_LIMIT
+
+# An outcome counts as at most so far above what was expected (in purchases, or in purchases of the mean amount): one
+# wholesale order must not outweigh a hundred customers.
+_SURPRISE_LIMIT = 30.0
+
+Link = Literal["logit", "log"]
+
+
+class DynamicGlm(base.Estimator):  # type: ignore[misc]
+    """log odds or log mean = offset + correction, correction = weights . [1, z], within `CORRECTION_LIMIT`.
+
+    Args:
+        width: inputs, without the constant.
+        link: `logit` for 0 and 1, `log` for amounts (variance proportional to the mean).
+        scale: standard deviation of a weight before anything was learnt (of the constant: `level_scale`).
+        drift: variance that a weight gains a day; of the constant `level_drift`: the level moves with the season.
+        dispersion: variance of an outcome over that of its distribution.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        link: Link,
+        scale: float = 0.1,
+        level_scale: float = 1.0,
+        drift: float = 1e-4,
+        level_drift: float = 1e-3,
+        dispersion: float = 1.0,
+    ) -> None:
+        self.width, self.link, self.scale, self.level_scale = width, link, scale, level_scale
+        self.drift, self.level_drift, self.dispersion = drift, level_drift, dispersion
+        self.weights: FloatArray = np.zeros(width + 1)
+        self.covariance: FloatArray = np.diag(np.r_[level_scale**2, np.full(width, scale**2)])
+
+    def learn_block(self, z: FloatArray, offset: FloatArray, y: FloatArray, days: float, weight: float = 1.0) -> None:
+        """Learns outcomes y (n,) of inputs z (n, width), `days` after the block before; `weight` of each outcome."""
+        size = self.width + 1
+        covariance = self.covariance
+        covariance[np.diag_indices(size)] += np.r_[self.level_drift, np.full(self.width, self.drift)] * days
+        a = np.hstack([np.ones((len(z), 1)), z])
+        mean = self.predict_block(z, offset)
+        variance = mean * (1.0 - mean) if self.link == "logit" else mean
+        told = weight / self.dispersion
+        information = (a * (variance * told)[:, None]).T @ a
+        surprise = np.clip(y - mean, -_SURPRISE_LIMIT, _SURPRISE_LIMIT)
+        known = np.asarray(np.linalg.solve(np.eye(size) + covariance @ information, covariance), dtype=np.float64)
+        self.covariance = (known + known.T) / 2
+        self.weights = self.weights + self.covariance @ (a.T @ (surprise * told))
+
+    def predict_block(self, z: FloatArray, offset: FloatArray) -> FloatArray:
+        """Probabilities or means (n,)."""
+        return unlinked(self.link, offset + correction(self.weights, z))
+
+    def learn_one(self, x: dict[str, float], y: float, offset: float = 0.0, days: float = 0.0) -> None:
+        """River's way in: a block of one; the inputs in the order of the dict."""
+        self.learn_block(np.array([list(x.values())]), np.array([offset]), np.array([float(y)]), days)
+
+    def predict_one(self, x: dict[str, float], offset: float = 0.0) -> float:
+        """River's way out: the probability or the mean."""
+        return float(self.predict_block(np.array([list(x.values())]), np.array([offset]))[0])
+
+    @classmethod
+    def _unit_test_params(cls) -> Any:
+        yield {"width": 1, "link": "logit"}
+
+
+def correction(weights: FloatArray, z: FloatArray) -> FloatArray:
+    """What is learnt, on the link scale: (n,) for weights (width + 1,) and inputs (n, width)."""
+    limited: FloatArray = np.clip(weights[0] + z @ weights[1:], -CORRECTION_LIMIT, CORRECTION_LIMIT)
+    return limited
+
+
+def unlinked(link: Link, raw: FloatArray) -> FloatArray:
+    """Probabilities or amounts from the link scale."""
+    forecasts: FloatArray = 1.0 / (1.0 + np.exp(-raw)) if link == "logit" else np.exp(raw)
+    return forecasts
+
+
+def packed(symmetric: FloatArray) -> FloatArray:
+    """The upper triangle, row by row: half the bytes of a snapshot's covariances."""
+    return symmetric[np.triu_indices(len(symmetric))]
+
+
+def unpacked(triangle: FloatArray) -> FloatArray:
+    """The inverse of `packed`.
+
+    >>> unpacked(np.array([1.0, 2.0, 3.0])).tolist()
+    [[1.0, 2.0], [2.0, 3.0]]
+    """
+    size = int((np.sqrt(8 * len(triangle) + 1) - 1) / 2)
+    full: FloatArray = np.zeros((size, size))
+    full[np.triu_indices(size)] = triangle
+    return full + np.triu(full, 1).T

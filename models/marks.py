@@ -1,0 +1,102 @@
+"""A YAML document with the place of everything in it, so that a mistake can be named by line and column."""
+
+import re
+from typing import Any, NamedTuple
+
+import yaml
+
+_STEPS = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+
+
+class Mark(NamedTuple):
+    """A place in a document, both from 1."""
+
+    line: int
+    column: int
+
+
+class NotYaml(Exception):
+    """The text is no YAML that is read here; `mark` says where, None: nowhere in particular."""
+
+    def __init__(self, why: str, mark: Mark | None) -> None:
+        super().__init__(why)
+        self.mark = mark
+
+
+class Marked:
+    """A parsed document.
+
+    Attributes:
+        tree: what it says, as dicts, lists, strings and numbers.
+
+    Raises:
+        NotYaml: no YAML; a key twice in one mapping, of which YAML would silently take the last; an alias, which can
+            make a short text endless.
+    """
+
+    def __init__(self, text: str) -> None:
+        try:
+            for event in yaml.parse(text, Loader=yaml.SafeLoader):
+                if isinstance(event, yaml.AliasEvent):
+                    raise NotYaml(f"an alias (*{event.anchor}) isn't read here; write it out", _mark(event.start_mark))
+            self._root = yaml.compose(text, Loader=yaml.SafeLoader)
+            self.tree: Any = yaml.safe_load(text)
+        except yaml.MarkedYAMLError as exc:
+            where = exc.problem_mark or exc.context_mark
+            why = ", ".join(part for part in (exc.context, exc.problem) if part)
+            raise NotYaml(why, None if where is None else _mark(where)) from exc
+        except (yaml.YAMLError, ValueError) as exc:  # characters that aren't allowed; a date that is none
+            raise NotYaml(" ".join(str(exc).split()), None) from exc
+        if self._root is not None:
+            _refuse_twins(self._root)
+
+    def mark(self, path: str, key: str | None = None) -> Mark:
+        r"""Where `path` begins (as `$.dimensions[0].name`), or in it the key `key`; as far as the path leads.
+
+        >>> Marked("a:\n  - {b: 1}\n").mark("$.a[0].b")
+        Mark(line=2, column=9)
+        """
+        node = self._root
+        for name, index in _STEPS.findall(path):
+            found = _value(node, name) if name else _item(node, int(index))
+            if found is None:
+                break
+            node = found
+        if node is None:
+            return Mark(1, 1)
+        if key is not None and isinstance(node, yaml.MappingNode):
+            for name_node, _ in node.value:
+                if name_node.value == key:
+                    return _mark(name_node.start_mark)
+        return _mark(node.start_mark)
+
+
+def _value(node: yaml.Node | None, name: str) -> yaml.Node | None:
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    return next((value for key, value in node.value if key.value == name), None)
+
+
+def _item(node: yaml.Node | None, index: int) -> yaml.Node | None:
+    if not isinstance(node, yaml.SequenceNode) or index >= len(node.value):
+        return None
+    item: yaml.Node = node.value[index]
+    return item
+
+
+def _refuse_twins(node: yaml.Node) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise NotYaml(f"'{key.value}' stands twice", _mark(key.start_mark))
+                seen.add(key.value)
+            _refuse_twins(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_twins(item)
+
+
+def _mark(mark: Any) -> Mark:
+    return Mark(mark.line + 1, mark.column + 1)

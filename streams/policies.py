@@ -1,0 +1,161 @@
+"""The `policies` topic: what is served, what was served before, publishing and rolling back.
+
+A record's key is the policy's name and its value the document, as it was written. The topic is compacted, so what was
+served before travels with each record: its header `regulars-history` is msgpack, an array of ``[unix seconds,
+document]``, newest first, the record's own document being the first. The latest record of the topic is what every
+worker serves.
+"""
+
+import re
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import ConsumerRecord
+
+from models.policy import Policy, PolicyError, parse, parse_marked, read
+from streams.broadcast import leave
+from streams.ops.cluster import connect, layout, read_span, reader
+from streams.settings import Settings
+
+HISTORY_HEADER = "regulars-history"
+# With documents of at most 32 KiB a record stays below 1 MiB, Kafka's default.
+MOST_VERSIONS = 20
+
+
+class Version(NamedTuple):
+    """A document as it was published; an array of two in the header."""
+
+    at: float  # unix seconds
+    document: str
+
+    @property
+    def policy(self) -> Policy | None:
+        """What it says; None where this version of the program can't read it."""
+        try:
+            return parse(self.document)
+        except PolicyError:
+            return None
+
+
+class PolicyRefused(Exception):
+    """The policy can't be published or taken back as asked; the message says why."""
+
+
+_history = msgspec.msgpack.Decoder(list[Version])
+_encode = msgspec.msgpack.Encoder().encode
+
+
+async def history(settings: Settings) -> tuple[Version, ...]:
+    """Every version that was served, newest first; empty: none was published, workers serve the default or a file.
+
+    Raises:
+        BrokerAway: no broker answers.
+        TopicMissing: there is no topic `policies`.
+    """
+    topic = settings.topic("policies")
+    client = await connect(settings.bootstrap_servers)
+    try:
+        tps = list(await layout(client, [topic], settings.bootstrap_servers))
+    finally:
+        await client.close()
+    latest: ConsumerRecord | None = None
+    async with reader(settings.bootstrap_servers) as consumer:
+        starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        async for records in read_span(consumer, {tp: (starts[tp], ends[tp]) for tp in tps}):
+            latest = next((record for record in reversed(records) if record.value is not None), latest)
+    return () if latest is None else _versions(latest)
+
+
+def _versions(record: ConsumerRecord) -> tuple[Version, ...]:
+    document = record.value.decode(errors="replace")
+    kept: list[Version] = []
+    for name, value in record.headers:
+        if name == HISTORY_HEADER:
+            kept = _history.decode(value)
+    if not kept or kept[0].document != document:  # written by another hand
+        kept = [Version(record.timestamp / 1000, document), *kept]
+    return tuple(kept)
+
+
+async def publish(settings: Settings, document: str) -> tuple[Policy, Policy | None]:
+    """Has every worker serve the policy in `document`; gives it and the one that was published before.
+
+    Publishing what is served already changes nothing. Raises as `history`, and:
+
+    Raises:
+        PolicyError: no policy.
+        PolicyRefused: its name and version stand for another policy already.
+    """
+    policy = parse(document)
+    known = await history(settings)
+    before = known[0].policy if known else None
+    if before is not None and before.tag == policy.tag:
+        return policy, before
+    for other in (*(version.policy for version in known), parse(read())):
+        if other is not None and other.label == policy.label and other.tag != policy.tag:
+            raise PolicyRefused(
+                f"{policy.label} is another policy already, which changes carry; give this one a `version` of its own"
+            )
+    await _send(settings, policy.name, document, known)
+    return policy, before
+
+
+async def rollback(settings: Settings, to: str | None = None) -> tuple[Policy, Policy | None]:
+    """Publishes again what was served before, or the version `to` (as changes carry it, or its `version` alone).
+
+    A second rollback takes the first one back. Gives what is served now and what was. Raises as `history`, and:
+
+    Raises:
+        PolicyRefused: nothing was published, or no such version.
+    """
+    known = await history(settings)
+    if not known:
+        raise PolicyRefused("no policy was published; there is nothing to take back")
+    served = known[0].policy
+    candidates = [*known[1:], Version(0.0, read())]  # before the first the shipped default was served
+    for version in candidates:
+        policy = version.policy
+        if policy is None or (served is not None and policy.tag == served.tag):
+            continue
+        if to is None or to in (policy.label, policy.version):
+            await _send(settings, policy.name, version.document, known)
+            return policy, served
+    said = ", ".join(version.policy.label for version in candidates if version.policy is not None)
+    raise PolicyRefused(f"{to or 'what was served before'} is not among what is known: {said}")
+
+
+async def _send(settings: Settings, name: str, document: str, known: tuple[Version, ...]) -> None:
+    kept = [Version(time.time(), document), *(version for version in known if version.document != document)]
+    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers, acks="all")
+    await producer.start()
+    try:
+        headers = [(HISTORY_HEADER, _encode(kept[:MOST_VERSIONS]))]
+        await producer.send_and_wait(settings.topic("policies"), document.encode(), name.encode(), headers=headers)
+    finally:
+        await leave(producer)
+
+
+def calibrated(document: str, numbers: Sequence[Sequence[float | None]]) -> str:
+    """`document` with each `from_quantile` as a `from`; nothing else is touched.
+
+    Args:
+        document: a policy with quantiles.
+        numbers: a dimension, a segment; None: it has no quantile. Rounded to hundredths.
+    """
+    _, marked = parse_marked(document)
+    lines = document.splitlines(keepends=True)
+    places = []
+    for d, segments in enumerate(numbers):
+        for s, number in enumerate(segments):
+            if number is not None:
+                where = f"$.dimensions[{d}].segments[{s}]"
+                key, value = marked.mark(where, "from_quantile"), marked.mark(f"{where}.from_quantile")
+                places.append((value, r"[^\s,}\]#]+", f"{number:.2f}"))
+                places.append((key, r"['\"]?from_quantile['\"]?", "from"))
+    for mark, old, new in sorted(places, reverse=True):  # from the end, so that what comes before stays where it is
+        line, at = lines[mark.line - 1], mark.column - 1
+        lines[mark.line - 1] = line[:at] + re.sub(old, new, line[at:], count=1)
+    return "".join(lines)

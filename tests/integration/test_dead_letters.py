@@ -1,0 +1,165 @@
+"""Dead letters listed and sent back, through the command line, on a real broker."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from streams.cli import main
+from streams.settings import Settings
+from streams.topics import create
+
+
+@pytest.fixture
+def shop(settings: Settings) -> Settings:
+    """All topics, in a group of its own."""
+    settings = settings.model_copy(update={"app_id": f"{settings.topic_prefix}group"})
+    asyncio.run(create(settings))
+    return settings
+
+
+@pytest.fixture
+def regulars(shop: Settings) -> Callable[..., Result]:
+    """`regulars(...)` runs a command against the shop."""
+
+    def run(*arguments: str) -> Result:
+        given = {
+            "REGULARS_BOOTSTRAP_SERVERS": shop.bootstrap_servers,
+            "REGULARS_TOPIC_PREFIX": shop.topic_prefix,
+            "REGULARS_APP_ID": shop.app_id,
+        }
+        return CliRunner().invoke(main, list(arguments), env=given)
+
+    return run
+
+
+def _write(
+    shop: Settings, offset: int, reason: str = "schema", key: bytes | None = b"c1", value: bytes | None = b"{}"
+) -> None:
+    """One letter as a worker leaves it."""
+    producer = Producer({"bootstrap.servers": shop.bootstrap_servers})
+    headers = [
+        ("trace", b"abc"),
+        ("regulars-topic", shop.topic("purchases").encode()),
+        ("regulars-partition", b"2"),
+        ("regulars-offset", b"%d" % offset),
+        ("regulars-reason", reason.encode()),
+        ("regulars-field", b"$.amount_minor"),
+        ("regulars-detail", b"expected int"),
+    ]
+    producer.produce(shop.topic("dead-letters"), value, key, partition=2, headers=headers)
+    assert producer.flush(20) == 0
+
+
+def _purchases(shop: Settings) -> list[Any]:
+    """Every record of `purchases`."""
+    found = []
+    consumer = Consumer({"bootstrap.servers": shop.bootstrap_servers, "group.id": "x", "enable.partition.eof": True})
+    try:
+        consumer.assign([TopicPartition(shop.topic("purchases"), p, 0) for p in range(shop.partitions)])
+        left = shop.partitions
+        while left:
+            message = consumer.poll(20)
+            assert message is not None
+            error = message.error()
+            if error is None:
+                found.append(message)
+            else:
+                assert error.code() == KafkaError._PARTITION_EOF
+                left -= 1
+    finally:
+        consumer.close()
+    return found
+
+
+def test_letters_are_listed_by_what_was_wrong_and_never_with_their_contents(
+    shop: Settings, regulars: Callable[..., Result]
+) -> None:
+    """Counts by reason, field and topic with the first and last place; a letter written twice counts once."""
+    for offset in (5, 6, 6, 9):
+        _write(shop, offset, value=b"a secret")
+    _write(shop, 7, "not-json")
+
+    rows = [json.loads(line) for line in regulars("dead-letters", "list", "--json").output.splitlines()]
+    each = [json.loads(line) for line in regulars("dead-letters", "list", "--each", "--json").output.splitlines()]
+    shown = regulars("dead-letters", "list")
+
+    assert [(row["reason"], row["count"], row["first"], row["last"]) for row in rows] == [
+        ("schema", 3, "2/5", "2/9"),
+        ("not-json", 1, "2/7", "2/7"),
+    ]
+    assert sorted(row["offset"] for row in each) == [5, 6, 7, 9]
+    assert {row["field"] for row in each} == {"$.amount_minor"}
+    assert shown.exit_code == 0
+    assert "secret" not in shown.output
+
+
+def test_a_replay_sends_nothing_unless_told_to(shop: Settings, regulars: Callable[..., Result]) -> None:
+    """Dry by default: it says what it would do and does nothing."""
+    _write(shop, 5)
+
+    done = regulars("dead-letters", "replay", "--reason", "schema")
+
+    assert f"would send 1 to {shop.topic('purchases')}" in done.output
+    assert "--send" in done.output
+    assert _purchases(shop) == []
+
+
+def test_a_replayed_letter_is_the_record_as_it_came_and_says_where_it_was(
+    shop: Settings, regulars: Callable[..., Result]
+) -> None:
+    """Only the chosen reason; same key, bytes and own headers, in the partition of its key, and the letter stays."""
+    _write(shop, 5, value=b"\xff as it came")
+    _write(shop, 6, "not-json")
+
+    done = regulars("dead-letters", "replay", "--reason", "schema", "--send")
+
+    assert done.exit_code == 0, done.output
+    (record,) = _purchases(shop)
+    assert (record.key(), record.value()) == (b"c1", b"\xff as it came")
+    origin = f"{shop.topic('purchases')}/2/5".encode()
+    assert record.headers() == [("trace", b"abc"), ("regulars-replayed-from", origin)]
+    assert len(regulars("dead-letters", "list", "--json").output.splitlines()) == 2
+
+
+def test_a_second_replay_sends_only_what_came_since(shop: Settings, regulars: Callable[..., Result]) -> None:
+    """What was sent back is remembered by reason; `--again` overrides that."""
+    replay = ("dead-letters", "replay", "--reason", "schema", "--send")
+    _write(shop, 5)
+    regulars(*replay)
+    _write(shop, 6)
+
+    second = regulars(*replay)
+    third = regulars(*replay)
+    again = regulars(*replay, "--again")
+
+    assert f"sent 1 to {shop.topic('purchases')}" in second.output
+    assert "nothing to send" in third.output
+    assert f"sent 2 to {shop.topic('purchases')}" in again.output
+    assert len(_purchases(shop)) == 4
+
+
+def test_a_letter_without_a_value_or_a_key_is_sent_back_as_it_was(
+    shop: Settings, regulars: Callable[..., Result]
+) -> None:
+    """Null stays null; what has neither can never become an event and is left out, and said."""
+    _write(shop, 5, "no-value", value=None)
+    _write(shop, 6, "no-value", key=None)
+    _write(shop, 7, "no-value", key=None, value=None)
+
+    done = regulars("dead-letters", "replay", "--reason", "no-value", "--send")
+
+    assert sorted((record.key() or b"", record.value()) for record in _purchases(shop)) == [(b"", b"{}"), (b"c1", None)]
+    assert "left out 1 that are empty" in done.output
+
+
+def test_no_broker_is_one_line_and_exit_code_1(free_port: int) -> None:
+    """The command says what to start."""
+    given = {"REGULARS_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port}"}
+    done = CliRunner().invoke(main, ["dead-letters", "list"], env=given)
+    assert done.exit_code == 1
+    assert "regulars broker start" in done.output

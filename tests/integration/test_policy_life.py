@@ -1,0 +1,224 @@
+"""A policy's life on a real broker: checked, previewed, published, taken back, calibrated; each customer moved once."""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.policy import parse, read
+from schemas.states import decode_state
+from shop_worker import Shop, changes_of
+from streams.settings import Settings
+
+NOW = datetime(2024, 5, 1, tzinfo=UTC)
+CUSTOMERS = 400
+Move = tuple[str, str, str | None, str]  # customer, dimension, previous, current
+
+
+@pytest.fixture
+def shop(settings: Settings) -> Iterator[Shop]:
+    """A shop of its own."""
+    shop = Shop(settings)
+    yield shop
+    shop.close()
+
+
+@pytest.fixture
+def strict(tmp_path: Path) -> Path:
+    """A policy file that moves many: other bounds in both dimensions, a new segment, a new dimension."""
+    document = read().replace('version: "1"', 'version: "2"').replace("at_risk, from: 30", "at_risk, from: 20")
+    document = document.replace("from: 50.00", "from: 20.00").replace(
+        "{name: high, from: 250.00}", "{name: top, from: 90}"
+    )
+    file = tmp_path / "strict.yaml"
+    more = "  - name: soon\n    over: p_purchase_30d\n    segments: [{name: unlikely}, {name: likely, from: 0.3}]\n"
+    file.write_text(document + "\n" + more)
+    return file
+
+
+def fill(shop: Shop, seed: int = 5) -> None:
+    """Customers of every kind, and the time up to which all is known."""
+    rnd = random.Random(seed)
+    for n in range(CUSTOMERS):
+        customer = f"c{n:04d}"
+        for k in range(rnd.choice([0, 1, 1, 2, 4])):
+            at = NOW - timedelta(seconds=rnd.randrange(1, 130 * 86_400))
+            shop.send(
+                "purchases", event(customer, k, at, "purchase", order_id="o", amount_minor=rnd.randrange(100, 30_000))
+            )
+        for k in range(rnd.randrange(1, 4)):
+            at = NOW - timedelta(seconds=rnd.randrange(1, 100 * 86_400))
+            kind = rnd.choice(["view", "add_to_cart", "checkout"])
+            shop.send("clickstream", event(customer, k, at, kind, session_id=f"s{k}"))
+    shop.clock(NOW.isoformat())
+
+
+def event(customer: str, number: int, at: datetime, kind: str, **more: Any) -> dict[str, Any]:
+    """An event as an upstream service writes it; fields that a kind doesn't have are ignored."""
+    common = {"event_id": f"{kind}{number}", "customer_id": customer, "event_time": at.isoformat(), "currency": "GBP"}
+    return {**common, "type": kind, **more}
+
+
+def preview(shop: Shop, file: Path) -> tuple[set[Move], dict[str, Any]]:
+    """Who would move, as the command says; and all that it says."""
+    told = shop.run("policy", "preview", str(file), "--sample", "10000", "--json")
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    moves = {(m["customer_id"], m["dimension"], m["previous"], m["current"]) for m in found["sample"]}
+    assert sum(kind["customers"] for kind in found["moves"]) == len(found["sample"]) == len(moves)
+    assert found["moving"] == len({move[0] for move in moves})
+    return moves, found
+
+
+def policy_moves(shop: Shop, label: str) -> list[Move]:
+    """Moves by a policy in the log, each change once however often it was delivered."""
+    bodies = {
+        body["change_id"]: body for changes in changes_of(shop.read("segment-changes")).values() for body in changes
+    }
+    caused = [body for body in bodies.values() if body["cause"] == {"kind": "policy", "version": label}]
+    for body in caused:
+        assert body["versions"]["policy"] == label
+        assert body["reasons"]
+    return [(body["customer_id"], body["dimension"], body["previous"], body["current"]) for body in caused]
+
+
+def judged_by(shop: Shop) -> Counter[int]:
+    """Customers by the policy that judged them last, from the changelog."""
+    states: dict[bytes, bytes] = {}
+    for message in shop.read(f"{shop.settings.app_id}-customers-changelog"):
+        if message.key()[:1] != b"\xff":
+            states[message.key()] = message.value()
+    return Counter(decode_state(value).ruled for value in states.values())
+
+
+def swept(shop: Shop, document: str) -> Callable[[], bool]:
+    """Whether nobody is left under another policy."""
+    tag = parse(document).tag
+    return lambda: set(judged_by(shop)) == {tag}
+
+
+def assert_log_is_sound(shop: Shop) -> None:
+    """No holes, one body a change, and the table is the fold of the log."""
+    fold: dict[str, dict[str, str]] = {}
+    for customer, changes in changes_of(shop.read("segment-changes")).items():
+        bodies = {change["sequence"]: change for change in changes}
+        assert all(bodies[change["sequence"]] == change for change in changes)
+        assert sorted(bodies) == list(range(1, len(bodies) + 1))
+        fold[customer] = {}
+        for sequence in sorted(bodies):
+            assert bodies[sequence]["previous"] == fold[customer].get(bodies[sequence]["dimension"])
+            fold[customer][bodies[sequence]["dimension"]] = bodies[sequence]["current"]
+    table = {m.key().decode(): json.loads(m.value()) for m in shop.read("customer-segments")}
+    assert {customer: standing["segments"] for customer, standing in table.items()} == fold
+
+
+def test_what_a_preview_says_is_what_happens(shop: Shop, strict: Path) -> None:
+    """On a frozen model: the customers who are named move, each as said and once, nobody else does; so back again."""
+    worker = shop.start()
+    fill(shop)
+    shop.settle(worker)
+    default = strict.with_name("default.yaml")
+    default.write_text(read())
+    for file, label in ((strict, "default-2"), (default, "default-1")):
+        expected, said = preview(shop, file)
+        assert said["customers"] == CUSTOMERS
+        assert len(expected) > CUSTOMERS / 4
+        told = shop.run("policy", "publish", str(file)) if label == "default-2" else shop.run("policy", "rollback")
+        assert told.returncode == 0, told.stderr
+        Shop.until(swept(shop, read(file)), worker)
+        assert sorted(policy_moves(shop, label), key=repr) == sorted(expected, key=repr)
+        assert_log_is_sound(shop)
+        assert preview(shop, file)[0] == set()
+    assert shop.stop(worker) == 0
+
+
+@pytest.mark.parametrize("point", ["before_changelog:3", "between_changelog_and_ack:3", "before_store:3"])
+def test_a_sweep_that_is_killed_moves_everybody_once_all_the_same(shop: Shop, strict: Path, point: str) -> None:
+    """Killed in the middle of it and started again, with events in between: as previewed, nobody twice, nobody left."""
+    worker = shop.start()
+    fill(shop)
+    shop.settle(worker)
+    assert shop.stop(worker) == 0
+    expected, _ = preview(shop, strict)
+    assert shop.run("policy", "publish", str(strict)).returncode == 0
+
+    killed = shop.start(REGULARS_CRASH_POINT=point)
+    assert killed.wait(90) != 0
+    assert len(set(judged_by(shop))) == 2 or point.startswith("before_changelog")
+    for n in range(0, CUSTOMERS, 7):
+        shop.send("clickstream", event(f"c{n:04d}", 99, NOW, "view", session_id="late"))
+    shop.flush()
+    again = shop.start()
+    Shop.until(swept(shop, read(strict)), again)
+    shop.settle(again)
+    assert shop.stop(again) == 0
+
+    moved = policy_moves(shop, "default-2")
+    assert len(moved) == len(set(moved))
+    assert set(moved) == expected
+    assert_log_is_sound(shop)
+
+
+def test_versions_are_kept_and_taken_back(shop: Shop, strict: Path) -> None:
+    """The topic is compacted, the history isn't lost; a label stands for one policy; mistakes are never published."""
+    assert shop.run("policy", "rollback").returncode == 1
+    assert shop.run("policy", "publish", str(strict)).stdout == "default-2 published\n"
+    assert "served already" in shop.run("policy", "publish", str(strict)).stdout
+
+    third = strict.with_name("third.yaml")
+    third.write_text(read(strict).replace('version: "2"', 'version: "3"'))
+    assert shop.run("policy", "publish", str(third)).stdout == "default-3 published, instead of default-2\n"
+    strict.write_text(read(strict).replace("from: 20.00", "from: 21.00"))
+    told = shop.run("policy", "publish", str(strict))
+    assert (told.returncode, told.stderr.count("\n")) == (1, 1)
+    assert "default-2 is another policy already" in told.stderr
+    strict.write_text(read(strict).replace("from: 21.00", "from: x"))
+    told = shop.run("policy", "publish", str(strict))
+    assert told.returncode == 1
+    assert "line 21, column 27" in told.stderr
+
+    assert shop.run("policy", "rollback").stdout == "default-2 published again, instead of default-3\n"
+    assert shop.run("policy", "rollback").stdout == "default-3 published again, instead of default-2\n"
+    assert shop.run("policy", "rollback", "--to", "1").stdout == "default-1 published again, instead of default-3\n"
+    assert shop.run("policy", "rollback", "--to", "9").returncode == 1
+    lines = shop.run("policy", "history").stdout.splitlines()
+    assert [line.split()[1] for line in lines] == ["default-1", "default-3", "default-2"]
+    assert lines[0].endswith("(served)")
+    latest = {message.key(): message.value() for message in shop.read("policies")}
+    assert latest == {b"default": read().encode()}
+
+
+def test_quantiles_become_numbers_of_the_live_customers(shop: Shop, strict: Path) -> None:
+    """Calibrated, the segments have the shares that were asked for; comments stay; before that nothing is served."""
+    worker = shop.start()
+    fill(shop)
+    shop.settle(worker)
+    assert shop.stop(worker) == 0
+    document = read().replace("from: 50.00", "from_quantile: 0.5").replace("from: 250.00", "from_quantile: 0.9")
+    strict.write_text(document.replace('version: "1"', 'version: "q"'))
+    told = shop.run("policy", "publish", str(strict))
+    assert told.returncode == 1
+    assert "regulars policy calibrate" in told.stderr
+
+    out = strict.with_name("calibrated.yaml")
+    told = shop.run("policy", "calibrate", str(strict), "--out", str(out))
+    assert told.returncode == 0, told.stderr
+    assert read(out).count("#") == document.count("#")
+    assert shop.run("policy", "check", str(out)).returncode == 0
+    _, said = preview(shop, out)
+    share = {p["segment"]: p["customers"] / CUSTOMERS for p in said["places"] if p["dimension"] == "value"}
+    # A margin keeps those who are just below a bound in the segment that they hold.
+    assert share["high"] == pytest.approx(0.1, abs=0.04)
+    assert share["low"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_preview_without_states_says_what_makes_them(shop: Shop, strict: Path) -> None:
+    """One line with the way out."""
+    told = shop.run("policy", "preview", str(strict), "--app-id", "nobody")
+    assert (told.returncode, told.stderr.count("\n")) == (1, 1)
+    assert "nobody-customers-changelog" in told.stderr

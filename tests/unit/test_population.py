@@ -1,0 +1,85 @@
+"""Laws of the prior's population: the literature's own figures, and what it learns from."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models.features import rows
+from models.learning.population import PopulationFilter, fit_bgnbd, log_likelihood
+from models.scores import PUBLISHED, Population, PriorScorer
+from schemas.states import CustomerState, Spending
+from schemas.times import DAY_S
+
+CDNOW = Path(os.environ.get("REGULARS_SHARED", "../shared"), "data", "cdnow_sample.txt")
+
+
+@pytest.mark.needs_shared
+@pytest.mark.skipif(not CDNOW.exists(), reason="needs cdnow_sample.txt (REGULARS_SHARED names its folder's parent)")
+def test_the_published_parameters_are_reproduced() -> None:
+    """Fader, Hardie and Lee (2005), CDNOW, 39 weeks: r .243, alpha 4.414, a .793, b 2.426, log likelihood -9582.4."""
+    lines = pd.read_csv(CDNOW, sep=r"\s+", header=None, dtype=str)
+    bought = pd.DataFrame({"customer": lines[1], "day": pd.to_datetime(lines[2], format="%Y%m%d")}).drop_duplicates()
+    end = pd.Timestamp("1997-09-30")
+    seen = bought[bought.day <= end].groupby("customer").day.agg(["min", "max", "count"])
+    x = seen["count"].to_numpy(float) - 1
+    weeks = [(span.dt.days / 7).to_numpy(float) for span in (seen["max"] - seen["min"], end - seen["min"])]
+
+    population, likelihood = fit_bgnbd(x, *weeks)
+
+    assert [round(value, 3) for value in population[:4]] == [0.243, 4.414, 0.793, 2.426]
+    assert round(likelihood, 1) == -9582.4
+    assert PUBLISHED.alpha_days == pytest.approx(population.alpha_days * 7, abs=0.01)
+
+
+def buyers(count: int, rng: np.random.Generator, truth: Population) -> tuple[np.ndarray, np.ndarray]:
+    """Features of customers a year old who buy at gamma rates and never leave, and purchases in the next 90 days."""
+    rates = rng.gamma(truth.r, 1 / truth.alpha_days, size=count)
+    repeats = rng.poisson(rates * 365)
+    last = np.where(repeats > 0, 365 * rng.beta(np.maximum(repeats, 1), 1), 0.0)
+    states = [
+        CustomerState(
+            landmark=0.0, last_event_at=t * DAY_S,
+            spending=Spending(purchases=int(x) + 1, spend_minor=int(x + 1) * 5_000, last_purchase_at=t * DAY_S),
+        )
+        for x, t in zip(repeats.tolist(), last.tolist(), strict=True)
+    ]  # fmt: skip
+    return rows(states, [365 * DAY_S] * count), rng.poisson(rates * 90).astype(float)
+
+
+def test_a_shop_unlike_the_published_one_is_met_within_weeks() -> None:
+    """Where nobody leaves and everybody buys three times as often, 4,000 labels bring the level within 5 %."""
+    rng, truth = np.random.default_rng(4), Population(r=1.2, alpha_days=60.0, a=0.0, b=1.0, mean_amount=50.0)
+    told = PopulationFilter()
+    for _ in range(20):
+        x, n = buyers(200, rng, truth)
+        told.learn_amounts(n, n * 50.0, 1.0)
+        told.learn_habits(x, np.full(200, 90.0), n, 1.0, weight=1.0)
+    x, n = buyers(4_000, rng, truth)
+
+    scores = PriorScorer(told.population).score(x)
+
+    assert scores[:, 2].sum() / n.sum() == pytest.approx(1.0, abs=0.05)
+    assert scores[:, 3].sum() / n.sum() == pytest.approx(50.0, rel=0.05)
+    assert abs(PriorScorer().score(x)[:, 2].sum() / n.sum() - 1) > 0.05
+
+
+def test_it_comes_back_from_its_array() -> None:
+    """What a snapshot holds of it is all of it."""
+    told = PopulationFilter()
+    x, n = buyers(100, np.random.default_rng(4), PUBLISHED)
+    told.learn_amounts(n, n * 9.0, 0.0)
+    told.learn_habits(x, np.full(100, 30.0), n, 0.0, weight=1.0)
+
+    assert PopulationFilter.from_array(told.to_array()).population == told.population
+    assert PopulationFilter().population == pytest.approx(PUBLISHED)
+
+
+def test_a_likelihood_is_one_over_all_outcomes() -> None:
+    """The probabilities of 0, 1, 2, ... purchases add up to 1."""
+    x, _ = buyers(5, np.random.default_rng(4), Population(a=0.8, b=2.4))
+    total = sum(np.exp(log_likelihood(PriorScorer(), x, np.full(5, 90.0), np.full(5, float(n)))) for n in range(400))
+
+    np.testing.assert_allclose(total, 1.0, atol=1e-6)
