@@ -116,7 +116,7 @@ class Worker:
 
         One that isn't valid changes nothing.
         """
-        if value is None or self.settings.policy is not None:
+        if value is None:
             return
         try:
             rules = Rules(parse(value.decode()))

@@ -156,7 +156,7 @@ def test_a_segment_that_the_policy_no_longer_has_is_not_held_by_its_dwell() -> N
 
 def test_a_policy_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     """The error begins with the path."""
-    with pytest.raises(PolicyError, match="nowhere.yaml"):
+    with pytest.raises(PolicyError, match=r"nowhere\.yaml"):
         load(tmp_path / "nowhere.yaml")
 
 

@@ -1,0 +1,147 @@
+"""Laws of the job between Kafka's records and the step: who waits for texts, and who must not."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pytest
+
+from models.policy import Rules, load
+from models.scores import PriorScorer
+from models.state import Reading
+from schemas.states import TEXT_DIM, decode_state
+from streams.scoring import ChunkWork, ScoringJob, Waiting, partition_of
+from streams.settings import Settings
+
+SETTINGS = Settings(partitions=1, clock="event")
+AT = "2024-01-01T10:00:0{}Z"
+
+
+class Record(NamedTuple):
+    """What the job reads of a ConsumerRecord."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+class Texts:
+    """A lane that has read some texts."""
+
+    version = "fake"
+
+    def __init__(self, *known: str) -> None:
+        self.known = set(known)
+
+    def cached(self, texts: Sequence[str]) -> list[Reading | None]:
+        """A reading of each known text."""
+        return [Reading((0.1,) * TEXT_DIM, 0.5) if text in self.known else None for text in texts]
+
+
+class Nobody:
+    """Is told and does nothing."""
+
+    def events(self, *told: Any) -> None:
+        """Ignores it."""
+
+    changes = revoked = events
+
+    def restored(self, partition: int, segments: Any) -> None:
+        """Consumes it."""
+        list(segments)
+
+
+class Desk:
+    """A job with one partition, its stored states, and what it holds."""
+
+    def __init__(self, *known: str) -> None:
+        self.job = ScoringJob(SETTINGS, Rules(load()), PriorScorer(), Texts(*known), Nobody())
+        self.waiting: list[Waiting] = []
+        self.job.on_waiting = lambda partition, waiting: self.waiting.append(waiting)
+        self.job.restored(0, iter(()))
+        self.states: dict[bytes, bytes] = {}
+        self.offset = 0
+
+    def click(self, customer: str, second: int, query: str | None = None) -> Record:
+        """A click, or a search where there is a query."""
+        event = {
+            "event_id": f"e{self.offset}",
+            "customer_id": customer,
+            "event_time": AT.format(second),
+            "type": "view" if query is None else "search",
+            "session_id": "s",
+        } | ({} if query is None else {"query": query})
+        self.offset += 1
+        return Record("clickstream", 0, self.offset - 1, customer.encode(), json.dumps(event).encode())
+
+    def take(self, *records: Record) -> ChunkWork:
+        """Decodes and steps one chunk."""
+        work = self.job.decode(0, records)  # type: ignore[arg-type]
+        self.step(work)
+        return work
+
+    def step(self, work: ChunkWork) -> None:
+        """Steps, and keeps the states."""
+        effects = self.job.step(0, work, [self.states.get(key) for key in work.keys])
+        self.states.update({put.key: put.value for put in effects.puts if put.value is not None})
+
+    def serve(self) -> None:
+        """Has the oldest texts read and their records taken."""
+        waiting = self.waiting.pop(0)
+        texts = {text for _, _, text in waiting.entries if text is not None}
+        self.step(self.job.read(waiting, {text: Reading((0.2,) * TEXT_DIM, -0.5) for text in texts}))
+
+    def clicks(self, customer: str) -> int:
+        """Clicks counted so far."""
+        value = self.states.get(customer.encode())
+        return 0 if value is None else decode_state(value).clicks
+
+
+def test_an_unread_text_holds_back_its_customer_and_nobody_else() -> None:
+    """Others' clicks count at once; what follows of the same customer waits behind the text, in the same chunk too."""
+    desk = Desk()
+    work = desk.take(desk.click("a", 1), desk.click("a", 2, "red shoes"), desk.click("a", 3), desk.click("b", 4))
+    assert [record.offset for record in work.held] == [1, 2]
+    assert (desk.clicks("a"), desk.clicks("b")) == (1, 1)
+    later = desk.take(desk.click("a", 5), desk.click("b", 6))
+    assert [record.offset for record in later.held] == [4]
+    assert (desk.clicks("a"), desk.clicks("b")) == (1, 2)
+    desk.serve()
+    assert desk.clicks("a") == 3
+    desk.serve()
+    assert desk.clicks("a") == 4
+    assert desk.take(desk.click("a", 7)).held == []
+    assert desk.clicks("a") == 5
+
+
+def test_a_text_read_before_waits_for_nothing() -> None:
+    """From the cache it joins the state with its chunk."""
+    desk = Desk("red shoes")
+    assert desk.take(desk.click("a", 1, "red shoes"), desk.click("a", 2)).held == []
+    state = decode_state(desk.states[b"a"])
+    assert state.clicks == 2
+    assert state.voice is not None
+    assert state.voice.weight_60d > 0
+
+
+def test_partition_time_waits_for_a_held_event() -> None:
+    """Silence isn't judged beyond an event that was taken from the broker and hasn't been heard yet."""
+    desk = Desk()
+    for topic in ("purchases", "reviews"):
+        header = [("regulars-clock", b"2024-01-02T00:00:00Z")]
+        desk.take(Record(topic, 0, 0, b"", b"", header))
+    desk.take(desk.click("a", 1, "red shoes"), desk.click("b", 9))
+    part = desk.job.parts[0]
+    held_at = desk.waiting[0].earliest
+    assert part.now() == held_at
+    desk.serve()
+    assert part.now() == held_at + 8
+
+
+@pytest.mark.parametrize(("key", "partition"), [(b"21", 4), (b"foobar", 6), (b"a-little-bit-long-string", 0)])
+def test_partitions_are_those_of_kafkas_java_client(key: bytes, partition: int) -> None:
+    """The values of the Java client's own tests of murmur2, over 8 partitions."""
+    assert partition_of(key, 8) == partition
