@@ -47,9 +47,18 @@ def away(broker: OwnBroker, folder: Path, cache_dir: Path, tries: int, how: str)
     with Stage(broker.servers, folder, cache_dir=cache_dir) as stage:
         load = Load(broker.servers, stage.prefix, seed=tries)
         load.run(300)
-        workers = [stage.start("b1"), stage.start("b2")]
-        stage.until(lambda: stage.lag() < 300, "both work")
-        slowest = 0.0
+        for name in ("b1", "b2"):
+            stage.start(name)
+        stage.until(lambda: all(worker.at_work() for worker in stage.workers.values()), "both work")
+        slowest, ended = 0.0, []
+
+        def caught_up() -> bool:
+            for name, worker in list(stage.workers.items()):  # as a supervisor does
+                if not worker.alive:
+                    ended.append(worker.lines[-1] if worker.lines else f"code {worker.process.returncode}")
+                    stage.start(name)
+            return stage.lag() < 300
+
         for number in range(tries):
             if how == "kill -9":
                 broker.kill()
@@ -58,13 +67,11 @@ def away(broker: OwnBroker, folder: Path, cache_dir: Path, tries: int, how: str)
             time.sleep(2.0 * number)
             broker.start()
             back_at = time.monotonic()
-            stage.until(lambda: stage.lag() < 300, "caught up with the broker back", 120)
+            stage.until(caught_up, "caught up with the broker back", 120)
             slowest = max(slowest, time.monotonic() - back_at)
-        ended = [worker for worker in workers if not worker.alive]
         load.stop()
         stage.drained()
         verdict = stage.judge()
-        note = f"caught up at most {slowest:.1f} s after it answered; {len(ended)} of 2 workers ended"
-        if ended:
-            note += f": {ended[0].lines[-1][:120]}"
+        note = f"caught up at most {slowest:.1f} s after it answered; workers ended and started again: {len(ended)}"
+        note += "".join(f"; {line[:150]}" for line in dict.fromkeys(ended))
         return Row(f"broker: {how} and start", tries, verdict, time.monotonic() - began, note)

@@ -88,6 +88,8 @@ def caught_up(stage: Stage, load: Load, tries: int, rate: float = 1000) -> Row:
         worker.kill()
         killed_at = time.monotonic()
         worker = stage.start()
+        # right after the kill little waits yet: that is not being caught up
+        stage.until(worker.at_work, "it has its partitions again")
         stage.until(lambda: stage.lag() < rate / 2, "caught up again")
         took.append(time.monotonic() - killed_at)
         time.sleep(0.5)

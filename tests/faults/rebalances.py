@@ -132,15 +132,14 @@ def rolling(stage: Stage, load: Load, rounds: int, rate: float = 400) -> Row:
     load.run(rate)
     for name in ("s1", "s2"):
         stage.start(name)
-    stage.until(lambda: stage.lag() < rate, "both work")
-    time.sleep(3)
+    stage.until(lambda: all(worker.at_work() for worker in stage.workers.values()), "both work")
     longest = 0.0
     with Standstill(stage) as standstill:
         for number in range(2 * rounds):
             name = ("s1", "s2")[number % 2]
             if (code := stage.workers[name].stop()) != 0:
                 raise Undecided(f"{name} ended with {code}: {stage.workers[name].lines[-5:]}")
-            stage.start(name)
+            stage.until(stage.start(name).at_work, "it works again")
             stage.until(lambda: stage.lag() < rate, "caught up after a restart")
             longest = max(longest, standstill.take())
     load.stop()

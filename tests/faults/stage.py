@@ -81,6 +81,10 @@ class Worker:
             self.process.kill()
             self.wait()
 
+    def at_work(self) -> bool:
+        """Whether it has restored an assignment."""
+        return any('"event": "restored"' in line for line in list(self.lines))
+
     def stopped(self) -> bool:
         """Whether it is in SIGSTOP."""
         with contextlib.suppress(OSError):

@@ -232,7 +232,7 @@ def test_a_worker_learns_from_its_own_labels_through_the_trainer(shop: Shop) -> 
         shop.send("purchases", purchase(f"fresh-{n}", 5000 + n, "2024-06-02T10:00:00Z"))
         shop.flush()
         models = {c["versions"]["model"] for v in changes_of(shop.read("segment-changes")).values() for c in v}
-        return any(model.startswith("linear-") for model in models)
+        return any(model.startswith("dynamic-") for model in models)
 
     Shop.until(somebody_new, worker)
     assert shop.stop(trainer) == 0
