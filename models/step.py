@@ -149,21 +149,27 @@ class _History:
 
 def advance(customers: Sequence[Customer], terms: Terms) -> list[Outcome]:
     """The outcome of each customer, in order. See the module for how."""
+    return advance_groups([(customers, terms)])[0]
+
+
+def advance_groups(groups: Sequence[tuple[Sequence[Customer], Terms]]) -> list[list[Outcome]]:
+    """`advance` for several groups in one go, each with times of its own; rules and scorer are the same in all."""
     raw: list[tuple[float, ...]] = []
-    histories = [_unfold(customer, terms, raw) for customer in customers]
-    if not raw:
-        return [_outcome(history) for history in histories]
-    x = matrix(raw, terms.rules.unit_minor)
-    scores = terms.scorer.score(x)
-    score_rows: list[list[float]] = scores.tolist()
-    shifts: list[Shift] = []
-    for history in histories:
-        if history.moments:
-            _judge(history, terms, x, score_rows, shifts)
-    _promise(histories, terms, raw)
-    if shifts:
-        _give_reasons(histories, shifts, terms)
-    return [_outcome(history) for history in histories]
+    unfolded = [[_unfold(customer, terms, raw) for customer in customers] for customers, terms in groups]
+    if raw:
+        _, terms = groups[0]
+        x = matrix(raw, terms.rules.unit_minor)
+        score_rows: list[list[float]] = terms.scorer.score(x).tolist()
+        shifts: list[Shift] = []
+        for histories, (_, own) in zip(unfolded, groups, strict=True):
+            for history in histories:
+                if history.moments:
+                    _judge(history, own, x, score_rows, shifts)
+        together = [history for histories in unfolded for history in histories]
+        _promise(together, terms, raw)
+        if shifts:
+            _give_reasons(together, shifts, terms)
+    return [[_outcome(history) for history in histories] for histories in unfolded]
 
 
 def step(customer: Customer, terms: Terms) -> Outcome:

@@ -20,7 +20,7 @@ from models.policy import Rules
 from models.scores import Scorer
 from models.standing import change, standing
 from models.state import CLICK, Reading
-from models.step import Customer, Heard, Outcome, Terms, advance
+from models.step import Customer, Heard, Outcome, Terms, advance_groups
 from schemas.changes import Change, Trace, Versions, cloudevent_headers, encode_change, encode_standing
 from schemas.events import INPUT_TOPICS, Click, Event, Rejected, Review, cut, decode
 from schemas.learning import encode_label
@@ -365,7 +365,26 @@ class ScoringJob:
 
     def step(self, partition: int, work: ChunkWork, values: Sequence[bytes | None]) -> Effects:
         """New states and every record they cause."""
-        part = self.parts[partition]
+        return self.steps([(partition, work, values)])[0]
+
+    def steps(self, chunks: Sequence[tuple[int, ChunkWork, Sequence[bytes | None]]]) -> list[Effects]:
+        """`step` for chunks of several partitions at once: a matrix of many customers costs little more than of few."""
+        groups = [self._group(self.parts[partition], partition, work, values) for partition, work, values in chunks]
+        outcomes: list[list[Outcome]] = [[] for _ in groups]
+        for rules in {id(terms.rules): terms.rules for _, terms in groups}.values():
+            # One policy for all, but for the seconds in which a new one reaches the partitions one after another.
+            same = [i for i, (_, terms) in enumerate(groups) if terms.rules is rules]
+            for i, of_one in zip(same, advance_groups([groups[i] for i in same]), strict=True):
+                outcomes[i] = of_one
+        scored_at = time.time()
+        return [
+            self._effects(partition, work, of_one, scored_at)
+            for (partition, work, _), of_one in zip(chunks, outcomes, strict=True)
+        ]
+
+    def _group(
+        self, part: Partition, partition: int, work: ChunkWork, values: Sequence[bytes | None]
+    ) -> tuple[list[Customer], Terms]:
         if work.served is not None:
             part.serve(work.served)
         customers = []
@@ -378,9 +397,10 @@ class ScoringJob:
             else:
                 customers.append(Customer(key.decode(), decode_state(value), due_of(value), heard))
         known = part.clock.purchases_known()
-        terms = Terms(part.rules, self.scorer, part.now(), known, part.counts_from(), self.pseudonym)
-        outcomes = advance(customers, terms)
-        scored_at = time.time()
+        return customers, Terms(part.rules, self.scorer, part.now(), known, part.counts_from(), self.pseudonym)
+
+    def _effects(self, partition: int, work: ChunkWork, outcomes: list[Outcome], scored_at: float) -> Effects:
+        part = self.parts[partition]
         puts, changes, bodies, trace = self._records(work, part, outcomes, scored_at)
         if (state := part.state()) != part.stored:
             part.stored = state

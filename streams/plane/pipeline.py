@@ -38,6 +38,7 @@ from streams.plane.records import (
     Output,
     PartitionGone,
     Put,
+    Together,
     Work,
     encode_outbox,
 )
@@ -174,6 +175,7 @@ class Pipeline:
         self._store, self._sender, self._changelog, self._lease, self._fail = store, sender, changelog, lease, fail
         self._owned: dict[int, _Owned] = {}
         self._closing = False
+        self._unstepped: list[tuple[int, Work, Sequence[bytes | None], asyncio.Future[Effects]]] = []
         self._in_flight = 0  # batches, and work from outside
         self._batches: set[asyncio.Task[None]] = set()
         self._ticks: list[tuple[float, Callable[[], Awaitable[None]]]] = []
@@ -359,16 +361,48 @@ class Pipeline:
         finally:
             self._in_flight -= 1
 
+    def _stepped(self, partition: int, work: Work, values: Sequence[bytes | None]) -> "asyncio.Future[Effects]":
+        """The effects of a chunk; chunks that are ready in the same turn of the loop are stepped in one call."""
+        future: asyncio.Future[Effects] = asyncio.get_running_loop().create_future()
+        self._unstepped.append((partition, work, values, future))
+        if len(self._unstepped) == 1:
+            asyncio.get_running_loop().call_soon(self._step_all)
+        return future
+
+    def _step_all(self) -> None:
+        waiting, self._unstepped = self._unstepped, []
+        taken = []
+        for chunk in waiting:
+            if chunk[0] in self._owned:
+                taken.append(chunk)
+            else:  # a rebalance came in between
+                chunk[3].set_exception(PartitionGone(chunk[0]))
+        if not taken:
+            return
+        began = time.perf_counter()
+        try:
+            if isinstance(self.job, Together):
+                effects = self.job.steps([(partition, work, values) for partition, work, values, _ in taken])
+            else:
+                effects = [self.job.step(partition, work, values) for partition, work, values, _ in taken]
+        except Exception as exc:  # whoever waits for a step ends the process over it
+            for *_, future in taken:
+                future.set_exception(exc)
+            return
+        self.counters.seconds["step"] += time.perf_counter() - began
+        for (*_, future), effect in zip(taken, effects, strict=True):
+            if not future.done():
+                future.set_result(effect)
+
     async def _effect(self, partition: int, owned: _Owned, work: Work) -> None:
         """The order of a chunk from the states to the local store; the caller holds the partition's lock."""
         counters, seconds, clock = self.counters, self.counters.seconds, time.perf_counter
         began = clock()
         values = self._store().multi_get(partition, work.keys) if work.keys else []
         got = clock()
-        effects: Effects = self.job.step(partition, work, values)
-        stepped = clock()
         seconds["get"] += got - began
-        seconds["step"] += stepped - got
+        effects = await self._stepped(partition, work, values)
+        stepped = clock()
         counters.chunks += 1
         puts, dead_letters = effects
         if not puts and not dead_letters:
