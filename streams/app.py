@@ -24,6 +24,7 @@ from streams.ops.lag import LagMonitor
 from streams.ops.metrics import Metrics
 from streams.ops.observer import ViewObserver
 from streams.ops.view import NotHere, Status, WorkerView
+from streams.ops.watchdog import Watchdog
 from streams.ops.web import mount
 from streams.plane.app import App, build_app
 from streams.plane.records import PartitionGone
@@ -74,6 +75,7 @@ class Worker:
             "model-snapshots": Broadcast(settings, "model-snapshots", self.serve_snapshot),
         }
         self._told = (time.monotonic(), 0, 0, 0.0)
+        self._restored = 0
         self.pipeline.on_tick(TICK_S, self.look_at_backlog)
         self.pipeline.on_tick(TICK_S, self.let_time_pass)
         self.pipeline.on_drain(self.desk.drain)
@@ -84,6 +86,7 @@ class Worker:
         """Starts what doesn't wait for an assignment; returns when policies and snapshots have been read in full."""
         self.app.add_future(self.view.run())
         self.app.add_future(self._read_texts())
+        self.app.add_future(self.watchdog.run())
         if self.settings.encoder_preload:
             await self.lane.loaded()
         for broadcast in self.broadcasts.values():

@@ -464,8 +464,14 @@ class ScoringJob:
 
     @staticmethod
     def _shows(outcome: Outcome, before: CustomerState | None, state: CustomerState) -> bool:
-        """Whether a standing is due though nobody moved: more than clicks were heard, or what comes next has changed."""
-        if before is None or before.promise != state.promise:
+        """Whether a standing is due though nobody moved: more than clicks were heard, or something else comes next.
+
+        A click that only puts off what comes next is not told: the standing says as of when it was promised.
+        """
+        if before is None:
+            return True
+        told, now = before.promise, state.promise
+        if (told is None) != (now is None) or (told is not None and now is not None and told[1:] != now[1:]):
             return True
         return any(heard.topic != CLICK for heard in outcome.customer.heard)
 
