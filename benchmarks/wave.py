@@ -111,8 +111,8 @@ async def measure(settings: Settings, given: argparse.Namespace) -> None:
     await asyncio.sleep(max(start - time.time(), 0.0))
     began = time.time()
     producing = asyncio.create_task(live(settings, traffic, given.rate, stopping))
-    while len(log.due) < given.due and time.time() - due_at < PATIENCE_S:
-        await asyncio.sleep(0.1)  # noqa: ASYNC110 (the log is filled by another process's records)
+    while len(log.due) < given.due and time.time() - due_at < PATIENCE_S:  # noqa: ASYNC110 - another process's records
+        await asyncio.sleep(0.1)
     await asyncio.sleep(3.0)
     stopping.set()
     await producing

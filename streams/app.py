@@ -76,6 +76,13 @@ class Worker:
         }
         self._told = (time.monotonic(), 0, 0, 0.0)
         self._restored = 0
+        self.watchdog = Watchdog(
+            lambda: self.lag.lags,
+            self.pipeline.partitions,
+            self.app.fail,
+            settings.watchdog_limit_s,
+            joined=lambda: self.pipeline.ready or self.app.restorer.busy,
+        )
         self.pipeline.on_tick(TICK_S, self.look_at_backlog)
         self.pipeline.on_tick(TICK_S, self.let_time_pass)
         self.pipeline.on_drain(self.desk.drain)
@@ -151,6 +158,7 @@ class Worker:
         """Looks who is caught up, for the partitions' clocks."""
         self.desk.check()
         self._tell_of_texts()
+        self._count_restored()
         for tp, position in self.pipeline.positions().items():
             part, topic = self.job.parts.get(tp.partition), self.job.topics.index(tp.topic)
             seen = self.lag.ends.get(TopicPartition(tp.topic, tp.partition))
@@ -173,6 +181,11 @@ class Worker:
                 waiting, began = True, time.perf_counter()
                 await self.pipeline.apply(partition, work)
                 await asyncio.sleep(PAUSE * (time.perf_counter() - began))
+
+    def _count_restored(self) -> None:
+        restored = self.pipeline.counters.restored_records
+        self.metrics.count_restored(restored - self._restored)
+        self._restored = restored
 
     def _tell_of_texts(self) -> None:
         now, lane = time.monotonic(), self.lane
