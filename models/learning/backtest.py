@@ -179,7 +179,7 @@ def first_cutoff(first_purchase_at: float) -> float:
     """Three calendar months after the day of the first purchase, epoch seconds; the month's last day where it is shorter.
 
     >>> int((first_cutoff(30 * DAY_S + 5) - 30 * DAY_S) // DAY_S)
-    90
+    89
     """
     if first_purchase_at == NEVER:
         return NEVER
