@@ -179,7 +179,7 @@ def test_explain_says_standing_reasons_what_would_change_it_and_next(ada: Settin
     assert told.exit_code == 0, told.output
     for words in (
         "value mid since 2023-11-14",
-        "a purchase; purchases 3 (+21.50)",
+        "a purchase; 3 purchases (+21.50)",
         "still low with purchases at 2 instead of 3",
         "lifecycle becomes at_risk on 2024-06-01",
         "37.02 in all",
