@@ -5,6 +5,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 import structlog
 from aiokafka import TopicPartition
@@ -20,7 +21,7 @@ from schemas.states import decode_state
 from streams.broadcast import Broadcast
 from streams.encoding import BatchDone, open_lane
 from streams.ops.feed import ChangeFeed, SegmentCounts
-from streams.ops.lag import LagMonitor
+from streams.ops.lag import LagMonitor, PartitionLag
 from streams.ops.metrics import Metrics
 from streams.ops.observer import ViewObserver
 from streams.ops.view import NotHere, Status, WorkerView
@@ -77,7 +78,7 @@ class Worker:
         self._told = (time.monotonic(), 0, 0, 0.0)
         self._restored = 0
         self.watchdog = Watchdog(
-            lambda: self.lag.lags,
+            self._watched,
             self.pipeline.partitions,
             self.app.fail,
             settings.watchdog_limit_s,
@@ -181,6 +182,14 @@ class Worker:
                 waiting, began = True, time.perf_counter()
                 await self.pipeline.apply(partition, work)
                 await asyncio.sleep(PAUSE * (time.perf_counter() - began))
+
+    def _watched(self) -> Mapping[TopicPartition, PartitionLag]:
+        """Lags that must shrink: not of what waits for its texts, which a backlog of texts keeps for minutes.
+
+        An encoder that breaks ends the process by itself.
+        """
+        reading = {(tp.topic, tp.partition) for tp, position in self.pipeline.positions().items() if position.held}
+        return {tp: row for tp, row in self.lag.lags.items() if (tp.topic, tp.partition) not in reading}
 
     def _count_restored(self) -> None:
         restored = self.pipeline.counters.restored_records

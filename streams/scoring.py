@@ -48,6 +48,9 @@ NO_ENCODER = "loading"  # of changes made before the encoder is loaded; no text 
 # Customers taken at once when silence or a policy moves many: 128 take about 20 ms, which is what an event then waits.
 WAVE = 128
 
+# Records that wait for their texts together: about a second of a CPU's reading, after which they can be committed.
+TEXTS_AT_ONCE = 64
+
 
 class Texts(Protocol):
     """What the job needs of the text lane (`streams.encoding`)."""
@@ -281,13 +284,15 @@ class ScoringJob:
         texts = [text for _, _, text in entries if text is not None]
         known = iter(self._texts.cached(texts)) if texts else iter(())
         waiting: Waiting | None = None
+        slices: list[Waiting] = []
         behind = set(part.behind)
         for record, heard, text in entries:
             reading = next(known) if text is not None else None
             unread = text is not None and reading is None
             if unread or (heard.topic, record.key) in behind:
-                if waiting is None:
+                if waiting is None or len(waiting.records) >= TEXTS_AT_ONCE:
                     waiting = Waiting([], [], heard.at, work.consumed_at)
+                    slices.append(waiting)
                 waiting.records.append(record)
                 waiting.entries.append((record.key, heard._replace(reading=reading), text if unread else None))
                 waiting.earliest = min(waiting.earliest, heard.at)
@@ -296,8 +301,8 @@ class ScoringJob:
             part.clock.heard(heard.topic, heard.at)
             work.counts[heard.topic, "applied"] += 1
             self._add(work, record, heard if reading is None else heard._replace(reading=reading))
-        if waiting is not None:
-            work.held = waiting.records
+        for waiting in slices:
+            work.held += waiting.records
             part.hold(waiting)
             self.on_waiting(partition, waiting)
 
