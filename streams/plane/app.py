@@ -47,10 +47,10 @@ HEARTBEAT_S = 1.0
 # then get another producer id, which fences nobody.
 CLAIM_AGAIN_S = 24 * 3600.0
 
-# After the start, long-lived objects are out of the collector's sight, and a generation-0 pass comes only when a million
+# After the start, long-lived objects are out of the collector's sight, and a generation-0 pass comes only when 200,000
 # containers more are alive than at the last one: a large chunk of events holds some 100,000 of its own for a moment, none
 # of them in a cycle, and passing over those was a quarter of a step's time (59 to 45 us an event).
-GC_THRESHOLD = (1_000_000, 20, 100)
+GC_THRESHOLD = (200_000, 20, 100)
 
 
 class App(faust.App):
