@@ -20,9 +20,10 @@ STUBBORN = (
 # A child with a child of its own.
 FAMILY = "import subprocess, sys; p = subprocess.Popen(['sleep', '600']); print(p.pid, flush=True); p.wait()"
 PARENT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from streams.ops.children import Children
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
 logs, pid_file = Path(sys.argv[1]), Path(sys.argv[2])
 with Children(logs) as children:
     children.guard_pid_file(pid_file)
