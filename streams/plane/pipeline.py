@@ -26,7 +26,7 @@ from faust.types import TP
 
 from streams.plane.batch import Batch
 from streams.plane.crash import crash_point, crash_point_in_flight
-from streams.plane.errors import BrokerLost
+from streams.plane.errors import BrokerLost, Fenced
 from streams.plane.lease import Lease
 from streams.plane.progress import Progress, Stale
 from streams.plane.records import (
@@ -49,6 +49,9 @@ log = structlog.get_logger(__name__)
 MARK_TIMEOUT_S = 2.0
 
 DRAIN_TIMEOUT_S = 5.0
+
+# How long a worker whose write was refused as an earlier owner's waits to hear from the group that it is out.
+FENCED_PATIENCE_S = 60.0
 
 # While one batch waits for acknowledgements, the next one's partitions are worked on: polls alternate between
 # partitions, so most of that wait is filled. A third would only hold memory.
@@ -176,6 +179,7 @@ class Pipeline:
         self._owned: dict[int, _Owned] = {}
         self._closing = False
         self._unstepped: list[tuple[int, Work, Sequence[bytes | None], asyncio.Future[Effects]]] = []
+        self._waiting: set[asyncio.Task[None]] = set()  # to hear that a partition is gone
         self._in_flight = 0  # batches, and work from outside
         self._batches: set[asyncio.Task[None]] = set()
         self._ticks: list[tuple[float, Callable[[], Awaitable[None]]]] = []
@@ -237,6 +241,9 @@ class Pipeline:
             async with owned.lock:
                 await self._may_write(partition, owned)
                 await action()
+        except Fenced as exc:
+            self._lost(partition, exc)
+            raise PartitionGone(partition) from None
         finally:
             self._in_flight -= 1
 
@@ -306,6 +313,8 @@ class Pipeline:
             await chunk
         except (PartitionGone, Stale):
             log.info("chunk dropped: the partition went away", partition=partition)
+        except Fenced as exc:
+            self._lost(partition, exc)
         except Exception as exc:
             self._fail(exc)
 
@@ -355,6 +364,9 @@ class Pipeline:
             raise PartitionGone(partition) from None
         except PartitionGone:
             raise
+        except Fenced as exc:
+            self._lost(partition, exc)
+            raise PartitionGone(partition) from None
         except Exception as exc:
             self._fail(exc)
             raise
@@ -515,7 +527,7 @@ class Pipeline:
     async def close(self) -> None:
         """Gives every partition up: writes down what is confirmed, so that a successor sends nothing again."""
         marks = []
-        for partition, owned in self._owned.items():
+        for partition, owned in list(self._owned.items()):
             async with owned.lock:
                 if owned.marked < owned.confirmed and self._lease.held:
                     marks.append(self._mark(partition, owned))
@@ -541,6 +553,24 @@ class Pipeline:
         self.progress.forget()
         for partition in owned:
             self.job.revoked(partition)
+
+    def _lost(self, partition: int, exc: Fenced) -> None:
+        """Gives up a partition that another worker has claimed: this one was out of the group and is yet to hear it."""
+        log.warning("partition lost: another worker has claimed it", partition=partition)
+        if self._owned.pop(partition, None) is not None:
+            self.job.revoked(partition)
+        waiting = asyncio.create_task(self._hear(self.progress.epoch, exc))
+        self._waiting.add(waiting)
+        waiting.add_done_callback(self._waiting.discard)
+
+    async def _hear(self, epoch: int, exc: Fenced) -> None:
+        # A heartbeat's answer ends the assignment in a second or so. Where none does, somebody outside the group writes
+        # under its name; the process must not go on as if it owned what it can't write to.
+        give_up = self._lease.clock() + FENCED_PATIENCE_S
+        while self.progress.epoch == epoch:
+            if self._lease.clock() > give_up:
+                self._fail(exc)
+            await asyncio.sleep(0.1)
 
     def _owned_or_gone(self, partition: int) -> _Owned:
         try:

@@ -9,6 +9,7 @@ from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
 from streams.plane.batch import Batch
+from streams.plane.errors import Fenced
 from streams.plane.lease import Lease
 from streams.plane.pipeline import Changelog, Pipeline
 from streams.plane.progress import Span
@@ -49,13 +50,15 @@ class Disk:
 class Ack:
     """An acknowledgement that a test may hold back."""
 
-    def __init__(self, net: "Net", name: str, offset: int) -> None:
-        self.net, self.name, self.offset = net, name, offset
+    def __init__(self, net: "Net", name: str, partition: int, offset: int) -> None:
+        self.net, self.name, self.partition, self.offset = net, name, partition, offset
 
     async def acknowledged(self) -> int:
         """Waits while the topic is blocked."""
         while self.name in self.net.blocked:  # noqa: ASYNC110 - a test unblocks it
             await asyncio.sleep(0)
+        if self.partition in self.net.fenced:
+            raise Fenced(self.name)
         self.net.log.append(("acked", self.name))
         return self.offset
 
@@ -66,6 +69,7 @@ class Net:
     def __init__(self, log: list[Any]) -> None:
         self.log, self.blocked, self.ends = log, set[str](), dict[tuple[str, int], int]()
         self.records: list[tuple[str, int, bytes, bytes | None, Headers]] = []
+        self.fenced: set[int] = set()  # partitions that another worker has claimed
 
     async def send_batch(
         self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None, Headers]]
@@ -75,7 +79,7 @@ class Net:
         self.records += [(topic, partition, *record) for record in records]
         self.log.append(("sent", topic, [key for key, _, _ in records]))
         self.ends[topic, partition] = self.ends.get((topic, partition), 0) + len(records)
-        return Ack(self, topic, self.ends[topic, partition] - 1)
+        return Ack(self, topic, partition, self.ends[topic, partition] - 1)
 
     def partition_of(self, topic: str, partition: int) -> int:
         """The same."""
@@ -317,6 +321,21 @@ async def test_a_worker_that_is_out_writes_nothing(bench: Bench) -> None:
         await bench.pipeline.apply(0, Items([b"k"]))
     assert bench.log == []
     assert bench.pipeline.progress.committable()[TP("clicks", 0)] == 0
+
+
+async def test_a_partition_that_another_worker_claimed_is_given_up_alone(bench: Bench) -> None:
+    """The refused chunk leaves no trace here, the partition's next ones neither; other partitions go on."""
+    bench.net.fenced = {0}
+    await bench.pipeline.process(bench.batch(("clicks", 0, 0, b"a"), ("clicks", 1, 0, b"b")))
+    await bench.pipeline.process(bench.batch(("clicks", 0, 1, b"a"), ("clicks", 1, 1, b"b")))
+    assert bench.disk.data == {b"b": b"2"}
+    assert bench.pipeline.progress.position(TP("clicks", 0)) == 0
+    assert bench.pipeline.progress.position(TP("clicks", 1)) == 2
+    assert bench.pipeline.partitions() == {1}
+    assert bench.job.gone == [0]
+    with pytest.raises(PartitionGone):
+        await bench.pipeline.apply(0, Items([b"a"]))
+    bench.pipeline.forget()
 
 
 async def test_giving_up_writes_down_what_is_confirmed(bench: Bench) -> None:
