@@ -20,9 +20,11 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from schemas.times import to_rfc3339
+from schemas.changes import Trace
+from schemas.times import from_rfc3339, to_rfc3339
 from streams.settings import Settings
 
 HERE = Path(__file__).resolve().parent
@@ -43,6 +45,7 @@ WORDS = [
     "bad",
 ]
 encode = msgspec.json.Encoder().encode
+Array = npt.NDArray[np.float64]
 
 
 class Traffic:
@@ -104,8 +107,8 @@ async def produce(settings: Settings, traffic: Traffic, events: int) -> None:
     await producer.stop()
 
 
-async def latency(settings: Settings, traffic: Traffic, rate: int, seconds: float) -> list[float]:
-    """Milliseconds from handing a purchase to the producer to reading its change."""
+async def latency(settings: Settings, traffic: Traffic, rate: int, seconds: float) -> Array:
+    """Milliseconds from handing a purchase to the producer to consuming it, scoring it and reading its change."""
     topic = settings.topic("segment-changes")
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, fetch_max_wait_ms=5)
     await consumer.start()
@@ -114,16 +117,14 @@ async def latency(settings: Settings, traffic: Traffic, rate: int, seconds: floa
     await consumer.seek_to_end(*tps)
     producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers, linger_ms=0)
     await producer.start()
-    found: list[tuple[float, float]] = []
+    found: list[tuple[float, float, bytes]] = []
     done = asyncio.Event()
 
     async def read() -> None:
         while not done.is_set():
             for records in (await consumer.getmany(timeout_ms=20)).values():
                 now = time.time()
-                found.extend(
-                    (now, (time.time_ns() - int(record.key[1:])) / 1e6) for record in records if record.key[:1] == b"L"
-                )
+                found.extend((now, int(r.key[1:]) / 1e9, r.value) for r in records if r.key[:1] == b"L")
 
     reading = asyncio.create_task(read())
     began = time.perf_counter()
@@ -142,7 +143,17 @@ async def latency(settings: Settings, traffic: Traffic, rate: int, seconds: floa
     await producer.stop()
     await consumer.stop()
     warm = found[0][0] + 5 if found else 0.0
-    return [ms for at, ms in found if at > warm]
+    rows = []
+    for read_at, sent_at, body in found:
+        if read_at > warm:
+            trace = msgspec.json.decode(body, type=_Traced).trace
+            stages = [from_rfc3339(at) for at in (trace.consumed_at, trace.scored_at)]
+            rows.append([(at - sent_at) * 1e3 for at in (*stages, read_at)])
+    return np.array(rows)
+
+
+class _Traced(msgspec.Struct):
+    trace: Trace
 
 
 def main() -> None:
@@ -208,9 +219,13 @@ def main() -> None:
             spy.wait()
         if given.seconds and given.rate:
             lags = asyncio.run(latency(settings, traffic, given.rate, given.seconds))
-            if lags:
-                p50, p90, p99, worst = np.percentile(lags, [50, 90, 99, 100])
-                print(f"{given.rate}/s: n {len(lags)}, p50 {p50:.1f}, p90 {p90:.1f}, p99 {p99:.1f}, max {worst:.1f} ms")
+            if len(lags):
+                for name, column in zip(("consumed", "scored", "read"), lags.T, strict=True):
+                    p50, p90, p99, worst = np.percentile(column, [50, 90, 99, 100])
+                    print(
+                        f"{given.rate}/s, n {len(lags)}, purchase to change {name}: "
+                        f"p50 {p50:.1f}, p90 {p90:.1f}, p99 {p99:.1f}, max {worst:.1f} ms"
+                    )
             else:
                 print("no change was seen")
     finally:

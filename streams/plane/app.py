@@ -52,6 +52,9 @@ CLAIM_AGAIN_S = 24 * 3600.0
 # of them in a cycle, and passing over those was a quarter of a step's time (59 to 45 us an event).
 GC_THRESHOLD = (200_000, 20, 100)
 
+# The consumer's thread hands polls over while the main one steps; Python's 5 ms would be waited several times a poll.
+SWITCH_INTERVAL_S = 0.0005
+
 
 class App(faust.App):
     """A Faust app whose `BatchTopic` runs through `pipeline`; see `build_app`."""
@@ -254,6 +257,7 @@ def run_worker(app: App) -> NoReturn:
     # faust's logging set-up would take the root logger over
     for name in ("faust", "mode", "aiokafka"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     app.finalize()
     worker = app.Worker(quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None

@@ -23,6 +23,11 @@ class Batch:
     ) -> None:
         self.records, self.spans, self.epoch, self.generation = records, spans, epoch, generation
 
+    @property
+    def size(self) -> int:
+        """Number of records."""
+        return sum(map(len, self.records.values()))
+
     def partitions(self) -> dict[int, list[TP]]:
         """Topic partitions of the batch by partition number: each group is one chunk."""
         groups: dict[int, list[TP]] = {}

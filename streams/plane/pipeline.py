@@ -16,7 +16,7 @@ outputs again (`restore.py`), before 6 the records come again and the job skips 
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -56,6 +56,12 @@ FENCED_PATIENCE_S = 60.0
 # While one batch waits for acknowledgements, the next one's partitions are worked on: polls alternate between
 # partitions, so most of that wait is filled. A third would only hold memory.
 BATCHES_AT_ONCE = 2
+
+# Small batches don't hold up the next poll: what comes while a partition waits for acknowledgements is its next chunk, all
+# of it, instead of one chunk a poll. That takes a cycle of two round trips to the broker off each event's way.
+SMALL_RECORDS = 500
+SMALL_BATCHES_AT_ONCE = 64
+POLL_INTERVAL_S = 0.004  # between two polls while something is under way: each costs the time of some events
 
 NO_HEADERS: Headers = []
 
@@ -139,14 +145,39 @@ class Changelog:
         return await self._sender().send_batch(self.topic, partition, records)
 
 
+class _Turn:
+    """What a poll brought for one partition, waiting for the chunks before it."""
+
+    __slots__ = ("batch", "taken", "tps")
+
+    def __init__(self, batch: Batch, tps: list[TP]) -> None:
+        self.batch, self.tps, self.taken = batch, tps, False
+
+
 class _Owned:
     """A partition of this worker: its serial order, the confirmed changelog offset and the last one written down."""
 
-    __slots__ = ("confirmed", "lock", "marked")
+    __slots__ = ("confirmed", "lock", "marked", "turns")
 
     def __init__(self, confirmed: int) -> None:
         self.lock = asyncio.Lock()
         self.confirmed = self.marked = confirmed
+        self.turns: deque[_Turn] = deque()
+
+    def take(self, epoch: int) -> list[_Turn]:
+        """Turns that make the next chunk: the first, and small ones behind it; earlier assignments' are dropped."""
+        found: list[_Turn] = []
+        records = 0
+        while self.turns:
+            turn = self.turns[0]
+            if turn.batch.epoch == epoch:
+                records += sum(len(turn.batch.records[tp]) for tp in turn.tps)
+                if found and records > SMALL_RECORDS:
+                    break
+                found.append(turn)
+            turn.taken = True
+            self.turns.popleft()
+        return found
 
 
 class Pipeline:
@@ -181,7 +212,7 @@ class Pipeline:
         self._unstepped: list[tuple[int, Work, Sequence[bytes | None], asyncio.Future[Effects]]] = []
         self._waiting: set[asyncio.Task[None]] = set()  # to hear that a partition is gone
         self._in_flight = 0  # batches, and work from outside
-        self._batches: set[asyncio.Task[None]] = set()
+        self._batches: dict[asyncio.Task[None], int] = {}  # with their numbers of records
         self._ticks: list[tuple[float, Callable[[], Awaitable[None]]]] = []
         self._drains: list[Callable[[], Awaitable[None]]] = []
         self._topic_order = {topic: index for index, topic in enumerate(job.topics)}
@@ -288,10 +319,15 @@ class Pipeline:
         """Starts a batch; returns when there is room for the next one. Chunks of a partition keep their order."""
         # asyncio.Lock is fair: this batch's chunks wait for their partitions behind those of the one before
         task = asyncio.create_task(self.process(batch))
-        self._batches.add(task)
-        task.add_done_callback(self._batches.discard)
+        self._batches[task] = batch.size
+        task.add_done_callback(self._batches.pop)
         while len(self._batches) >= BATCHES_AT_ONCE:
-            await asyncio.wait(self._batches, return_when=asyncio.FIRST_COMPLETED)
+            small = len(self._batches) < SMALL_BATCHES_AT_ONCE and sum(self._batches.values()) <= SMALL_RECORDS
+            await asyncio.wait(
+                self._batches, timeout=POLL_INTERVAL_S if small else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            if small:
+                break
 
     async def process(self, batch: Batch) -> None:
         """Runs a poll's chunks, those of different partitions beside each other; returns when all are durable."""
@@ -320,12 +356,15 @@ class Pipeline:
 
     async def _chunk(self, partition: int, tps: list[TP], batch: Batch) -> None:
         owned = self._owned_or_gone(partition)
+        owned.turns.append(turn := _Turn(batch, tps))
         async with owned.lock:
-            if batch.epoch != self.progress.epoch:
+            if turn.taken:
+                return  # with the chunk before
+            epoch = self.progress.epoch
+            turns = owned.take(epoch)
+            if not turns:
                 raise Stale
-            records: list[ConsumerRecord] = []
-            for tp in sorted(tps, key=self._rank):
-                records += self._fresh(tp, batch)
+            records = self._fresh(turns)
             held: list[tuple[TP, int]] = []
             if records:
                 began = time.perf_counter()
@@ -334,18 +373,23 @@ class Pipeline:
                 crash_point("after_decode")
                 await self._effect(partition, owned, work)
                 held = [(TP(record.topic, record.partition), record.offset) for record in work.held]
-            self.progress.done(batch.epoch, {tp: batch.spans[tp] for tp in tps}, held)
+            for one in turns:
+                self.progress.done(epoch, {tp: one.batch.spans[tp] for tp in one.tps}, held)
             self.counters.records += len(records)
 
-    def _rank(self, tp: TP) -> int:
-        return self._topic_order[tp.topic]
-
-    def _fresh(self, tp: TP, batch: Batch) -> Sequence[ConsumerRecord]:
-        # after a rewind within an assignment, records that were handed over before come again
-        records, done = batch.records[tp], self.progress.position(tp)
-        if done is None or records[0].offset >= done:
-            return records
-        return [record for record in records if record.offset >= done]
+    def _fresh(self, turns: Sequence[_Turn]) -> list[ConsumerRecord]:
+        """Records of the turns, by topic in the job's order, then by offset."""
+        records: list[ConsumerRecord] = []
+        for tp in sorted({tp for turn in turns for tp in turn.tps}, key=lambda tp: self._topic_order[tp.topic]):
+            done = self.progress.position(tp)
+            for turn in turns:
+                found = turn.batch.records.get(tp)
+                if found:
+                    # after a rewind within an assignment, records that were handed over before come again
+                    again = done is not None and found[0].offset < done
+                    records += [record for record in found if record.offset >= (done or 0)] if again else found
+                    done = max(done or 0, found[-1].offset + 1)
+        return records
 
     async def _from_outside(self, partition: int, work: Work, records: Sequence[ConsumerRecord]) -> None:
         if self._closing:

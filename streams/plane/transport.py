@@ -21,7 +21,7 @@ from faust.types import TP, ConsumerMessage
 from streams.plane.batch import Batch, BatchTopic
 from streams.plane.crash import crash_point
 from streams.plane.errors import BrokerLost, Fenced, InfrastructureFailure, RecordTooLarge
-from streams.plane.fence import Writers
+from streams.plane.fence import FencedProducer, Writers
 from streams.plane.progress import Span
 from streams.plane.records import CLAIM_KEY, Headers, PartitionGone
 
@@ -339,29 +339,32 @@ class Delivery:
 class Producer(base.Producer):
     """Faust's producer, idempotent, with whole record batches to a given partition.
 
-    A claimed partition has a writer of its own (`fence.py`); topics with one partition for all share one.
+    A claimed partition is written to under an identity of its own (`fence.py`); topics with one partition for all are
+    not.
     """
+
+    _producer_type = FencedProducer
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.writers = Writers(lambda name: self._new_producer(transactional_id=name), self.app.conf.id)
+        self.writers = Writers(self._ensure_producer, self.app.conf.id)
 
     async def claim(self, topic: str, partition: int) -> None:
         """Makes this worker the only one that can write to the partition, beginning with a record in `topic`.
 
         Raises:
             Fenced: another worker claimed it at the same time, and later.
+            BrokerLost: no answer for `DELIVERY_TIMEOUT_S`.
         """
-        await self.writers.take(partition)
+        try:
+            async with asyncio.timeout(DELIVERY_TIMEOUT_S):
+                await self.writers.take(partition)
+        except TimeoutError as exc:
+            raise BrokerLost(f"{topic}[{partition}]: no producer id for {DELIVERY_TIMEOUT_S:.0f} s") from exc
         await (await self.send_batch(topic, partition, [(CLAIM_KEY, b"", [])])).acknowledged()
 
     async def create_topic(self, *args: Any, **kwargs: Any) -> None:
         """Does nothing: topics are made by `regulars topics create` and checked when the app starts."""
-
-    async def on_stop(self) -> None:
-        """Ends the partitions' writers, too."""
-        await self.writers.close()
-        await super().on_stop()
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {**super()._settings_extra(), "acks": "all", "enable_idempotence": True}
@@ -371,29 +374,30 @@ class Producer(base.Producer):
         # what the start found, not the producer's metadata: that knows a topic only after the first record for it
         return 0 if self.app.partition_counts[topic] == 1 else partition
 
-    def _writer_of(self, topic: str, partition: int) -> Any:
+    def _identity(self, topic: str, partition: int) -> Any:
         if self.app.partition_counts[topic] != self.app.conf.topic_partitions:
-            return self._ensure_producer()
-        writer = self.writers.of(partition)
-        if writer is None:  # the shared one would get past the fence
+            return None
+        identity = self.writers.of(partition)
+        if identity is None:  # the shared one would get past the fence
             raise PartitionGone(partition)
-        return writer
+        return identity
 
     async def send_batch(
         self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None, Headers]]
     ) -> Delivery:
         """Hands records over in order, in as few record batches as fit; the delivery tells when they are safe."""
-        producer = self._writer_of(topic, partition)
+        producer: FencedProducer = self._ensure_producer()
+        identity = self._identity(topic, partition)
         now_ms = int(time.time() * 1000)
         where = f"{topic}[{partition}]"
         batches: list[tuple[asyncio.Future[Any], int]] = []
-        batch, count = producer.create_batch(), 0
+        batch, count = producer.create_batch(identity), 0
         append = batch.append
         try:
             for key, value, headers in records:
                 if append(timestamp=now_ms, key=key, value=value, headers=headers) is None:
                     batches.append((await producer.send_batch(batch, topic, partition=partition), count))
-                    batch, count = producer.create_batch(), 0
+                    batch, count = producer.create_batch(identity), 0
                     append = batch.append
                     append(timestamp=now_ms, key=key, value=value, headers=headers)  # the first always fits
                 count += 1

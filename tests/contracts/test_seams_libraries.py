@@ -70,6 +70,10 @@ SEAMS = [
     ("aiokafka.consumer.group_coordinator:GroupCoordinator.request_rejoin", "transport.py: _watch_heartbeats"),
     ("aiokafka.producer.producer:AIOKafkaProducer.send_batch", "transport.py: Producer.send_batch"),
     ("aiokafka.producer.message_accumulator:MessageAccumulator.add_batch", "transport.py: Producer.send_batch"),
+    ("aiokafka.producer.message_accumulator:MessageAccumulator._pop_batch", "fence.py: the identity of a batch"),
+    ("aiokafka.producer.message_accumulator:MessageAccumulator.drain_by_nodes", "fence.py: a batch never expires"),
+    ("aiokafka.producer.sender:Sender._maybe_wait_for_pid", "fence.py: identify"),
+    ("aiokafka.producer.sender:SendProduceReqHandler.create_request", "fence.py: no transactional id in the request"),
     ("aiokafka.producer.sender:SendProduceReqHandler._can_retry", "transport.py: DELIVERY_TIMEOUT_S"),
 ]
 

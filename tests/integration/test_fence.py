@@ -2,26 +2,41 @@
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import ProducerFenced
 
-from streams.plane.fence import Writers
+from streams.plane.fence import FencedProducer, Writers
 
 
-def _writers(broker: str, group: str) -> Writers:
-    return Writers(lambda name: AIOKafkaProducer(bootstrap_servers=broker, acks="all", transactional_id=name), group)
+@asynccontextmanager
+async def _worker(broker: str, group: str) -> AsyncIterator["Worker"]:
+    producer = FencedProducer(bootstrap_servers=broker, acks="all", enable_idempotence=True)
+    await producer.start()
+    try:
+        yield Worker(producer, Writers(lambda: producer, group))
+    finally:
+        await producer.stop()
 
 
-async def _write(writer: Any, topic: str, partition: int, value: bytes) -> int:
-    batch = writer.create_batch()
-    batch.append(timestamp=int(time.time() * 1000), key=b"k", value=value, headers=[])
-    batch.close()
-    async with asyncio.timeout(20):
-        return int((await (await writer.send_batch(batch, topic, partition=partition))).offset)
+class Worker(NamedTuple):
+    """Somebody who claims and writes."""
+
+    producer: FencedProducer
+    writers: Writers
+
+    async def write(self, topic: str, partition: int, value: bytes) -> int:
+        """The offset that one record got."""
+        batch = self.producer.create_batch(self.writers.of(partition))
+        batch.append(timestamp=int(time.time() * 1000), key=b"k", value=value, headers=[])
+        batch.close()
+        async with asyncio.timeout(20):
+            return int((await (await self.producer.send_batch(batch, topic, partition=partition))).offset)
 
 
 async def _values(broker: str, topic: str) -> list[bytes]:
@@ -50,31 +65,47 @@ async def test_after_a_claim_the_writer_before_is_refused_by_the_broker(broker: 
     """Up to the claim it may write, and the claim comes after that; then nothing it sends is in the log."""
     topic = f"{prefix}log"
     await _make(broker, topic)
-    early, late = _writers(broker, prefix), _writers(broker, prefix)
-    await early.take(0)
-    await _write(early.of(0), topic, 0, b"before")
-    await late.take(0)
-    await _write(early.of(0), topic, 0, b"in between")
-    await _write(late.of(0), topic, 0, b"claim")
-
-    with pytest.raises(ProducerFenced):
-        await _write(early.of(0), topic, 0, b"after")
-    await _write(late.of(0), topic, 0, b"and on")
-
+    async with _worker(broker, prefix) as early, _worker(broker, prefix) as late:
+        await early.writers.take(0)
+        await early.write(topic, 0, b"before")
+        await late.writers.take(0)
+        await early.write(topic, 0, b"in between")
+        await late.write(topic, 0, b"claim")
+        with pytest.raises(ProducerFenced):
+            await early.write(topic, 0, b"after")
+        await late.write(topic, 0, b"and on")
     assert await _values(broker, topic) == [b"before", b"in between", b"claim", b"and on"]
-    await early.close()
-    await late.close()
 
 
 async def test_a_claim_of_one_partition_leaves_the_others_alone(broker: str, prefix: str) -> None:
-    """Partitions move one by one: whoever keeps one goes on writing to it."""
+    """Partitions move one by one: whoever keeps one goes on writing to it, in the same requests as before."""
     topic = f"{prefix}log"
     await _make(broker, topic)
-    stays, comes = _writers(broker, prefix), _writers(broker, prefix)
-    await asyncio.gather(stays.take(0), stays.take(1))
-    await comes.take(1)
-    await _write(comes.of(1), topic, 1, b"claim")
+    async with _worker(broker, prefix) as stays, _worker(broker, prefix) as comes:
+        await asyncio.gather(stays.writers.take(0), stays.writers.take(1))
+        await comes.writers.take(1)
+        await comes.write(topic, 1, b"claim")
+        mine, lost = await asyncio.gather(
+            stays.write(topic, 0, b"mine"), stays.write(topic, 1, b"lost"), return_exceptions=True
+        )
+        assert mine == 0
+        assert isinstance(lost, ProducerFenced)
+        assert await stays.write(topic, 0, b"still mine") == 1
 
-    assert await _write(stays.of(0), topic, 0, b"mine") == 0
-    await stays.close()
-    await comes.close()
+
+async def test_what_was_made_under_an_earlier_claim_stays_refused_after_a_new_one(broker: str, prefix: str) -> None:
+    """A worker that lost a partition and has it again doesn't send its old batches under the new claim."""
+    topic = f"{prefix}log"
+    await _make(broker, topic)
+    async with _worker(broker, prefix) as worker:
+        await worker.writers.take(0)
+        old = worker.producer.create_batch(worker.writers.of(0))
+        old.append(timestamp=0, key=b"k", value=b"old", headers=[])
+        old.close()
+        worker.writers.forget()
+        await worker.writers.take(0)
+        await worker.write(topic, 0, b"claim")
+        with pytest.raises(ProducerFenced):
+            await (await worker.producer.send_batch(old, topic, partition=0))
+        await worker.write(topic, 0, b"and on")
+    assert await _values(broker, topic) == [b"claim", b"and on"]

@@ -241,6 +241,32 @@ async def test_chunks_of_a_partition_run_one_after_another(bench: Bench) -> None
     assert bench.disk.data == {b"k": b"2"}
 
 
+async def test_polls_that_wait_for_a_partition_are_its_next_chunk(bench: Bench) -> None:
+    """In the job's order of topics, then by offset; a record that came twice within the assignment counts once."""
+    bench.net.blocked = {"log"}
+    polls = [bench.batch(("clicks", 0, 0, b"a"))]
+    running = [asyncio.create_task(bench.pipeline.process(polls[0]))]
+    await asyncio.sleep(0)
+    polls += [
+        bench.batch(("purchases", 0, 0, b"b"), ("clicks", 0, 1, b"c")),
+        bench.batch(("clicks", 0, 1, b"c"), ("clicks", 0, 2, b"a")),
+    ]
+    running += [asyncio.create_task(bench.pipeline.process(poll)) for poll in polls[1:]]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    bench.net.blocked = set()
+    await asyncio.gather(*running)
+    assert bench.job.decoded == [(0, [("clicks", 0)]), (0, [("clicks", 1), ("clicks", 2), ("purchases", 0)])]
+    assert bench.pipeline.progress.position(TP("clicks", 0)) == 3
+
+
+async def test_large_polls_stay_chunks_of_their_own(bench: Bench) -> None:
+    """A backlog's chunks don't grow: their records would wait for each other's step."""
+    rows = [[("clicks", 0, n, b"a") for n in range(start, start + 400)] for start in (0, 400, 800)]
+    await asyncio.gather(*(bench.pipeline.process(bench.batch(*row)) for row in rows))
+    assert [len(records) for _, records in bench.job.decoded] == [400, 400, 400]
+
+
 async def test_partitions_do_not_wait_for_each_other(bench: Bench) -> None:
     """A partition's chunk is sent while another's acknowledgement is missing."""
     bench.net.blocked.add("log")
