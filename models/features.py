@@ -7,6 +7,7 @@ is generated from it. Heavy tails are taken as log(1 + x); "days" are event time
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -96,8 +97,6 @@ COLUMN: dict[str, int] = {name: i for i, name in enumerate(NAMES)}
 # A learner and a scorer must agree on the columns: labels and snapshots carry this digest.
 FEATURE_SET = blake2b("\n".join(f"{f.name}: {f.meaning}" for f in FEATURES).encode(), digest_size=6).hexdigest()
 
-_SPENDING, _BROWSING, _VOICE = astuple(Spending()), astuple(Browsing()), astuple(Voice())[:-1]
-_TEXT = Voice().text_60d
 _at = {name: i for i, name in enumerate(("at", "first", "last", "landmark"))}
 for _group, _names in (
     ("s", Spending.__struct_fields__),
@@ -108,110 +107,168 @@ for _group, _names in (
         _at[f"{_group}.{_name}"] = len(_at)
 _TEXT_AT = len(_at)
 _RAW_WIDTH = _TEXT_AT + TEXT_DIM
+_SPENDING_AT, _BROWSING_AT, _VOICE_AT = _at["s.purchases"], _at["b.clicks"], _at["v.reviews"]
 
-# Where the decayed sums stand in a raw row, and 1 / half-life in seconds of each.
-_DECAYED = [
-    i for name, i in _at.items() if name.rsplit("_", 1)[-1].endswith("d") and name.rsplit("_", 1)[-1][:-1].isdigit()
-] + list(range(_TEXT_AT, _RAW_WIDTH))
-_RATES = np.array(
-    [1.0 / (float(name.rsplit("_", 1)[-1][:-1]) * DAY_S) for name, i in _at.items() if i in _DECAYED and i < _TEXT_AT]
-    + [1.0 / (60 * DAY_S)] * TEXT_DIM
-)
-_DECAYED_AT = np.array(_DECAYED)
+# The decayed sums by half-life in days, so that each factor is computed once: where each stands in the columns.
+_HALF_LIFE: dict[str, float] = {
+    name: float(name.rsplit("_", 1)[1][:-1])
+    for name in _at
+    if name.rsplit("_", 1)[-1].endswith("d") and name.rsplit("_", 1)[-1][:-1].isdigit()
+}
+_HALF_LIVES = sorted({60.0, *_HALF_LIFE.values()})  # 60: of the pooled text
+_RATES = np.array([1.0 / (days * DAY_S) for days in _HALF_LIVES])
+_FACTOR = {name: _HALF_LIVES.index(days) for name, days in _HALF_LIFE.items()}
+_TEXT_FACTOR = _HALF_LIVES.index(60.0)
 
-
-def raw_row(state: CustomerState, at: float) -> tuple[float, ...]:
-    """What `matrix` needs of one customer at one moment; a flat tuple of numbers."""
-    spending, browsing, voice = state.spending, state.browsing, state.voice
-    row: tuple[float, ...] = (at, state.first_event_at, state.last_event_at, state.landmark)
-    row += _SPENDING if spending is None else astuple(spending)
-    row += _BROWSING if browsing is None else astuple(browsing)
-    if voice is None:
-        return row + _VOICE + _TEXT
-    return row + astuple(voice)[:-1] + voice.text_60d
+# One customer at one moment (epoch seconds); a row of the matrix to come.
+Row = tuple[float, CustomerState]
 
 
-def matrix(raw: Sequence[tuple[float, ...]], unit_minor: int = 100) -> FloatArray:
-    """Features of `raw` rows (see `raw_row`): (n, len(NAMES)) float64, all finite.
+def matrix(rows: Sequence[Row], unit_minor: int = 100) -> FloatArray:
+    """Features of `rows`: (n, len(NAMES)) float64, all finite.
 
     Args:
-        raw: one row a customer and moment.
+        rows: one a customer and moment.
         unit_minor: minor units in a unit of the currency (100 pence a pound).
     """
-    return from_columns(columns(raw), unit_minor)
+    return from_columns(columns(rows), unit_minor)
 
 
 def rows(states: Sequence[CustomerState], at: Sequence[float], unit_minor: int = 100) -> FloatArray:
     """Features of each state at its moment: (n, len(NAMES)) float64."""
-    return matrix([raw_row(state, moment) for state, moment in zip(states, at, strict=True)], unit_minor)
+    return matrix(list(zip(at, states, strict=True)), unit_minor)
 
 
-def columns(raw: Sequence[tuple[float, ...]]) -> FloatArray:
-    """`raw` rows as (raw width, n) float64: one contiguous array a number, which is how the features are computed."""
-    table: FloatArray = np.array(raw, dtype=np.float64).reshape(len(raw), _RAW_WIDTH)
-    return np.ascontiguousarray(table.T)
+def columns(rows: Sequence[Row]) -> FloatArray:
+    """`rows` as (width, n) float64: one contiguous array a number of the state, which is how features are computed."""
+    table: FloatArray = np.zeros((_RAW_WIDTH, len(rows)))
+    table[0] = [at for at, _ in rows]
+    table[1] = [state.first_event_at for _, state in rows]
+    table[2] = [state.last_event_at for _, state in rows]
+    table[3] = [state.landmark for _, state in rows]
+    spending = [(i, s) for i, (_, state) in enumerate(rows) if (s := state.spending) is not None]
+    browsing = [(i, b) for i, (_, state) in enumerate(rows) if (b := state.browsing) is not None]
+    voice = [(i, v) for i, (_, state) in enumerate(rows) if (v := state.voice) is not None]
+    _fill(table[_SPENDING_AT:_BROWSING_AT], [i for i, _ in spending], [astuple(s) for _, s in spending])
+    _fill(table[_BROWSING_AT:_VOICE_AT], [i for i, _ in browsing], [astuple(b) for _, b in browsing])
+    if voice:
+        _fill(table[_VOICE_AT:_TEXT_AT], [i for i, _ in voice], [astuple(v)[:-1] for _, v in voice])
+        _fill(table[_TEXT_AT:], [i for i, _ in voice], [v.text_60d for _, v in voice])
+    return table
+
+
+def _fill(table: FloatArray, at: list[int], numbers: list[tuple[float, ...]]) -> None:
+    """Puts each tuple into its column of `table`."""
+    if numbers:
+        width = len(table)
+        flat = np.fromiter(chain.from_iterable(numbers), np.float64, width * len(numbers))
+        table[:, slice(None) if len(at) == table.shape[1] else at] = flat.reshape(-1, width).T
 
 
 def from_columns(c: FloatArray, unit_minor: int = 100) -> FloatArray:
     """As `matrix`, from `columns`; `c` is left as it is. Memory order of the result: feature by feature."""
     x: FloatArray = np.empty((len(NAMES), c.shape[1]))
     for start in range(0, c.shape[1], _BLOCK):
-        _features(c[:, start : start + _BLOCK], x[:, start : start + _BLOCK], 1.0 / unit_minor)
+        here = slice(start, start + _BLOCK)
+        _lasting(c[:, here], x[:, here], 1.0 / unit_minor)
+        _passing(c[:, here], c[0, here], x[:, here], 1.0 / unit_minor)
     return x.T
 
 
-# Customers a block: 74 + 64 numbers of 8 bytes for 256 of them stay within a core's second-level cache.
-_BLOCK = 256
+def in_silence(c: FloatArray, x: FloatArray, at: FloatArray, unit_minor: int = 100) -> FloatArray:
+    """Features of each customer at later moments, if nothing more is heard: (n * g, len(NAMES)), customer by customer.
+
+    Args:
+        c: `columns` of n customers.
+        x: (n, len(NAMES)), their features at any moment: what time doesn't touch is taken from there.
+        at: (n, g), moments, epoch seconds.
+    """
+    n, g = at.shape
+    later: FloatArray = np.empty((len(NAMES), n, g))
+    block = max(_BLOCK // g, 1)
+    for start in range(0, n, block):
+        here = slice(start, start + block)
+        later[_LASTING, here] = x.T[_LASTING, here, None]
+        _passing(c[:, here, None], at[here], later[:, here], 1.0 / unit_minor)
+    return later.reshape(len(NAMES), n * g).T
 
 
-def _features(c: FloatArray, x: FloatArray, money: float) -> None:
-    """Fills `x` (features, n) from `c` (raw width, n)."""
-    now = c[0]
-    decayed = c[_DECAYED_AT] * np.exp2((c[3] - now) * _RATES[:, None])
-    d = {i: decayed[k] for k, i in enumerate(_DECAYED)}
+# Rows a block: the numbers of 512 customers stay within a core's second-level cache.
+_BLOCK = 512
+
+
+def _lasting(c: FloatArray, x: FloatArray, money: float) -> None:
+    """Fills those features of `x` (features, n) that time alone does not change, from `c` (width, n)."""
 
     def raw(name: str) -> FloatArray:
         values: FloatArray = c[_at[name]]
-        return values
-
-    def sum_of(name: str) -> FloatArray:
-        values: FloatArray = d[_at[name]]
         return values
 
     n = raw("s.purchases")
     bought = np.minimum(n, 1.0)
     count = np.maximum(n, 1.0)
     gaps = np.maximum(n - 1.0, 1.0)
-    several, many = (n >= 2), (n >= 3)
-    recency = np.maximum(now - raw("s.last_purchase_at"), 0.0) * bought / DAY_S
     span = (raw("s.last_purchase_at") - raw("s.first_purchase_at")) * bought / DAY_S
     gap = span / gaps
     spend = raw("s.spend_minor") * money
     variance = np.maximum(raw("s.gap_days_squared") / gaps - gap * gap, 0.0)
-    clicks = raw("b.clicks")
     ratings = raw("v.ratings")
-    texts = np.minimum(raw("v.reviews") + raw("v.supports"), 1.0)
-    w = sum_of("v.weight_60d")
-    known = w / (1.0 + w)
-    # A weight that has decayed away leaves nothing to divide by; its mean is then as good as none.
-    mean_of_texts = np.where(w > 1e-12, known / np.maximum(w, 1e-12), 0.0)
-
-    logs = (
-        ("known_days", np.maximum(now - raw("first"), 0.0) / DAY_S),
-        ("quiet_days", np.maximum(now - raw("last"), 0.0) / DAY_S),
+    for name, value in (
         ("purchases", n),
-        ("recency_days", recency),
-        ("customer_days", np.maximum(now - raw("s.first_purchase_at"), 0.0) * bought / DAY_S),
         ("repeat_span_days", span),
         ("monetary", spend / count),
         ("spend", spend),
         ("last_amount", raw("s.last_amount_minor") * money),
         ("largest_amount", raw("s.largest_amount_minor") * money),
-        ("gap_days", gap * several),
-        ("overdue", np.where(several, recency / np.maximum(gap, 1.0), 0.0)),
+        ("gap_days", gap * (n >= 2)),
         ("refunds", raw("s.refunds")),
         ("basket_units", raw("s.units") / count),
         ("basket_lines", raw("s.lines") / count),
+        ("clicks", raw("b.clicks")),
+        ("sessions", raw("b.sessions")),
+        ("session_clicks", raw("b.session_clicks")),
+        ("reviews", raw("v.reviews")),
+        ("supports", raw("v.supports")),
+    ):
+        np.log1p(value, out=x[COLUMN[name]])
+    x[COLUMN["bought"]] = bought
+    x[COLUMN["gap_variation"]] = np.minimum(np.sqrt(variance) / np.maximum(gap, 1e-9), 3.0) * (n >= 3)
+    x[COLUMN["refunded_share"]] = (
+        np.minimum(raw("s.refunded_minor") / np.maximum(raw("s.spend_minor"), 1.0), 1.0) * bought
+    )
+    x[COLUMN["coupon_share"]] = raw("s.coupons") / count
+    x[COLUMN["rating"]] = (raw("v.rating_sum") - 3.0 * ratings) / (ratings + 1.0)
+
+
+def _passing(c: FloatArray, now: FloatArray, x: FloatArray, money: float) -> None:
+    """Fills the features of `x` that change with time, at `now`; shapes broadcast, `c`'s and `x`'s first axis apart."""
+    elapsed = c[3] - now
+    factors = [np.exp2(elapsed * rate) for rate in _RATES]
+
+    def raw(name: str) -> FloatArray:
+        values: FloatArray = c[_at[name]]
+        return values
+
+    def sum_of(name: str) -> FloatArray:
+        values: FloatArray = c[_at[name]] * factors[_FACTOR[name]]
+        return values
+
+    n = raw("s.purchases")
+    bought = np.minimum(n, 1.0)
+    gap = (raw("s.last_purchase_at") - raw("s.first_purchase_at")) * bought / DAY_S / np.maximum(n - 1.0, 1.0)
+    recency = np.maximum(now - raw("s.last_purchase_at"), 0.0) * bought / DAY_S
+    texts = np.minimum(raw("v.reviews") + raw("v.supports"), 1.0)
+    w = sum_of("v.weight_60d")
+    known = w / (1.0 + w)
+    # A weight that has decayed away leaves nothing to divide by; its mean is then as good as none.
+    mean_of_texts = np.where(w > 1e-12, known / np.maximum(w, 1e-12), 0.0)
+    views, carts = sum_of("b.views_14d"), sum_of("b.carts_14d")
+    for name, value in (
+        ("known_days", np.maximum(now - raw("first"), 0.0) / DAY_S),
+        ("quiet_days", np.maximum(now - raw("last"), 0.0) / DAY_S),
+        ("recency_days", recency),
+        ("customer_days", np.maximum(now - raw("s.first_purchase_at"), 0.0) * bought / DAY_S),
+        ("overdue", np.where(n >= 2, recency / np.maximum(gap, 1.0), 0.0)),
         ("count_14d", sum_of("s.count_14d")),
         ("count_60d", sum_of("s.count_60d")),
         ("count_180d", sum_of("s.count_180d")),
@@ -219,39 +276,54 @@ def _features(c: FloatArray, x: FloatArray, money: float) -> None:
         ("spend_180d", sum_of("s.spend_180d") * money),
         ("spend_365d", sum_of("s.spend_365d") * money),
         ("refunded_180d", sum_of("s.refunded_180d") * money),
-        ("clicks", clicks),
-        ("sessions", raw("b.sessions")),
-        ("session_clicks", raw("b.session_clicks")),
-        ("click_days", np.maximum(now - raw("b.last_click_at"), 0.0) * np.minimum(clicks, 1.0) / DAY_S),
+        ("click_days", np.maximum(now - raw("b.last_click_at"), 0.0) * np.minimum(raw("b.clicks"), 1.0) / DAY_S),
         ("views_1d", sum_of("b.views_1d")),
-        ("views_14d", sum_of("b.views_14d")),
+        ("views_14d", views),
         ("searches_1d", sum_of("b.searches_1d")),
         ("searches_14d", sum_of("b.searches_14d")),
         ("carts_1d", sum_of("b.carts_1d")),
-        ("carts_14d", sum_of("b.carts_14d")),
+        ("carts_14d", carts),
         ("removals_14d", sum_of("b.removals_14d")),
         ("wishes_14d", sum_of("b.wishes_14d")),
         ("checkouts_1d", sum_of("b.checkouts_1d")),
         ("checkouts_14d", sum_of("b.checkouts_14d")),
         ("sessions_14d", sum_of("b.sessions_14d")),
-        ("reviews", raw("v.reviews")),
-        ("supports", raw("v.supports")),
         ("text_days", np.maximum(now - raw("v.last_text_at"), 0.0) * texts / DAY_S),
-    )
-    for name, value in logs:
+    ):
         np.log1p(value, out=x[COLUMN[name]])
-    x[COLUMN["bought"]] = bought
-    x[COLUMN["gap_variation"]] = np.minimum(np.sqrt(variance) / np.maximum(gap, 1e-9), 3.0) * many
     x[COLUMN["overdue"]] = np.minimum(x[COLUMN["overdue"]], 5.0)
-    x[COLUMN["refunded_share"]] = (
-        np.minimum(raw("s.refunded_minor") / np.maximum(raw("s.spend_minor"), 1.0), 1.0) * bought
-    )
-    x[COLUMN["coupon_share"]] = raw("s.coupons") / count
-    x[COLUMN["cart_rate"]] = sum_of("b.carts_14d") / (1.0 + sum_of("b.views_14d"))
-    x[COLUMN["rating"]] = (raw("v.rating_sum") - 3.0 * ratings) / (ratings + 1.0)
+    x[COLUMN["cart_rate"]] = carts / (1.0 + views)
     x[COLUMN["text_weight"]] = known
     x[COLUMN["sentiment"]] = sum_of("v.sentiment_60d") * mean_of_texts
-    x[COLUMN["text_0"] :] = decayed[-TEXT_DIM:] * mean_of_texts
+    x[COLUMN["text_0"] :] = c[_TEXT_AT:] * (factors[_TEXT_FACTOR] * mean_of_texts)
+
+
+# What `_lasting` fills.
+_LASTING = [
+    COLUMN[name]
+    for name in (
+        "purchases",
+        "repeat_span_days",
+        "monetary",
+        "spend",
+        "last_amount",
+        "largest_amount",
+        "gap_days",
+        "refunds",
+        "basket_units",
+        "basket_lines",
+        "clicks",
+        "sessions",
+        "session_clicks",
+        "reviews",
+        "supports",
+        "bought",
+        "gap_variation",
+        "refunded_share",
+        "coupon_share",
+        "rating",
+    )
+]
 
 
 def exposure(state: CustomerState, at: float, row: FloatArray) -> Exposure:

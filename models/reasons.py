@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.features import COLUMN, FEATURES, NAMES, FloatArray, matrix
+from models.features import COLUMN, FEATURES, NAMES, FloatArray, Row, matrix
 from models.policy import Ruling
 from models.scores import Scorer
 from schemas.changes import Contribution
@@ -35,14 +35,14 @@ _LOGGED = [feature.meaning.startswith("log(1") for feature in FEATURES]
 
 
 class Shift(NamedTuple):
-    """A move to explain. Rows before are raw, see `models.features.raw_row`."""
+    """A move to explain. Rows before are not yet features."""
 
     ruling: Ruling
     held: Held | None  # None: placed for the first time
     current: str
     number: float | None  # what the ruling placed; None: never bought
-    before: tuple[float, ...]
-    heard: tuple[float, ...]  # as of when the customer was last heard of before
+    before: Row
+    heard: Row  # as of when the customer was last heard of before
     after: FloatArray  # (features,)
     by_policy: bool = False
 
@@ -59,8 +59,8 @@ def explain(shifts: Sequence[Shift], scorer: Scorer, unit_minor: int = 100) -> l
 
     The `TOP` largest, then the sum of the rest as `OTHERS`.
     """
-    before = matrix([shift.before for shift in shifts], unit_minor)
-    heard = matrix([shift.heard for shift in shifts], unit_minor)
+    both = matrix([shift.before for shift in shifts] + [shift.heard for shift in shifts], unit_minor)
+    before, heard = both[: len(shifts)], both[len(shifts) :]
     explained: list[Explained | None] = [
         _days(shift, x, y) if shift.ruling.score is None else None
         for shift, x, y in zip(shifts, before, heard, strict=True)

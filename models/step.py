@@ -22,7 +22,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from models.counterfactual import keepers
-from models.features import FloatArray, columns, exposed, exposure, from_columns, matrix, raw_row
+from models.features import FloatArray, Row, columns, exposed, exposure, from_columns, in_silence
 from models.policy import Rules, Ruling
 from models.reasons import Shift, explain
 from models.scores import Scorer
@@ -154,11 +154,12 @@ def advance(customers: Sequence[Customer], terms: Terms) -> list[Outcome]:
 
 def advance_groups(groups: Sequence[tuple[Sequence[Customer], Terms]]) -> list[list[Outcome]]:
     """`advance` for several groups in one go, each with times of its own; rules and scorer are the same in all."""
-    raw: list[tuple[float, ...]] = []
+    raw: list[Row] = []
     unfolded = [[_unfold(customer, terms, raw) for customer in customers] for customers, terms in groups]
     if raw:
         _, terms = groups[0]
-        x = matrix(raw, terms.rules.unit_minor)
+        c = columns(raw)
+        x = from_columns(c, terms.rules.unit_minor)
         score_rows: list[list[float]] = terms.scorer.score(x).tolist()
         shifts: list[Shift] = []
         for histories, (_, own) in zip(unfolded, groups, strict=True):
@@ -166,7 +167,7 @@ def advance_groups(groups: Sequence[tuple[Sequence[Customer], Terms]]) -> list[l
                 if history.moments:
                     _judge(history, own, x, score_rows, shifts)
         together = [history for histories in unfolded for history in histories]
-        _promise(together, terms, raw)
+        _promise(together, terms, c, x)
         if shifts:
             _give_reasons(together, shifts, terms)
     return [[_outcome(history) for history in histories] for histories in unfolded]
@@ -180,7 +181,7 @@ def step(customer: Customer, terms: Terms) -> Outcome:
 # --- 1. moments ---------------------------------------------------------------------------------------------------
 
 
-def _unfold(customer: Customer, terms: Terms, raw: list[tuple[float, ...]]) -> _History:
+def _unfold(customer: Customer, terms: Terms, raw: list[Row]) -> _History:
     history = _History(customer)
     state = customer.state
     applied = (-1, -1, -1) if state is None else state.offsets
@@ -209,7 +210,7 @@ def _unfold(customer: Customer, terms: Terms, raw: list[tuple[float, ...]]) -> _
         history.as_of = timed_at
         state = after
         history.moments.append(_Moment(state, at, h, before, timed_at, True, len(raw)))
-        raw.append(raw_row(state, at))
+        raw.append((at, state))
         due = _earliest(state, terms.rules, history.as_of)
     if state is not None and due < terms.horizon:
         state = _silence(history, terms, state, terms.horizon, raw)
@@ -226,7 +227,7 @@ def anew_at(state: CustomerState, ruled_at: float) -> tuple[float, float]:
     return timed_at, max(timed_at, state.last_event_at)
 
 
-def _reconsider(history: _History, terms: Terms, state: CustomerState, raw: list[tuple[float, ...]]) -> None:
+def _reconsider(history: _History, terms: Terms, state: CustomerState, raw: list[Row]) -> None:
     """Adds the moment at which a customer last judged by another policy is judged by this one.
 
     Labels of the time before mature first. What the other policy promised and time hasn't brought yet is void.
@@ -234,9 +235,9 @@ def _reconsider(history: _History, terms: Terms, state: CustomerState, raw: list
     timed_at, at = anew_at(state, terms.ruled_at)
     for moment in _learning_moments(state, history.as_of, timed_at):
         history.moments.append(_Moment(state, moment, None, None, moment, False, len(raw)))
-        raw.append(raw_row(state, moment))
+        raw.append((moment, state))
     history.moments.append(_Moment(state, at, None, None, timed_at, True, len(raw), anew=True))
-    raw.append(raw_row(state, at))
+    raw.append((at, state))
     history.as_of = timed_at
 
 
@@ -244,9 +245,7 @@ def _by_time(heard: Heard) -> tuple[float, int, int]:
     return heard.at, heard.topic, heard.offset
 
 
-def _silence(
-    history: _History, terms: Terms, state: CustomerState, until: float, raw: list[tuple[float, ...]]
-) -> CustomerState:
+def _silence(history: _History, terms: Terms, state: CustomerState, until: float, raw: list[Row]) -> CustomerState:
     """Adds the moments of silence strictly before `until`.
 
     What was promised to a customer not heard since is among them whatever the rules say now: looking at it is what
@@ -260,7 +259,7 @@ def _silence(
     learning = _learning_moments(state, after, until)
     for at in sorted(segment.union(learning)):
         history.moments.append(_Moment(state, at, None, None, at, at in segment, len(raw)))
-        raw.append(raw_row(state, at))
+        raw.append((at, state))
         history.as_of = at
     return state
 
@@ -430,26 +429,26 @@ def _shift(
     """What is compared to explain a move; see `models.reasons`."""
     state = moment.state
     if moment.anew:
-        before = heard = raw_row(state, moment.at)
+        before = heard = (moment.at, state)
     elif moment.heard is None:
-        before = heard = raw_row(state, state.last_event_at)
+        before = heard = (state.last_event_at, state)
     elif moment.before is None:
-        before = heard = raw_row(CustomerState(landmark=moment.at), moment.at)
+        before = heard = (moment.at, CustomerState(landmark=moment.at))
     else:
-        before, heard = raw_row(moment.before, moment.at), raw_row(moment.before, moment.before.last_event_at)
+        before, heard = (moment.at, moment.before), (moment.before.last_event_at, moment.before)
     return Shift(ruling, held, current, number, before, heard, after, moment.anew)
 
 
 # --- 4. promises --------------------------------------------------------------------------------------------------
 
 
-def _promise(histories: list[_History], terms: Terms, raw: list[tuple[float, ...]]) -> None:
+def _promise(histories: list[_History], terms: Terms, c: FloatArray, x: FloatArray) -> None:
     """Sets what happens next in silence, as of each move and at the end, and when to look at each state again."""
     rules = terms.rules
     points = [point for history in histories for point in history.points]
     promises: list[Promise | None] = [None] * len(points)
     if rules.review_s:
-        promises = _scored_flips(points, terms, raw)
+        promises = _scored_flips(points, terms, c, x)
     for i, point in enumerate(points):
         spending = point.state.spending
         if spending is not None and spending.purchases:
@@ -491,15 +490,14 @@ def _timed_flip(point: _Point, bought_at: float, rules: Rules) -> Promise | None
     return None
 
 
-def _scored_flips(points: list[_Point], terms: Terms, raw: list[tuple[float, ...]]) -> list[Promise | None]:
+def _scored_flips(points: list[_Point], terms: Terms, c: FloatArray, x: FloatArray) -> list[Promise | None]:
     """The first moment of review at which the served model moves each customer, all points and moments at once."""
     rules = terms.rules
     n, g = len(points), len(rules.review_s)
-    last = columns([raw[point.row] for point in points])
+    at_rows = [point.row for point in points]
+    last, now = c[:, at_rows], x[at_rows]
     at = last[2][:, None] + np.array(rules.review_s)  # row 2: the latest event
-    later_on = np.repeat(last, g, axis=1)
-    later_on[0] = at.ravel()
-    scores = terms.scorer.score(from_columns(later_on, rules.unit_minor)).reshape(n, g, len(SCORES))
+    scores = terms.scorer.score(in_silence(last, now, at, rules.unit_minor)).reshape(n, g, len(SCORES))
     later = at > np.array([point.as_of for point in points])[:, None]
     first: list[Promise | None] = [None] * n
     for ruling in rules.rulings:

