@@ -151,7 +151,8 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _summary(policy: "Policy") -> str:
-    return "; ".join(
+    days = "" if policy.time_zone is None else f"days of {policy.time_zone}; "
+    return days + "; ".join(
         f"{dimension.name} over {dimension.over}: "
         + ", ".join(
             segment.name if segment.bound is None else f"{segment.name} from {segment.bound:g}"

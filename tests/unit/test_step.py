@@ -10,6 +10,7 @@ from models.policy import Rules, load, parse, read
 from models.scores import PriorScorer
 from models.state import PURCHASE
 from models.step import Customer, Heard, Move, Outcome, Terms, advance, anew_at, step
+from policies import ZONES, featured, zoned
 from schemas.changes import EventCause, PolicyCause, SilenceCause
 from schemas.learning import Label
 from schemas.states import NEVER, CustomerState, Held
@@ -20,10 +21,18 @@ TERMS = Terms(RULES, PriorScorer(), horizon=-NEVER)
 LONG_AFTER = START_S + 2000 * DAY_S
 
 
+under_any_policy = pytest.mark.parametrize(
+    "terms",
+    [TERMS._replace(rules=Rules(policy)) for policy in (load(), featured(), *map(zoned, ZONES[:2]))],
+    ids=["default", "featured", *ZONES[:2]],
+)
+
+
 class Follower:
     """One customer, taken step by step as the worker would."""
 
-    def __init__(self) -> None:
+    def __init__(self, terms: Terms = TERMS) -> None:
+        self.terms = terms
         self.state: CustomerState | None = None
         self.due = NEVER
         self.moves: list[Move] = []
@@ -31,7 +40,7 @@ class Follower:
 
     def take(self, heard: list[Heard], horizon: float = -NEVER) -> Outcome:
         """Applies what was heard, then silence until `horizon`."""
-        outcome = step(Customer("someone", self.state, self.due, heard), TERMS._replace(horizon=horizon))
+        outcome = step(Customer("someone", self.state, self.due, heard), self.terms._replace(horizon=horizon))
         if outcome.state is not None:
             self.state, self.due = outcome.state, outcome.due
         self.moves += outcome.moves
@@ -39,36 +48,38 @@ class Follower:
         return outcome
 
 
-def followed(parts: list[list[Heard]], horizon: float = LONG_AFTER) -> Follower:
+def followed(parts: list[list[Heard]], horizon: float = LONG_AFTER, terms: Terms = TERMS) -> Follower:
     """The customer after each part in turn and silence until `horizon`."""
-    follower = Follower()
+    follower = Follower(terms)
     for part in parts:
         follower.take(part)
     follower.take([], horizon)
     return follower
 
 
-@given(histories(), st.data())
-def test_any_split_of_a_history_gives_the_same(events: list[Heard], data: st.DataObject) -> None:
+@under_any_policy
+@given(events=histories(), data=st.data())
+def test_any_split_of_a_history_gives_the_same(terms: Terms, events: list[Heard], data: st.DataObject) -> None:
     """Chunks are an accident of polling: states, moves and labels don't depend on them."""
     cuts = sorted(data.draw(st.lists(st.integers(0, len(events)), max_size=4)))
     parts = [events[a:b] for a, b in zip([0, *cuts], [*cuts, len(events)], strict=True)]
-    whole, split = followed([events]), followed(parts)
+    whole, split = followed([events], terms=terms), followed(parts, terms=terms)
     assert split.moves == whole.moves
     assert split.labels == whole.labels
     assert split.state == whole.state
     assert split.due == whole.due
 
 
-@given(histories(), st.data())
-def test_silence_noticed_late_moves_at_the_same_moment(events: list[Heard], data: st.DataObject) -> None:
+@under_any_policy
+@given(events=histories(), data=st.data())
+def test_silence_noticed_late_moves_at_the_same_moment(terms: Terms, events: list[Heard], data: st.DataObject) -> None:
     """Whether time passes in one go or in many small ticks, each move carries the moment it fell due."""
     ticks = sorted(data.draw(st.lists(st.floats(0, 2000, allow_nan=False), max_size=6)))
-    ticking = followed([events], horizon=-NEVER)
+    ticking = followed([events], horizon=-NEVER, terms=terms)
     for days in ticks:
         ticking.take([], START_S + days * DAY_S)
     ticking.take([], LONG_AFTER)
-    once = followed([events])
+    once = followed([events], terms=terms)
     assert ticking.moves == once.moves
     assert ticking.state == once.state
 
@@ -118,10 +129,11 @@ def test_counts_and_sums_do_not_depend_on_the_order_of_arrival(events: list[Hear
         assert a == pytest.approx(b, rel=1e-9)
 
 
-@given(histories())
-def test_the_promise_is_kept_to_the_second(events: list[Heard]) -> None:
-    """If nothing more is heard, exactly the promised move happens at exactly the promised moment."""
-    follower = followed([events], horizon=-NEVER)
+@under_any_policy
+@given(events=histories())
+def test_the_promise_is_kept_to_the_second(terms: Terms, events: list[Heard]) -> None:
+    """If nothing more is heard, the promised move happens at the promised moment, and nothing before it."""
+    follower = followed([events], horizon=-NEVER, terms=terms)
     for _ in range(20):
         assert follower.state is not None
         promise = follower.state.promise
@@ -133,15 +145,17 @@ def test_the_promise_is_kept_to_the_second(events: list[Heard]) -> None:
         follower.take([], promise.at)
         assert follower.moves[known:] == [], "moved before the promised moment"
         follower.take([], promise.at + 0.5)
-        moved = follower.moves[known]
-        assert (moved.at, moved.dimension, moved.current) == promise
-        assert isinstance(moved.cause, SilenceCause)
+        assert promise in [(moved.at, moved.dimension, moved.current) for moved in follower.moves[known:]]
+        for moved in follower.moves[known:]:
+            assert moved.at == promise.at
+            assert isinstance(moved.cause, SilenceCause)
 
 
-@given(histories())
-def test_every_move_carries_what_comes_next(events: list[Heard]) -> None:
+@under_any_policy
+@given(events=histories())
+def test_every_move_carries_what_comes_next(terms: Terms, events: list[Heard]) -> None:
     """The next of a move is what really follows it, where no event comes in between."""
-    follower = followed([events])
+    follower = followed([events], terms=terms)
     heard_at = [heard.at for heard in events]
     for i, move in enumerate(follower.moves):
         later = [other for other in follower.moves[i + 1 :] if other.at > move.at]
@@ -151,7 +165,7 @@ def test_every_move_carries_what_comes_next(events: list[Heard]) -> None:
         if move.promise is None:
             assert later == []
         else:
-            assert (later[0].at, later[0].dimension, later[0].current) == move.promise
+            assert move.promise in [(m.at, m.dimension, m.current) for m in later if m.at == later[0].at]
 
 
 @given(histories())
