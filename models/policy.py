@@ -86,7 +86,10 @@ class Dimension(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is served: judged on by `models.step`, stamped on every change as `<name>-<version>`."""
+    """What is served: judged on by `models.step`, stamped on every change as `<name>-<version>`.
+
+    `flap_budget` is what `models.flaps` holds against its history: reversals within 7 days per 1,000 changes.
+    """
 
     name: Annotated[str, Meta(min_length=1, max_length=64)]
     version: Annotated[str, Meta(min_length=1, max_length=64)]
@@ -94,6 +97,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] = "GBP"
     unit_minor: Annotated[int, Meta(ge=1)] = 100
     time_zone: str | None = None
+    flap_budget: Annotated[float, Meta(ge=0, le=1000)] | None = None
 
     @property
     def label(self) -> str:
@@ -111,7 +115,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
         return int.from_bytes(blake2b(msgspec.json.encode(said), digest_size=4).digest()) or 1
 
 
-_LATER = ("time_zone",)
+_LATER = ("time_zone", "flap_budget")
 
 
 def parse(document: str) -> Policy:
