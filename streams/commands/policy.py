@@ -99,6 +99,40 @@ def history(**options: Any) -> None:
         click.echo(f"{to_rfc3339(round(version.at))}  {label}{'  (served)' if i == 0 else ''}")
 
 
+@command.command("shadow")
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--off", is_flag=True, help="Compare no policy any more.")
+@click.option(
+    "--worker", "workers", multiple=True, metavar="URL",
+    help="Where a worker's pages are, once each; default: this machine at --web-port.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+@setting_options(*BROKER, "web_port")
+def shadow(file: Path | None, off: bool, workers: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Have every worker compare FILE with the served policy on live traffic, and tell nobody; without FILE, say how.
+
+    What is said covers the customers that the workers have judged since the shadow was set.
+    """
+    from models.policy import read
+    from streams.policies import set_shadow
+
+    settings = settings_from(**options)
+    if file is not None and off:
+        raise click.UsageError("a FILE or --off, not both")
+    if file is not None:
+        policy = _load(file)
+        _run(set_shadow(settings, read(file)))
+        click.echo(f"{policy.label} is compared with the served policy from now on; nobody is moved")
+    elif off:
+        _run(set_shadow(settings, None))
+        click.echo("no policy is compared with the served one any more")
+    else:
+        from streams.ops.shadows import ask, told
+
+        found = _run(ask(workers or (f"http://127.0.0.1:{settings.web_port}",)))
+        click.echo(json.dumps(found._asdict() | {"pairs": found.rows()}) if as_json else told(found))
+
+
 @command.command("flaps")
 @FILE
 @click.argument("dataset", type=click.Choice(list(SOURCES)))
@@ -216,12 +250,13 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
     from models.policy import PolicyError
     from streams.ops.cluster import BrokerAway, TopicMissing
+    from streams.ops.shadows import NoComparison
     from streams.plane.errors import TopicsNotReady
     from streams.policies import PolicyRefused
 
     try:
         return asyncio.run(work)
-    except (BrokerAway, TopicMissing, TopicsNotReady, PolicyError, PolicyRefused) as exc:
+    except (BrokerAway, TopicMissing, TopicsNotReady, PolicyError, PolicyRefused, NoComparison) as exc:
         raise Failure(str(exc)) from exc
     except msgspec.DecodeError as exc:
         raise Failure(f"a state can't be read ({exc})", "it was written by another version of regulars") from exc
