@@ -181,7 +181,7 @@ def test_versions_are_kept_and_taken_back(shop: Shop, strict: Path) -> None:
     strict.write_text(read(strict).replace("from: 21.00", "from: x"))
     told = shop.run("policy", "publish", str(strict))
     assert told.returncode == 1
-    assert "line 21, column 27" in told.stderr
+    assert "line 22, column 27" in told.stderr
 
     assert shop.run("policy", "rollback").stdout == "default-2 published again, instead of default-3\n"
     assert shop.run("policy", "rollback").stdout == "default-3 published again, instead of default-2\n"
