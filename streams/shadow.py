@@ -90,7 +90,7 @@ class Shadow:
                 _held(ruling.place(days, held, at), held, at) if ruling.score is None else held
                 for ruling, held in zip(self.rules.rulings, place.own, strict=True)
             )
-            crosses_at = self._crossing(place.bought_at, at)
+            crosses_at = self.rules.crossing_after(place.bought_at, at)
             self._put(part, customer_id, place._replace(own=own, crosses_at=crosses_at))
 
     def forget(self, partition: int) -> None:
@@ -149,11 +149,8 @@ class Shadow:
             # Whoever is seen for the first time is judged as by a sweep, which no dwell holds up.
             judged = held if before is not None or held is None else Held(held.segment, -NEVER)
             own.append(_held(ruling.place(number, judged, moment), held, moment))
-        crosses_at = NEVER if bought_at is None else self._crossing(bought_at, timed_at)
+        crosses_at = NEVER if bought_at is None else self.rules.crossing_after(bought_at, timed_at)
         self._put(part, customer_id, _Place(tuple(live), tuple(own), bought_at, crosses_at))
-
-    def _crossing(self, bought_at: float, after: float) -> float:
-        return next((at for at in self.rules.crossings(bought_at) if at > after), NEVER)
 
     def _put(self, part: _Part, customer_id: str, place: _Place) -> None:
         before = part.places.get(customer_id)

@@ -31,14 +31,15 @@ def shop(settings: Settings) -> Iterator[Shop]:
 
 @pytest.fixture
 def strict(tmp_path: Path) -> Path:
-    """A policy file that moves many: other bounds in both dimensions, a new segment, a new dimension."""
+    """A policy that moves many: other bounds in both dimensions, a new segment, new dimensions, days of a time zone."""
     document = read().replace('version: "1"', 'version: "2"').replace("at_risk, from: 30", "at_risk, from: 20")
     document = document.replace("from: 50.00", "from: 20.00").replace(
         "{name: high, from: 250.00}", "{name: top, from: 90}"
     )
     file = tmp_path / "strict.yaml"
     more = "  - name: soon\n    over: p_purchase_30d\n    segments: [{name: unlikely}, {name: likely, from: 0.3}]\n"
-    file.write_text(document + "\n" + more)
+    more += "  - name: loyalty\n    over: purchases\n    segments: [{name: new}, {name: loyal, from: 2}]\n"
+    file.write_text(document + "\n" + more + "time_zone: Europe/London\n")
     return file
 
 

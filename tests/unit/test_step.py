@@ -330,6 +330,49 @@ def test_late_and_reordered_events_against_timers(case: str) -> None:
         assert isinstance(move.cause, SilenceCause if risen > fallen else EventCause)
 
 
+MIDNIGHT = Rules(zoned("UTC"))
+# The start is 07:06:40 of a day; its midnights lie that much earlier than the bounds without a time zone.
+EARLIER = START_S % DAY_S / DAY_S
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([([(0, "buys")], 30 - EARLIER), ([(30 - EARLIER, "buys")], 31)], [("active", 0)]),
+        ([([(0, "buys")], None), ([(30 - EARLIER - SECOND, "buys")], 31)], [("active", 0)]),
+        (
+            [([(0, "buys")], None), ([(30 - EARLIER + SECOND, "buys")], 31)],
+            [("active", 0), ("at_risk", 30 - EARLIER), ("active", 30 - EARLIER + SECOND)],
+        ),
+        (
+            [([(0, "buys")], 31), ([(20, "buys")], 51)],
+            # Taken back as of the latest look, at which features were kept: 30 times 86,400 s after the first event.
+            [("active", 0), ("at_risk", 30 - EARLIER), ("active", 30), ("at_risk", 50 - EARLIER)],
+        ),
+        ([([(0, "buys"), (25, "buys")], None), ([(10, "buys")], 56)], [("active", 0), ("at_risk", 55 - EARLIER)]),
+        (
+            [([(0, "buys")], 400)],
+            [("active", 0), ("at_risk", 30 - EARLIER), ("lapsed", 90 - EARLIER)],
+        ),
+    ],
+)
+def test_late_and_reordered_events_against_local_midnights(
+    parts: list[Part], expected: list[tuple[str, float]]
+) -> None:
+    """Under a time zone the timers are midnights, and what comes late or at their very second does the same to them."""
+    follower, offset = Follower(TERMS._replace(rules=MIDNIGHT)), 0
+    for heard, until in parts:
+        events = []
+        for day, _ in heard:
+            events.append(purchase(offset, round(START_S + day * DAY_S)))
+            offset += 1
+        follower.take(events, -NEVER if until is None else START_S + until * DAY_S)
+    lifecycle = [move for move in follower.moves if move.dimension == "lifecycle"]
+    assert [(move.current, round(move.at)) for move in lifecycle] == [
+        (segment, round(START_S + day * DAY_S)) for segment, day in expected
+    ]
+
+
 def test_a_click_does_not_judge_silence_beyond_the_purchases_that_were_read() -> None:
     """While purchases lag behind clicks, a click leaves the lifecycle as it is; time decides later, at its moment."""
     follower = followed([[purchase(0, START_S)]], horizon=-NEVER)
