@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 UV_VERSION := 0.5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit integration test-faults bench verify-replay docs lock clean
+.PHONY: help setup demo test lint unit integration test-faults bench verify-replay verify-promises docs lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,6 +52,9 @@ bench: $(STAMP) ## speed: the common job and the whole job
 
 verify-replay: $(STAMP) ## a real year replayed against a direct computation on its file
 	$(BIN)/python tests/acceptance/verify_replay.py
+
+verify-promises: $(STAMP) ## what a replayed year promised, against what then came
+	$(BIN)/python -m tests.acceptance.verify_promises
 
 docs: $(STAMP) ## write the generated documents again
 	$(BIN)/python -m schemas.documents

@@ -7,7 +7,8 @@ looks at the distances of `_GRID` either way for the first that brings the score
 between that and the one before. What it finds is rounded for a reader and scored once more: only what then keeps the
 segment is said.
 
-A dimension over days since the last purchase needs no search: a second less or as much as the bound.
+A dimension over days since the last purchase needs no search: a second less or as much as the bound; under a time
+zone a local day.
 """
 
 from collections.abc import Sequence
@@ -85,9 +86,12 @@ def _days(shift: Shift) -> Counterfactual | None:
     if low == -NEVER and shift.number >= high:
         purchases = natural(COLUMN["purchases"], shift.after[COLUMN["purchases"]])
         return Counterfactual("purchases", float(round(purchases)), 0.0)  # only who never bought is there
-    days = high - 1 / DAY_S if shift.number >= high else low + 1 / DAY_S
-    # Bounds carry a tolerance of a millisecond; a person reads seconds.
-    days = round(days * DAY_S) / DAY_S
+    above = shift.number >= high
+    if shift.ruling.local is not None:  # whole days; bounds carry a tolerance of a millisecond
+        days = float(np.ceil(high) - 1.0 if above else np.ceil(low))
+    else:
+        days = high - 1 / DAY_S if above else low + 1 / DAY_S
+        days = round(days * DAY_S) / DAY_S  # a person reads seconds
     return Counterfactual("recency_days", shift.number, days) if low <= days < high else None
 
 

@@ -94,6 +94,9 @@ FEATURES: tuple[Feature, ...] = (
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 COLUMN: dict[str, int] = {name: i for i, name in enumerate(NAMES)}
 
+# Columns that are the logarithm of 1 + what a person counts.
+LOGGED = np.array([feature.meaning.startswith("log(1") for feature in FEATURES])
+
 # A learner and a scorer must agree on the columns: labels and snapshots carry this digest.
 FEATURE_SET = blake2b("\n".join(f"{f.name}: {f.meaning}" for f in FEATURES).encode(), digest_size=6).hexdigest()
 
@@ -324,6 +327,12 @@ _LASTING = [
         "rating",
     )
 ]
+
+
+def counted(x: FloatArray, which: Sequence[int]) -> FloatArray:
+    """The columns `which` of `x` as a person counts them, (n, len(which)): days, amounts and numbers, no logarithms."""
+    chosen = x[:, which]
+    return np.where(LOGGED[list(which)], np.expm1(chosen), chosen)
 
 
 def exposure(state: CustomerState, at: float, row: FloatArray) -> Exposure:

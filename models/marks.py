@@ -70,6 +70,13 @@ class Marked:
                     return _mark(name_node.start_mark)
         return _mark(node.start_mark)
 
+    def is_flow(self, path: str) -> bool:
+        """Whether what stands at `path` is written in braces or brackets."""
+        node = self._root
+        for name, index in _STEPS.findall(path):
+            node = _value(node, name) if name else _item(node, int(index))
+        return bool(isinstance(node, yaml.CollectionNode) and node.flow_style)
+
 
 def _value(node: yaml.Node | None, name: str) -> yaml.Node | None:
     if not isinstance(node, yaml.MappingNode):

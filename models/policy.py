@@ -1,12 +1,14 @@
 """Policies: dimensions of ordered segments over one number each.
 
 A policy is a document (YAML). Read it with `load`; a mistake is a `PolicyError` that names the line and column. The
-number a dimension is cut on is a score, or `days_since_purchase`, which is None for who never bought and whose bounds
-are crossed in silence at a moment known in advance, to the second.
+number a dimension is cut on is a score, a feature as a person counts it, or `days_since_purchase`, which is None for
+who never bought and whose bounds are crossed in silence at a moment known in advance, to the second.
 """
 
 import math
 import re
+from collections.abc import Sequence
+from difflib import get_close_matches
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +19,10 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
+from models.features import COLUMN, NAMES
+from models.localdays import LocalDays, ZoneUnknown
 from models.marks import Mark, Marked, NotYaml
+from models.scores import Counted, Scorer
 from schemas.learning import SCORES
 from schemas.states import NEVER, Held
 from schemas.times import DAY_S
@@ -28,6 +33,12 @@ DAYS_SINCE_PURCHASE = "days_since_purchase"
 # moments make "what happens next, and when" a matter of evaluating the served model there, the same live, in a replay
 # and in advance; they lie close where scores move fast.
 REVIEW_DAYS = (1.0, 3.0, 7.0, 14.0, 30.0, 60.0, 90.0, 180.0, 365.0)
+
+# What a dimension may be cut on beside days and scores. A component of the texts' vector means nothing by itself.
+COUNTABLE = tuple(name for name in NAMES if not name.startswith("text_") or name in ("text_days", "text_weight"))
+
+# A feature comes back from its logarithm with an error in the last places: five purchases are reached at 4.9999999999.
+_FEATURE_TOLERANCE = 1e-9
 
 # Event times are float64 seconds: at 2^31 s a step is 2.4e-7 s. A bound counts as reached within a millisecond, so that
 # the moment computed for it is also the moment at which it is crossed.
@@ -60,7 +71,7 @@ class Segment(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=64)]
-    bound: Annotated[float, Meta(ge=0)] | None = msgspec.field(default=None, name="from")
+    bound: float | None = msgspec.field(default=None, name="from")
     quantile: Annotated[float, Meta(gt=0, lt=1)] | None = msgspec.field(default=None, name="from_quantile")
 
 
@@ -75,13 +86,18 @@ class Dimension(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is served: judged on by `models.step`, stamped on every change as `<name>-<version>`."""
+    """What is served: judged on by `models.step`, stamped on every change as `<name>-<version>`.
+
+    `flap_budget` is what `models.flaps` holds against its history: reversals within 7 days per 1,000 changes.
+    """
 
     name: Annotated[str, Meta(min_length=1, max_length=64)]
     version: Annotated[str, Meta(min_length=1, max_length=64)]
     dimensions: Annotated[tuple[Dimension, ...], Meta(min_length=1)]
     currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] = "GBP"
     unit_minor: Annotated[int, Meta(ge=1)] = 100
+    time_zone: str | None = None
+    flap_budget: Annotated[float, Meta(ge=0, le=1000)] | None = None
 
     @property
     def label(self) -> str:
@@ -91,7 +107,15 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def tag(self) -> int:
         """32 bits of what the policy says: two that differ in anything have different ones. Never 0."""
-        return int.from_bytes(blake2b(msgspec.json.encode(self), digest_size=4).digest()) or 1
+        said = msgspec.to_builtins(self)
+        # A field that came later leaves policies that don't state it the tag they had: nobody is judged anew for it.
+        for name in _LATER:
+            if said[name] is None:
+                del said[name]
+        return int.from_bytes(blake2b(msgspec.json.encode(said), digest_size=4).digest()) or 1
+
+
+_LATER = ("time_zone", "flap_budget")
 
 
 def parse(document: str) -> Policy:
@@ -151,11 +175,15 @@ def _check(policy: Policy, marked: Marked) -> None:
     def refuse(where: str, why: str, key: str | None = None) -> None:
         raise PolicyError(f"{where}: {why}", marked.mark(where, key))
 
+    if policy.time_zone is not None:
+        try:
+            LocalDays(policy.time_zone)
+        except ZoneUnknown as exc:
+            refuse("$.time_zone", str(exc))
     for d, dimension in enumerate(policy.dimensions):
         where = f"$.dimensions[{d}]"
-        allowed = (DAYS_SINCE_PURCHASE, *SCORES)
-        if dimension.over not in allowed:
-            refuse(f"{where}.over", f"'{dimension.over}' is none of {', '.join(allowed)}")
+        if dimension.over not in (DAYS_SINCE_PURCHASE, *SCORES, *COUNTABLE):
+            refuse(f"{where}.over", _no_number(dimension.over))
         if dimension.over == DAYS_SINCE_PURCHASE and dimension.dwell_days:
             refuse(where, "days since the last purchase are crossed to the second; they have no dwell", "dwell_days")
         known: list[float] = []
@@ -175,6 +203,8 @@ def _check(policy: Policy, marked: Marked) -> None:
             if segment.bound is not None:
                 if not math.isfinite(segment.bound):
                     refuse(f"{place}.from", f"{segment.bound} is no bound")
+                if segment.bound < 0 and dimension.over not in COUNTABLE:
+                    refuse(f"{place}.from", f"{dimension.over} is never below 0, {segment.bound} is no bound")
                 if known and segment.bound <= known[-1]:
                     refuse(
                         f"{place}.from", f"`from` must rise from segment to segment: {segment.bound} after {known[-1]}"
@@ -185,6 +215,12 @@ def _check(policy: Policy, marked: Marked) -> None:
         if dimension.name in seen:
             refuse(f"$.dimensions[{d}].name", f"'{dimension.name}' stands twice")
         seen.add(dimension.name)
+
+
+def _no_number(name: str) -> str:
+    near = get_close_matches(name, (DAYS_SINCE_PURCHASE, *SCORES, *COUNTABLE), n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"'{name}' is none of {', '.join((DAYS_SINCE_PURCHASE, *SCORES))}, and no feature in docs/features.md{hint}"
 
 
 def load(path: Path | None = None) -> Policy:
@@ -224,24 +260,35 @@ class Ruling:
     Attributes:
         name: of the dimension.
         segments: names, lowest first.
-        bounds: where each segment begins; the first is -inf. Days for a timed dimension, else the score's unit.
+        bounds: where each segment begins; the first is -inf. Days for a timed dimension, else the number's unit.
         lowered: the same, less the exit margin.
         dwell_s: how long a segment is held at least.
-        score: index in `schemas.learning.SCORES`; None for a timed dimension.
+        score: which of the numbers that `Rules.numbers` gives; None for a timed dimension.
+        feature: column in `models.features.FEATURES`; None where it isn't cut on one.
+        local: whose days a timed dimension counts; None: 86,400 s each.
     """
 
-    __slots__ = ("_index", "bounds", "dwell_s", "lowered", "name", "score", "segments")
+    __slots__ = ("_index", "bounds", "dwell_s", "feature", "local", "lowered", "name", "score", "segments")
 
-    def __init__(self, dimension: Dimension) -> None:
+    def __init__(self, dimension: Dimension, numbers: Sequence[str] = SCORES, local: LocalDays | None = None) -> None:
+        """Args: numbers: names of what `score` counts."""
+        self.local = local
         self.name = dimension.name
         self.segments = tuple(segment.name for segment in dimension.segments)
-        self.score = None if dimension.over == DAYS_SINCE_PURCHASE else SCORES.index(dimension.over)
-        tolerance = _TOLERANCE_DAYS if self.score is None else 0.0
+        self.score = None if dimension.over == DAYS_SINCE_PURCHASE else numbers.index(dimension.over)
+        self.feature = COLUMN.get(dimension.over)
         known = [segment.bound for segment in dimension.segments if segment.bound is not None]
-        self.bounds = (-NEVER, *(bound - tolerance for bound in known))
-        self.lowered = (-NEVER, *(bound * (1.0 - dimension.exit_margin) - tolerance for bound in known))
+        self.bounds = (-NEVER, *(bound - self._tolerance(bound) for bound in known))
+        margin = dimension.exit_margin
+        lowered = [(bound * (1.0 - margin if bound >= 0 else 1.0 + margin), bound) for bound in known]
+        self.lowered = (-NEVER, *(low - self._tolerance(bound) for low, bound in lowered))
         self.dwell_s = dimension.dwell_days * DAY_S - 0.001 if dimension.dwell_days else 0.0
         self._index = {name: i for i, name in enumerate(self.segments)}
+
+    def _tolerance(self, bound: float) -> float:
+        if self.score is None:
+            return _TOLERANCE_DAYS
+        return 0.0 if self.feature is None else _FEATURE_TOLERANCE * max(abs(bound), 1.0)
 
     def index(self, segment: str) -> int:
         """The place of `segment` in the order; -1 where the policy doesn't know it."""
@@ -297,33 +344,83 @@ class Ruling:
 class Rules:
     """A policy compiled for judging, once a version."""
 
-    __slots__ = ("crossing_s", "label", "policy", "review_s", "rulings", "tag", "unit_minor")
+    __slots__ = (
+        "_crossing_days",
+        "crossing_s",
+        "features",
+        "label",
+        "local",
+        "policy",
+        "review_s",
+        "rulings",
+        "tag",
+        "unit_minor",
+    )
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.label = policy.label
         self.tag = policy.tag
         self.unit_minor = policy.unit_minor
-        self.rulings = tuple(Ruling(dimension) for dimension in policy.dimensions)
-        #: Seconds after the last purchase at which a silent customer crosses a bound; 0 is the purchase itself.
-        self.crossing_s = tuple(
-            sorted(
-                {
-                    segment.bound * DAY_S
-                    for dimension in policy.dimensions
-                    if dimension.over == DAYS_SINCE_PURCHASE
-                    for segment in dimension.segments
-                    if segment.bound
-                }
-            )
+        #: The days of the policy's time zone; None: days are 86,400 s from the purchase on.
+        self.local = None if policy.time_zone is None else LocalDays(policy.time_zone)
+        over = dict.fromkeys(dimension.over for dimension in policy.dimensions)
+        #: Columns of the features that dimensions are cut on.
+        self.features = tuple(COLUMN[name] for name in over if name in COLUMN)
+        numbers = (*SCORES, *(NAMES[column] for column in self.features))
+        self.rulings = tuple(Ruling(dimension, numbers, self.local) for dimension in policy.dimensions)
+        self._crossing_days = sorted(
+            {
+                segment.bound
+                for dimension in policy.dimensions
+                if dimension.over == DAYS_SINCE_PURCHASE
+                for segment in dimension.segments
+                if segment.bound
+            }
         )
+        #: Seconds after the last purchase at which a silent customer crosses a bound without a time zone; 0 is the
+        #: purchase itself.
+        self.crossing_s = tuple(days * DAY_S for days in self._crossing_days)
         scored = any(ruling.score is not None for ruling in self.rulings)
-        #: Seconds after the latest event at which dimensions over scores are looked at again.
-        self.review_s = tuple(days * DAY_S for days in REVIEW_DAYS) if scored else ()
+        quiet = {
+            segment.bound
+            for dimension in policy.dimensions
+            if dimension.over == "quiet_days"
+            for segment in dimension.segments
+            if segment.bound is not None and segment.bound > 0
+        }
+        #: Seconds after the latest event at which dimensions over scores and features are looked at again. Days since
+        #: that event are themselves a feature: its bounds are moments of their own, and so crossed to the second.
+        self.review_s = tuple(days * DAY_S for days in sorted(quiet.union(REVIEW_DAYS))) if scored else ()
+
+    def numbers(self, scorer: Scorer) -> Scorer:
+        """`scorer` with the features behind its scores that dimensions are cut on; itself where there are none."""
+        return Counted(scorer, self.features) if self.features else scorer
+
+    def days_since(self, bought_at: float, at: float) -> float:
+        """Days since the last purchase, as dimensions over them are cut; 0 before it."""
+        if self.local is not None:
+            return float(self.local.between(bought_at, at))
+        return (at - bought_at) / DAY_S if at > bought_at else 0.0
+
+    def crossings(self, bought_at: float) -> list[float]:
+        """When a customer who is silent after a purchase crosses each bound on the days since, earliest first."""
+        if self.local is None:
+            return [bought_at + s for s in self.crossing_s]
+        return [self.local.after(bought_at, days) for days in self._crossing_days]
+
+    def crossing_after(self, bought_at: float, after: float) -> float:
+        """The first of `crossings` after `after`; `NEVER`: there is none."""
+        if self.local is None:
+            for s in self.crossing_s:
+                if (at := bought_at + s) > after:
+                    return at
+            return NEVER
+        return next((at for at in self.crossings(bought_at) if at > after), NEVER)
 
     def moments(self, last_event_at: float, last_purchase_at: float | None, after: float, until: float) -> set[float]:
         """Every moment of silence in (after, until) at which a segment may change."""
         found = {at for s in self.review_s if after < (at := last_event_at + s) < until}
         if last_purchase_at is not None:
-            found.update(at for s in self.crossing_s if after < (at := last_purchase_at + s) < until)
+            found.update(at for at in self.crossings(last_purchase_at) if after < at < until)
         return found

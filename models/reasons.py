@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.features import COLUMN, FEATURES, NAMES, FloatArray, Row, matrix
+from models.features import COLUMN, LOGGED, NAMES, FloatArray, Row, matrix
 from models.policy import Ruling
 from models.scores import Scorer
 from schemas.changes import Contribution
@@ -31,7 +31,7 @@ HELD_BACK, JUDGED_ANEW, POLICY, OTHERS = "dwell_days", "version", "policy", "oth
 
 _TEXT_AT = COLUMN["text_0"]
 _RECENCY, _BOUGHT = COLUMN["recency_days"], COLUMN["bought"]
-_LOGGED = [feature.meaning.startswith("log(1") for feature in FEATURES]
+_LOGGED: list[bool] = LOGGED.tolist()
 
 
 class Shift(NamedTuple):
@@ -119,6 +119,8 @@ def _scores(shifts: list[Shift], before: FloatArray, heard: FloatArray, scorer: 
     said = []
     for shift, bound, at, x, own in zip(shifts, passed, number.tolist(), after, parts, strict=True):
         found = [(_name(k), _natural(k, x), float(own[k])) for k in np.flatnonzero(own).tolist()]
+        if not found and (feature := shift.ruling.feature) is not None:
+            found = [(_name(feature), _natural(feature, x), 0.0)]
         said.append(_with_residue(shift, bound, at, found))
     return said
 
@@ -152,10 +154,17 @@ def _days(shift: Shift, before: FloatArray, heard: FloatArray) -> Explained:
         bought = float(number is not None)
         return _with_residue(shift, None, number, [("bought", bought, 0.0)])
     bound = _passed(shift)
-    start = natural(_RECENCY, before[_RECENCY])
+    start = _days_at(shift, shift.before, before)
     if _is_across(shift, bound, start):
-        start = natural(_RECENCY, heard[_RECENCY])
+        start = _days_at(shift, shift.heard, heard)
     return _with_residue(shift, bound, start, [("recency_days", number, number - start)])
+
+
+def _days_at(shift: Shift, row: Row, x: FloatArray) -> float:
+    local, (at, state) = shift.ruling.local, row
+    if local is None or (bought_at := state.last_purchase_at) is None:
+        return natural(_RECENCY, x[_RECENCY])
+    return float(local.between(bought_at, at))
 
 
 # --- both

@@ -4,11 +4,12 @@
 with published parameters. A learned scorer (`models.learning.scorer`) corrects it and starts out equal to it.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from models.features import COLUMN, FloatArray
+from models.features import COLUMN, FloatArray, counted
 from schemas.learning import SCORES
 
 P_30, P_90, COUNT_90, SPEND_90 = range(len(SCORES))
@@ -107,6 +108,23 @@ class PriorScorer:
         scores[:, COUNT_90] = count
         scores[:, SPEND_90] = count * amount
         return scores
+
+
+class Counted:
+    """A scorer's scores and, in the columns behind them, features as a person counts them."""
+
+    def __init__(self, scorer: Scorer, features: Sequence[int]) -> None:
+        """Args: features: columns of `models.features.FEATURES`."""
+        self._scorer, self._features = scorer, features
+
+    @property
+    def version(self) -> str:
+        """The scorer's."""
+        return self._scorer.version
+
+    def score(self, x: FloatArray) -> FloatArray:
+        """(n, features) float64 -> (n, 4 + counted features) float64."""
+        return np.concatenate([self._scorer.score(x), counted(x, self._features)], axis=1)
 
 
 # exp(700) is near the end of the float64 range; whoever is that unlikely to be a customer still isn't one.

@@ -46,6 +46,8 @@ _HORIZON_S = HORIZON_DAYS * DAY_S
 _THIRTY_S = 30 * DAY_S - 0.001
 _NINETY_S = 90 * DAY_S - 0.001
 _SAME_SECOND_S = 0.002
+# What dimensions are cut on are the scores and, behind them, features (models.policy.Rules.numbers).
+_SCORES = len(SCORES)
 
 
 class Heard(NamedTuple):
@@ -160,6 +162,7 @@ def advance_groups(groups: Sequence[tuple[Sequence[Customer], Terms]]) -> list[l
         _, terms = groups[0]
         c = columns(raw)
         x = from_columns(c, terms.rules.unit_minor)
+        terms = terms._replace(scorer=terms.rules.numbers(terms.scorer))
         score_rows: list[list[float]] = terms.scorer.score(x).tolist()
         shifts: list[Shift] = []
         for histories, (_, own) in zip(unfolded, groups, strict=True):
@@ -283,9 +286,7 @@ def _earliest(state: CustomerState, rules: Rules, after: float) -> float:
         at = min(at, state.last_event_at + rules.review_s[0])
     spending = state.spending
     if spending is not None and spending.purchases:
-        for s in rules.crossing_s:
-            if spending.last_purchase_at + s > after:
-                return min(at, spending.last_purchase_at + s)
+        at = min(at, rules.crossing_after(spending.last_purchase_at, after))
     return at
 
 
@@ -293,7 +294,7 @@ def _earliest(state: CustomerState, rules: Rules, after: float) -> float:
 
 
 def _judge(history: _History, terms: Terms, x: FloatArray, score_rows: list[list[float]], shifts: list[Shift]) -> None:
-    rulings = terms.rules.rulings
+    rulings, days_since = terms.rules.rulings, terms.rules.days_since
     start = history.customer.state
     segments = {} if start is None else start.segments
     sequence = 0 if start is None else start.sequence
@@ -328,7 +329,7 @@ def _judge(history: _History, terms: Terms, x: FloatArray, score_rows: list[list
                     judged_at = moment.timed_at
                     number = None
                     if spending is not None and spending.purchases:
-                        number = max(judged_at - spending.last_purchase_at, 0.0) / DAY_S
+                        number = days_since(spending.last_purchase_at, judged_at)
                 if moment.anew and held is not None:
                     # The dwell keeps a number from fluttering; another rule is no flutter.
                     current = ruling.place(number, Held(held.segment, -NEVER), judged_at)
@@ -341,7 +342,8 @@ def _judge(history: _History, terms: Terms, x: FloatArray, score_rows: list[list
                 segments = {**segments, ruling.name: Held(current, judged_at)}
                 previous = None if held is None else held.segment
                 cause = PolicyCause(terms.rules.label) if moment.anew else _cause(moment)
-                history.moves.append(Move(sequence, ruling.name, previous, current, judged_at, cause, tuple(scores)))
+                own = tuple(scores[:_SCORES])
+                history.moves.append(Move(sequence, ruling.name, previous, current, judged_at, cause, own))
                 shifts.append(_shift(ruling, held, current, number, moment, x[moment.row]))
         if heard is not None or learning or moved:
             as_of = max(as_of, moment.timed_at)
@@ -360,7 +362,7 @@ def _judge(history: _History, terms: Terms, x: FloatArray, score_rows: list[list
         state.browsing,
         state.voice,
         state.seen,
-        tuple(scores),
+        tuple(scores[:_SCORES]),
         state.promise,
         exposures,
         terms.rules.tag,
@@ -477,16 +479,16 @@ def _promise(histories: list[_History], terms: Terms, c: FloatArray, x: FloatArr
 
 
 def _timed_flip(point: _Point, bought_at: float, rules: Rules) -> Promise | None:
-    for s in rules.crossing_s:
-        at = bought_at + s
-        if at <= point.as_of:
-            continue
+    at = rules.crossing_after(bought_at, point.as_of)
+    while at < NEVER:
+        days = rules.days_since(bought_at, at)
         for ruling in rules.rulings:
             if ruling.score is None:
                 held = point.segments.get(ruling.name)
-                segment = ruling.place(s / DAY_S, held, at)
+                segment = ruling.place(days, held, at)
                 if held is None or segment != held.segment:
                     return Promise(at, ruling.name, segment)
+        at = rules.crossing_after(bought_at, at)
     return None
 
 
@@ -497,7 +499,7 @@ def _scored_flips(points: list[_Point], terms: Terms, c: FloatArray, x: FloatArr
     at_rows = [point.row for point in points]
     last, now = c[:, at_rows], x[at_rows]
     at = last[2][:, None] + np.array(rules.review_s)  # row 2: the latest event
-    scores = terms.scorer.score(in_silence(last, now, at, rules.unit_minor)).reshape(n, g, len(SCORES))
+    scores = terms.scorer.score(in_silence(last, now, at, rules.unit_minor)).reshape(n, g, -1)
     later = at > np.array([point.as_of for point in points])[:, None]
     first: list[Promise | None] = [None] * n
     for ruling in rules.rulings:

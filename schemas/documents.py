@@ -49,7 +49,12 @@ CHANNELS: dict[str, tuple[str, str, str, str]] = {
         _CUSTOMER_KEY,
     ),
     "model-snapshots": ("model-snapshot", "own", "What workers score with; one partition, compacted.", "model name"),
-    "policies": ("policy", "own", "What segments are; one partition, compacted.", "policy name"),
+    "policies": (
+        "policy",
+        "own",
+        "What segments are; one partition, compacted.",
+        "policy name, or shadow: a policy that is only compared",
+    ),
 }
 
 # Messages that no struct describes: name -> (title, what it is, content type, what the bytes are)

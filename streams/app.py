@@ -29,9 +29,11 @@ from streams.ops.watchdog import Watchdog
 from streams.ops.web import mount
 from streams.plane.app import App, build_app
 from streams.plane.records import PartitionGone
+from streams.policies import SHADOW_KEY
 from streams.reading import Desk
 from streams.scoring import ScoringJob, partition_of
 from streams.settings import Settings
+from streams.shadow import Shadow
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +64,7 @@ class Worker:
             segments=SegmentCounts(),
             status=self.status,
             standing=self.standing,
+            shadow=lambda: None if self.job.shadow is None else self.job.shadow.comparison(),
         )
         topics = tuple(settings.topic(name) for name in ("clickstream", "purchases", "reviews"))
         observer = ViewObserver(topics, self.metrics, self.view.changes, self.view.segments)
@@ -127,6 +130,9 @@ class Worker:
 
         One that isn't valid changes nothing.
         """
+        if key == SHADOW_KEY:
+            self._set_shadow(value)
+            return
         if value is None:
             return
         try:
@@ -138,6 +144,21 @@ class Worker:
             return
         self.job.rules = rules
         log.info("policy served", policy=rules.label, customers=self.job.unswept())
+
+    def _set_shadow(self, value: bytes | None) -> None:
+        """Compares another policy with the served one from now on; null ends that, a mistake changes nothing."""
+        if value is None:
+            self.job.shadow = None
+            log.info("no shadow policy any more")
+            return
+        try:
+            rules = Rules(parse(value.decode()))
+        except (PolicyError, UnicodeDecodeError) as exc:
+            log.error("shadow policy refused, nothing changes", why=str(exc))
+            return
+        if self.job.shadow is None or self.job.shadow.rules.tag != rules.tag:
+            self.job.shadow = Shadow(rules)
+            log.info("shadow policy compared", policy=rules.label)
 
     def serve_snapshot(self, key: bytes, value: bytes | None) -> None:
         """A published snapshot is served from the next chunk on; one that doesn't fit changes nothing."""

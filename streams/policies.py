@@ -3,12 +3,12 @@
 A record's key is the policy's name and its value the document, as it was written. The topic is compacted, so what was
 served before travels with each record: its header `regulars-history` is msgpack, an array of ``[unix seconds,
 document]``, newest first, the record's own document being the first. The latest record of the topic is what every
-worker serves.
+worker serves, but for the key `shadow`, under which stands the policy that is only compared with it; null: none is.
 """
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -21,6 +21,7 @@ from streams.ops.cluster import connect, layout, read_span, reader
 from streams.settings import Settings
 
 HISTORY_HEADER = "regulars-history"
+SHADOW_KEY = b"shadow"
 # With documents of at most 32 KiB a record stays below 1 MiB, Kafka's default.
 MOST_VERSIONS = 20
 
@@ -65,7 +66,8 @@ async def history(settings: Settings) -> tuple[Version, ...]:
     async with reader(settings.bootstrap_servers) as consumer:
         starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
         async for records in read_span(consumer, {tp: (starts[tp], ends[tp]) for tp in tps}):
-            latest = next((record for record in reversed(records) if record.value is not None), latest)
+            served = (r for r in reversed(records) if r.value is not None and r.key != SHADOW_KEY)
+            latest = next(served, latest)
     return () if latest is None else _versions(latest)
 
 
@@ -87,9 +89,11 @@ async def publish(settings: Settings, document: str) -> tuple[Policy, Policy | N
 
     Raises:
         PolicyError: no policy.
-        PolicyRefused: its name and version stand for another policy already.
+        PolicyRefused: its name and version stand for another policy already, or its name for shadows.
     """
     policy = parse(document)
+    if policy.name.encode() == SHADOW_KEY:
+        raise PolicyRefused("a policy that is to be served can't have the name 'shadow', which stands for another kind")
     known = await history(settings)
     before = known[0].policy if known else None
     if before is not None and before.tag == policy.tag:
@@ -127,15 +131,55 @@ async def rollback(settings: Settings, to: str | None = None) -> tuple[Policy, P
     raise PolicyRefused(f"{to or 'what was served before'} is not among what is known: {said}")
 
 
+async def set_shadow(settings: Settings, document: str | None) -> Policy | None:
+    """Has every worker compare the policy in `document` with the served one; None: none any more. Raises as `history`.
+
+    Raises:
+        PolicyError: no policy.
+    """
+    policy = None if document is None else parse(document)
+    client = await connect(settings.bootstrap_servers)
+    try:
+        await layout(client, [settings.topic("policies")], settings.bootstrap_servers)
+    finally:
+        await client.close()
+    await _produce(settings, SHADOW_KEY, None if document is None else document.encode(), [])
+    return policy
+
+
 async def _send(settings: Settings, name: str, document: str, known: tuple[Version, ...]) -> None:
     kept = [Version(time.time(), document), *(version for version in known if version.document != document)]
+    headers = [(HISTORY_HEADER, _encode(kept[:MOST_VERSIONS]))]
+    await _produce(settings, name.encode(), document.encode(), headers)
+
+
+async def _produce(settings: Settings, key: bytes, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers, acks="all")
     await producer.start()
     try:
-        headers = [(HISTORY_HEADER, _encode(kept[:MOST_VERSIONS]))]
-        await producer.send_and_wait(settings.topic("policies"), document.encode(), name.encode(), headers=headers)
+        await producer.send_and_wait(settings.topic("policies"), value, key, headers=headers)
     finally:
         await leave(producer)
+
+
+def with_margins(document: str, margins: Mapping[int, float]) -> str:
+    """`document` with other exit margins, by the place of the dimension; nothing else is touched."""
+    _, marked = parse_marked(document)
+    lines = document.splitlines(keepends=True)
+    places = []
+    for d, margin in margins.items():
+        where = f"$.dimensions[{d}]"
+        if marked.mark(where, "exit_margin") != marked.mark(where):
+            places.append((marked.mark(f"{where}.exit_margin"), r"[^\s,}\]#]+", f"{margin:g}"))
+            continue
+        over = marked.mark(where, "over")
+        # In braces the margin goes before what the dimension is cut on, elsewhere on a line of its own above it.
+        braces = marked.is_flow(where)
+        places.append((over, "^", f"exit_margin: {margin:g}" + (", " if braces else "\n" + " " * (over.column - 1))))
+    for mark, old, new in sorted(places, reverse=True):
+        line, at = lines[mark.line - 1], mark.column - 1
+        lines[mark.line - 1] = line[:at] + re.sub(old, new, line[at:], count=1)
+    return "".join(lines)
 
 
 def calibrated(document: str, numbers: Sequence[Sequence[float | None]]) -> str:

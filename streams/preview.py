@@ -20,7 +20,6 @@ from models.policy import Policy, Rules, Ruling
 from models.scores import PriorScorer, Scorer
 from models.step import anew_at
 from schemas.states import PARTITION_KEY, CustomerState, PartitionState, decode_partition, decode_state
-from schemas.times import DAY_S
 from streams.broadcast import read_latest
 from streams.clock import PartitionClock
 from streams.ops.cluster import connect, layout, read_span, reader
@@ -144,13 +143,14 @@ async def served_scorer(settings: Settings) -> Scorer:
 def _numbers(part: _Partition, rules: Rules, scorer: Scorer) -> _Numbers:
     rulings = rules.rulings
     values: FloatArray = np.empty((len(rulings), len(part.states)))
+    scorer = rules.numbers(scorer)
     for start in range(0, len(part.states), BLOCK):
         states = part.states[start : start + BLOCK]
         moments = [anew_at(state, part.at) for state in states]
         scores = scorer.score(rows(states, [at for _, at in moments], rules.unit_minor))
         days = np.array(
             [
-                np.nan if (bought_at := state.last_purchase_at) is None else max(timed_at - bought_at, 0.0) / DAY_S
+                np.nan if (bought_at := state.last_purchase_at) is None else rules.days_since(bought_at, timed_at)
                 for state, (timed_at, _) in zip(states, moments, strict=True)
             ]
         )

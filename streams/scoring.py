@@ -40,6 +40,7 @@ from schemas.times import from_rfc3339, to_rfc3339
 from streams.clock import UNKNOWN, PartitionClock
 from streams.plane.records import Effects, Headers, Output, Put
 from streams.settings import Settings
+from streams.shadow import Shadow
 
 CLOCK_HEADER = "regulars-clock"
 CHANGE_SOURCE = "/regulars/worker"
@@ -193,12 +194,14 @@ class ScoringJob:
     `silence` has nobody left under the old ones; `sweep` then gives every customer to be judged anew.
 
     Attributes:
+        shadow: another policy that judges the same customers and tells nobody; None: there is none.
         on_waiting: told of records whose texts must be read first; set by the wiring.
         on_revoked: told of a partition that went away; set by the wiring.
     """
 
     def __init__(self, settings: Settings, rules: Rules, scorer: Scorer, texts: Texts, observer: Observer) -> None:
         self.rules, self.scorer = rules, scorer
+        self.shadow: Shadow | None = None
         self.parts: dict[int, Partition] = {}
         self.on_waiting: Callable[[int, Waiting], None] = _nobody
         self.on_revoked: Callable[[int], None] = lambda partition: None
@@ -328,6 +331,8 @@ class ScoringJob:
     def silence(self, partition: int) -> ChunkWork | None:
         """The work of customers whom silence moves by now, at most `WAVE` of them; None: nobody."""
         part = self.parts.get(partition)
+        if self.shadow is not None and part is not None:
+            self.shadow.reach(partition, part.now())
         keys = part.pop_due(part.now(), WAVE) if part is not None else []
         return ChunkWork(keys=keys, consumed_at=time.time()) if keys else None
 
@@ -410,6 +415,8 @@ class ScoringJob:
         if (state := part.state()) != part.stored:
             part.stored = state
             puts.append(Put(PARTITION_KEY, encode_partition(state), []))
+        if self.shadow is not None:
+            self.shadow.see(partition, outcomes)
         self._observer.events(partition, work.counts)
         if changes:
             self._observer.changes(partition, changes, bodies, trace)
@@ -514,6 +521,8 @@ class ScoringJob:
     def revoked(self, partition: int) -> None:
         """Forgets a partition."""
         self.parts.pop(partition, None)
+        if self.shadow is not None:
+            self.shadow.forget(partition)
         self.on_revoked(partition)
         self._observer.revoked(partition)
 

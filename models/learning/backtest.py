@@ -8,7 +8,7 @@ order of the days in which they matured; a label that matures at T or later isn'
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -86,6 +86,8 @@ class History:
         self._states: dict[str, tuple[CustomerState, float]] = {}
         self._heard: defaultdict[str, list[Heard]] = defaultdict(list)
         self._due: list[tuple[float, str]] = []
+        #: Told of every outcome, a customer's in their order.
+        self.on_outcome: Callable[[Outcome], None] = lambda outcome: None
 
     def hear(self, at: float, topic: str, key: bytes, value: bytes) -> None:
         """One record of an input topic, at its event time; never before what was reached.
@@ -129,6 +131,7 @@ class History:
             customers.append(Customer(each, state, due, self._heard.get(each, ())))
         for outcome in advance(customers, Terms(self._rules, self._scorer, horizon=at)):
             self._keep(outcome)
+            self.on_outcome(outcome)
             yield from outcome.labels
 
     def _keep(self, outcome: Outcome) -> None:

@@ -3,13 +3,15 @@
 import asyncio
 import json
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from streams.commands.options import Failure, setting_options, settings_from
+from streams.sources.datasets import SOURCES
 
 if TYPE_CHECKING:
     from models.policy import Policy
@@ -97,25 +99,102 @@ def history(**options: Any) -> None:
         click.echo(f"{to_rfc3339(round(version.at))}  {label}{'  (served)' if i == 0 else ''}")
 
 
+@command.command("shadow")
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--off", is_flag=True, help="Compare no policy any more.")
+@click.option(
+    "--worker", "workers", multiple=True, metavar="URL",
+    help="Where a worker's pages are, once each; default: this machine at --web-port.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+@setting_options(*BROKER, "web_port")
+def shadow(file: Path | None, off: bool, workers: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Have every worker compare FILE with the served policy on live traffic, and tell nobody; without FILE, say how.
+
+    What is said covers the customers that the workers have judged since the shadow was set.
+    """
+    from models.policy import read
+    from streams.policies import set_shadow
+
+    settings = settings_from(**options)
+    if file is not None and off:
+        raise click.UsageError("a FILE or --off, not both")
+    if file is not None:
+        policy = _load(file)
+        _run(set_shadow(settings, read(file)))
+        click.echo(f"{policy.label} is compared with the served policy from now on; nobody is moved")
+    elif off:
+        _run(set_shadow(settings, None))
+        click.echo("no policy is compared with the served one any more")
+    else:
+        from streams.ops.shadows import ask, told
+
+        found = _run(ask(workers or (f"http://127.0.0.1:{settings.web_port}",)))
+        click.echo(json.dumps(found._asdict() | {"pairs": found.rows()}) if as_json else told(found))
+
+
+@command.command("flaps")
+@FILE
+@click.argument("dataset", type=click.Choice(list(SOURCES)))
+@click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def flaps(file: Path, dataset: str, data: Path, as_json: bool) -> None:
+    """Say how often FILE takes a change back within 7 days, over DATA, a real DATASET, through the live code.
+
+    Exit code 1 where a dimension does so more often than FILE's `flap_budget` allows.
+    """
+    policy = _load(file)
+    found = _history(lambda: _flapping().measure(policy, dataset, data))
+    if as_json:
+        rows = [flap._asdict() for flap in found]
+        click.echo(json.dumps({"policy": policy.label, "flap_budget": policy.flap_budget, "dimensions": rows}))
+    else:
+        for flap in found:
+            note = "" if flap.budgeted else "; not budgeted, days since a purchase don't flutter"
+            click.echo(
+                f"{flap.dimension}: {flap.changes:,} changes, {flap.reversals:,} taken back within 7 days: "
+                f"{flap.per_1000:.1f} per 1,000 (exit margin {flap.exit_margin:g}{note})"
+            )
+    over = _flapping().over_budget(policy, found)
+    if over:
+        raise Failure(
+            f"over the budget of {policy.flap_budget:g} per 1,000: {', '.join(flap.dimension for flap in over)}",
+            f"`regulars policy calibrate {file} --history {dataset} {data}` raises exit margins",
+        )
+
+
 @command.command("calibrate")
 @FILE
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write there; default: to stdout.")
+@click.option(
+    "--history", type=(click.Choice(list(SOURCES)), click.Path(exists=True, dir_okay=False, path_type=Path)),
+    metavar="DATASET DATA", help="Also raise exit margins until DATA, replayed, stays within FILE's `flap_budget`.",
+)  # fmt: skip
 @setting_options(*STATES)
-def calibrate(file: Path, out: Path | None, **options: Any) -> None:
-    """Put numbers of the live customers in place of FILE's quantiles (`from_quantile: 0.8`); all else is kept."""
+def calibrate(file: Path, out: Path | None, history: tuple[str, Path] | None, **options: Any) -> None:
+    """Put numbers of the live customers in place of FILE's quantiles (`from_quantile: 0.8`); all else is kept.
+
+    With --history, exit margins too: the smallest at which no dimension takes back more of its changes within 7 days
+    than `flap_budget` allows. Only quantiles need a broker.
+    """
     from models.policy import PolicyError, parse, parse_marked, read
-    from streams.policies import calibrated
+    from streams.policies import calibrated, with_margins
     from streams.preview import quantiles
 
     try:
-        document = read(file)
-        policy, _ = parse_marked(document)
-        customers, numbers = _run(quantiles(settings_from(**options), policy))
-        text = calibrated(document, numbers)
-        parse(text)
+        text = read(file)
+        policy, _ = parse_marked(text)
+        quantiled = any(segment.quantile is not None for each in policy.dimensions for segment in each.segments)
+        if quantiled or history is None:
+            customers, numbers = _run(quantiles(settings_from(**options), policy))
+            text = calibrated(text, numbers)
+            click.echo(f"from {customers:,} customers", err=True)
+        policy = parse(text)
+        if history is not None:
+            text = with_margins(text, _margins(policy, *history))
+            parse(text)
     except (PolicyError, ValueError) as exc:
         raise Failure(f"{file}: {exc}") from exc
-    click.echo(f"from {customers:,} customers", err=True)
     if out is None:
         click.echo(text, nl=False)
     else:
@@ -123,6 +202,38 @@ def calibrate(file: Path, out: Path | None, **options: Any) -> None:
             out.write_text(text, encoding="utf-8")
         except OSError as exc:
             raise Failure(f"{out}: {exc.strerror}") from exc
+
+
+def _flapping() -> ModuleType:
+    from streams.ops import flapping
+
+    return flapping
+
+
+def _history(work: Callable[[], T]) -> T:
+    from streams.sources.tables import FileRefused
+
+    try:
+        return work()
+    except FileRefused as exc:
+        raise Failure(str(exc)) from exc
+
+
+def _margins(policy: "Policy", dataset: str, data: Path) -> dict[int, float]:
+    if policy.flap_budget is None:
+        raise ValueError("it states no `flap_budget` that margins could be raised for")
+    flapping = _flapping()
+    try:
+        found = _history(lambda: flapping.calibrate(policy, dataset, data))
+    except flapping.NoMargin as exc:
+        raise Failure(str(exc)) from exc
+    for flap in found.values():
+        click.echo(
+            f"{flap.dimension}: exit margin {flap.exit_margin:g}, {flap.reversals:,} of {flap.changes:,} changes taken "
+            f"back within 7 days: {flap.per_1000:.1f} per 1,000",
+            err=True,
+        )
+    return {place: flap.exit_margin for place, flap in found.items()}
 
 
 def _load(file: Path) -> "Policy":
@@ -139,19 +250,21 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
     from models.policy import PolicyError
     from streams.ops.cluster import BrokerAway, TopicMissing
+    from streams.ops.shadows import NoComparison
     from streams.plane.errors import TopicsNotReady
     from streams.policies import PolicyRefused
 
     try:
         return asyncio.run(work)
-    except (BrokerAway, TopicMissing, TopicsNotReady, PolicyError, PolicyRefused) as exc:
+    except (BrokerAway, TopicMissing, TopicsNotReady, PolicyError, PolicyRefused, NoComparison) as exc:
         raise Failure(str(exc)) from exc
     except msgspec.DecodeError as exc:
         raise Failure(f"a state can't be read ({exc})", "it was written by another version of regulars") from exc
 
 
 def _summary(policy: "Policy") -> str:
-    return "; ".join(
+    days = "" if policy.time_zone is None else f"days of {policy.time_zone}; "
+    return days + "; ".join(
         f"{dimension.name} over {dimension.over}: "
         + ", ".join(
             segment.name if segment.bound is None else f"{segment.name} from {segment.bound:g}"

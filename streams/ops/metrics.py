@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from schemas.changes import Change
 from streams.ops.lag import LagMonitor
+from streams.shadow import Comparison
 
 Outcome = Literal["applied", "rejected", "clock"]
 
@@ -93,6 +94,25 @@ class LagCollector(Collector):
                 seconds.add_metric(labels, row.seconds)
         yield records
         yield seconds
+
+
+class ShadowCollector(Collector):
+    """Customers by where the served policy and the shadow have them; nothing where there is no shadow."""
+
+    def __init__(self, compare: Callable[[], Comparison | None]) -> None:
+        self._compare = compare
+
+    def collect(self) -> Iterable[Metric]:
+        """One sample a pair of segments."""
+        found = self._compare()
+        customers = GaugeMetricFamily(
+            "regulars_shadow_customers",
+            "Customers by where they stand and where the shadow policy would have them",
+            labels=("dimension", "current", "shadow"),
+        )
+        for pair, count in {} if found is None else found.pairs.items():
+            customers.add_metric(pair, count)
+        yield customers
 
 
 class Learner(NamedTuple):
@@ -183,6 +203,10 @@ class Metrics:
     def watch_customers(self, count: Callable[[], int]) -> None:
         """Ask `count` for the number of customers whenever the metrics are read."""
         self._customers.set_function(count)
+
+    def watch_shadow(self, compare: Callable[[], Comparison | None]) -> None:
+        """Ask `compare` whenever the metrics are read."""
+        self.registry.register(ShadowCollector(compare))
 
     def render(self) -> bytes:
         """The Prometheus text format."""

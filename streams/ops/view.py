@@ -12,6 +12,7 @@ from streams.ops.feed import ChangeFeed, SegmentCounts
 from streams.ops.lag import LagMonitor
 from streams.ops.metrics import Metrics
 from streams.settings import Settings
+from streams.shadow import Comparison
 
 BEAT_S = 0.5
 # A loop that didn't come round for so long is stuck: a restore, a big chunk or a full collection take far less.
@@ -64,6 +65,7 @@ class WorkerView:
     Attributes:
         status: called at each request, so it must be cheap.
         standing: a customer from the local store; None: unknown; raises NotHere.
+        shadow: how the shadow policy compares with the served one; None: there is none.
     """
 
     settings: Settings
@@ -73,12 +75,14 @@ class WorkerView:
     segments: SegmentCounts
     status: Callable[[], Status]
     standing: Callable[[str], Standing | None]
+    shadow: Callable[[], Comparison | None] = lambda: None
     started_at_s: float = field(default_factory=time.time)
     beat_at: float = field(default_factory=time.monotonic)  # monotonic
     _counts: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=int(RATE_WINDOW_S / BEAT_S)))
 
     def __post_init__(self) -> None:
         self.metrics.watch_customers(lambda: self.status().customers)
+        self.metrics.watch_shadow(self.shadow)
 
     async def run(self) -> None:
         """Beat and sample until cancelled."""

@@ -36,6 +36,7 @@ def mount(app: web.Application, view: WorkerView) -> None:
     app.router.add_get("/api/worker", pages.worker)
     app.router.add_get("/api/lag", pages.lag)
     app.router.add_get("/api/segments", pages.segments)
+    app.router.add_get("/api/shadow", pages.shadow)
     app.router.add_get("/api/changes", pages.changes)
     app.router.add_get("/api/customers/{id:.+}", pages.customer)
     # Streams of changes never end by themselves, and the server waits a minute for what is open.
@@ -116,6 +117,24 @@ class _Pages:
             "segments": self._view.segments.by_dimension(),
         }
         return _json(body)
+
+    async def shadow(self, request: web.Request) -> web.Response:
+        """The shadow policy beside the served one, in this worker's partitions; `policy` null: there is none."""
+        status, found = self._view.status(), self._view.shadow()
+        served = None if status.versions is None else status.versions.policy
+        pairs = [] if found is None else [[*pair, count] for pair, count in found.pairs.items()]
+        return _json(
+            {
+                "policy": None if found is None else found.policy,
+                "served": served,
+                "customers": 0 if found is None else found.customers,
+                "elsewhere": 0 if found is None else found.elsewhere,
+                "pairs": [
+                    {"dimension": dimension, "current": current, "shadow": shadow, "customers": count}
+                    for dimension, current, shadow, count in pairs
+                ],
+            }
+        )
 
     async def customer(self, request: web.Request) -> web.Response:
         try:

@@ -469,15 +469,20 @@ def verify(path: Path, workers: int, kills: int, speed: str) -> int:
     return sum(len(found) for found in findings.values())
 
 
-def main() -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Compare a replayed year with a direct computation on its file.")
+def arguments(description: str) -> argparse.Namespace:
+    """What the command line says: file, workers, kills, speed."""
+    parser = argparse.ArgumentParser(description=description)
     shared = Path(os.environ.get("REGULARS_SHARED", ROOT.parent / "shared"))
     parser.add_argument("file", nargs="?", type=Path, default=shared / "data" / "online_retail.parquet")
     parser.add_argument("--workers", type=int, default=1, help="how many share the work (default 1)")
     parser.add_argument("--kills", type=int, default=0, help="kill -9 a worker so many times on the way (default 0)")
     parser.add_argument("--speed", default="max", help="of the replay: max, or times real time")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """The command line."""
+    options = arguments("Compare a replayed year with a direct computation on its file.")
     if not options.file.exists():
         print(f"skipped: there is no {options.file}; name UCI Online Retail as a parquet file to verify with it")
         return 0

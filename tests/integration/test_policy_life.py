@@ -2,6 +2,7 @@
 
 import json
 import random
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -30,14 +31,15 @@ def shop(settings: Settings) -> Iterator[Shop]:
 
 @pytest.fixture
 def strict(tmp_path: Path) -> Path:
-    """A policy file that moves many: other bounds in both dimensions, a new segment, a new dimension."""
+    """A policy that moves many: other bounds in both dimensions, a new segment, new dimensions, days of a time zone."""
     document = read().replace('version: "1"', 'version: "2"').replace("at_risk, from: 30", "at_risk, from: 20")
     document = document.replace("from: 50.00", "from: 20.00").replace(
         "{name: high, from: 250.00}", "{name: top, from: 90}"
     )
     file = tmp_path / "strict.yaml"
     more = "  - name: soon\n    over: p_purchase_30d\n    segments: [{name: unlikely}, {name: likely, from: 0.3}]\n"
-    file.write_text(document + "\n" + more)
+    more += "  - name: loyalty\n    over: purchases\n    segments: [{name: new}, {name: loyal, from: 2}]\n"
+    file.write_text(document + "\n" + more + "time_zone: Europe/London\n")
     return file
 
 
@@ -180,7 +182,7 @@ def test_versions_are_kept_and_taken_back(shop: Shop, strict: Path) -> None:
     strict.write_text(read(strict).replace("from: 21.00", "from: x"))
     told = shop.run("policy", "publish", str(strict))
     assert told.returncode == 1
-    assert "line 21, column 27" in told.stderr
+    assert "line 22, column 27" in told.stderr
 
     assert shop.run("policy", "rollback").stdout == "default-2 published again, instead of default-3\n"
     assert shop.run("policy", "rollback").stdout == "default-3 published again, instead of default-2\n"
@@ -191,6 +193,48 @@ def test_versions_are_kept_and_taken_back(shop: Shop, strict: Path) -> None:
     assert lines[0].endswith("(served)")
     latest = {message.key(): message.value() for message in shop.read("policies")}
     assert latest == {b"default": read().encode()}
+
+
+def test_a_shadow_is_compared_and_moves_nobody(shop: Shop, strict: Path) -> None:
+    """The worker's comparison of the lifecycle is the preview's; the log, the history and the served policy know nothing."""
+    told = shop.run("policy", "shadow", str(strict))
+    assert told.returncode == 0, told.stderr
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        pages = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    worker = shop.start(REGULARS_WEB_PORT=pages.rpartition(":")[2])
+    fill(shop)
+    shop.settle(worker)
+    moves, _ = preview(shop, strict)
+    expected = Counter((previous, current) for _, name, previous, current in moves if name == "lifecycle")
+    assert expected
+
+    def compared() -> Counter[tuple[str, str]]:
+        told = shop.run("policy", "shadow", "--worker", pages, "--json")
+        assert told.returncode == 0, told.stderr
+        found = json.loads(told.stdout)
+        assert (found["policy"], found["served"], found["customers"]) == ("default-2", "default-1", CUSTOMERS)
+        rows = [row for row in found["pairs"] if row["dimension"] == "lifecycle"]
+        assert sum(row["customers"] for row in rows) == CUSTOMERS
+        return Counter(
+            {(row["current"], row["shadow"]): row["customers"] for row in rows if row["current"] != row["shadow"]}
+        )
+
+    Shop.until(lambda: compared() == expected, worker)
+    assert "would stand elsewhere" in shop.run("policy", "shadow", "--worker", pages).stdout
+    bodies = [body for changes in changes_of(shop.read("segment-changes")).values() for body in changes]
+    assert {body["versions"]["policy"] for body in bodies} == {"default-1"}
+    assert "soon" not in {body["dimension"] for body in bodies}
+    assert "nothing was published" in shop.run("policy", "history").stdout
+
+    assert shop.run("policy", "shadow", "--off").returncode == 0
+    Shop.until(lambda: "has no shadow policy" in shop.run("policy", "shadow", "--worker", pages).stderr, worker)
+    assert shop.stop(worker) == 0
+    told = shop.run("policy", "shadow", "--worker", pages)
+    assert (told.returncode, told.stderr.count("\n")) == (1, 1)
+    strict.write_text(read(strict).replace("name: default", "name: shadow"))
+    told = shop.run("policy", "publish", str(strict))
+    assert (told.returncode, "can't have the name 'shadow'" in told.stderr) == (1, True)
 
 
 def test_quantiles_become_numbers_of_the_live_customers(shop: Shop, strict: Path) -> None:

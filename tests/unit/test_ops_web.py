@@ -75,7 +75,18 @@ async def reasons(client: TestClient[Any, Any]) -> tuple[int, list[str]]:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/live", "/ready", "/metrics", "/api/lag", "/api/segments", "/api/worker", "/api/customers/ada%2F1"]
+    "path",
+    [
+        "/",
+        "/live",
+        "/ready",
+        "/metrics",
+        "/api/lag",
+        "/api/segments",
+        "/api/shadow",
+        "/api/worker",
+        "/api/customers/ada%2F1",
+    ],
 )
 async def test_every_page_of_the_contract_answers(client: TestClient[Any, Any], path: str) -> None:
     """Paths are as the contract has them, without a slash at the end."""

@@ -3,15 +3,20 @@
 import math
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.policy import PolicyError, Rules, Ruling, load, parse
+from models.features import COLUMN, NAMES, counted
+from models.policy import PolicyError, Rules, Ruling, Segment, load, parse
+from models.scores import PriorScorer
+from policies import featured
 from schemas.states import NEVER, Held
 from schemas.times import DAY_S
 
+PRIOR = PriorScorer()
 DEFAULT = Path("models/policies/default.yaml")
 VALUE = next(ruling for ruling in Rules(load()).rulings if ruling.name == "value")
 LIFECYCLE = next(ruling for ruling in Rules(load()).rulings if ruling.name == "lifecycle")
@@ -91,6 +96,10 @@ def test_the_moment_computed_for_a_bound_is_the_moment_it_is_crossed(bought_at: 
         (("exit_margin: 0.10", "exit_margin: ~a tenth"), "Expected `float`, got `str`"),
         (("dwell_days: 1", "~dwel_days: 1"), "unknown field `dwel_days`"),
         (("currency: GBP", "currency: ~pounds"), "currency"),
+        (("currency: GBP", "currency: GBP\ntime_zone: ~Europe/Lundon"), "'Europe/Lundon' is no time zone"),
+        (("over: days_since_purchase", "over: ~purchase"), "did you mean purchases?"),
+        (("over: days_since_purchase", "over: ~text_3"), "no feature in docs/features.md"),
+        (("from: 50.00", "from: ~-1"), "expected_spend_90d is never below 0"),
         (('version: "1"', "version: ~1"), "$.version: Expected `str`, got `int`"),
         (("dimensions:", "dimensions: ]"), "not YAML"),
         (("name: value", "name: ~lifecycle"), "'lifecycle' stands twice"),
@@ -169,3 +178,38 @@ def test_rulings_know_their_segments_by_order() -> None:
     """An unknown segment has no place; known ones count from 0."""
     assert isinstance(VALUE, Ruling)
     assert [VALUE.index(name) for name in ("low", "mid", "high", "gone")] == [0, 1, 2, -1]
+
+
+FEATURED = {ruling.name: ruling for ruling in Rules(featured()).rulings}
+
+
+@given(st.integers(0, 10**9))
+def test_a_bound_on_a_count_is_reached_by_that_count(count: int) -> None:
+    """Features are kept as logarithms; no rounding on the way there and back makes five purchases fewer than five."""
+    dimension = msgspec.structs.replace(
+        featured().dimensions[2], segments=(Segment("fewer"), Segment("enough", float(count) + 1.0))
+    )
+    ruling = Ruling(dimension, ("purchases",))
+    for n, expected in ((count, "fewer"), (count + 1, "enough")):
+        x = np.zeros((1, len(NAMES)))
+        x[0, COLUMN["purchases"]] = np.log1p(n)
+        assert ruling.place(float(counted(x, [COLUMN["purchases"]])[0, 0]), None, 0.0) == expected
+
+
+def test_a_margin_below_zero_lies_below_the_bound() -> None:
+    """A bound of -0.2 with a margin of 30 % is left at -0.26, not above itself."""
+    assert FEATURED["mood"].lowered[1:] == pytest.approx((-0.26, 0.14))
+    assert FEATURED["mood"].place(-0.25, Held("even", 0.0), DAY_S) == "even"
+    assert FEATURED["mood"].place(-0.27, Held("even", 0.0), DAY_S) == "sour"
+
+
+def test_bounds_on_days_of_silence_are_moments_of_their_own() -> None:
+    """Whoever is away from 45 days on is so on day 45, not at the next moment of review."""
+    assert {45 * DAY_S, 100 * DAY_S} < set(Rules(featured()).review_s)
+    assert Rules(load()).features == ()
+    assert Rules(load()).numbers(PRIOR) is PRIOR
+
+
+def test_what_a_policy_says_is_known_by_the_tag_it_had() -> None:
+    """States carry the tag of the policy that judged them: one that says what it said before sweeps nobody."""
+    assert load().tag == 1746377666

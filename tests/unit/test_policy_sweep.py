@@ -17,6 +17,7 @@ from schemas.times import DAY_S, to_rfc3339
 from streams.plane.records import Put
 from streams.scoring import CLOCK_HEADER, WAVE, ChunkWork, ScoringJob
 from streams.settings import Settings
+from streams.shadow import Shadow
 
 SETTINGS = Settings(clock="event", partitions=1)
 OLD = Rules(load())
@@ -167,3 +168,28 @@ def test_without_a_partition_time_other_rules_wait() -> None:
     assert worker.sweep() == 1
     assert worker.job.unswept() == 0
     assert [move[2] for move in worker.moved] == ["policy", "policy"]
+
+
+@given(st.lists(st.floats(0, 60), min_size=1, max_size=40), st.lists(st.floats(30, 70), max_size=5))
+def test_a_shadow_moves_nobody_and_says_whom_a_sweep_would(days: list[float], ticks: list[float]) -> None:
+    """The store and the moves are those without it; the difference it counts is what then moves on publication."""
+    plain, shadowed = Worker(OLD, customers(days)), Worker(OLD, customers(days))
+    shadowed.job.shadow = Shadow(NEW)
+    for worker in (plain, shadowed):
+        for day in [*sorted(ticks), 71.0]:
+            worker.clock(START_S + day * DAY_S)
+            worker.silence()
+    assert shadowed.store == plain.store
+    assert shadowed.moved == plain.moved
+    found = shadowed.job.shadow.comparison()
+    assert (found.policy, found.customers) == ("default-2", len(days))  # features are kept every ten days
+    assert sum(n for (dimension, *_), n in found.pairs.items() if dimension == "lifecycle") == found.customers
+    differing = {pair[1:]: n for pair, n in found.pairs.items() if pair[0] == "lifecycle" and pair[1] != pair[2]}
+    assert found.elsewhere >= max(differing.values(), default=0)
+
+    before = len(plain.moved)
+    plain.job.rules = NEW
+    plain.sweep()
+    assert sum(differing.values()) == len(plain.moved[before:])
+    shadowed.job.revoked(0)
+    assert shadowed.job.shadow.comparison().customers == 0

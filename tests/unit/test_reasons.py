@@ -11,15 +11,18 @@ from histories import START_S, click, histories, purchase, review
 from models.counterfactual import ACTIONABLE, instead
 from models.features import COLUMN, FEATURES, FloatArray, rows
 from models.policy import Rules, Ruling, load, parse, read
-from models.reasons import HELD_BACK, JUDGED_ANEW, POLICY, TOP
+from models.reasons import HELD_BACK, JUDGED_ANEW, POLICY, TOP, natural
 from models.scores import PriorScorer
 from models.step import Customer, Heard, Move, Terms, step
+from policies import featured, zoned
 from schemas.changes import EventCause, PolicyCause, SilenceCause
 from schemas.states import NEVER, CustomerState, Held
 from schemas.times import DAY_S
 
 RULES = Rules(load())
 TERMS = Terms(RULES, PriorScorer(), horizon=-NEVER)
+FEATURED = TERMS._replace(rules=Rules(featured()))
+ZONED = TERMS._replace(rules=Rules(zoned("America/Sao_Paulo")))
 LONG_AFTER = START_S + 800 * DAY_S
 
 
@@ -75,9 +78,13 @@ def judged(events: list[Heard], terms: Terms = TERMS) -> list[Judged]:
 
 def number_of(case: Judged) -> float | None:
     """What the ruling placed."""
+    if case.ruling.feature is not None:
+        return natural(case.ruling.feature, rows([case.state], [case.move.at])[0, case.ruling.feature])
     if case.ruling.score is not None:
         return case.move.scores[case.ruling.score]
     bought_at = case.state.last_purchase_at
+    if case.ruling.local is not None and bought_at is not None:
+        return case.ruling.local.between(bought_at, case.move.at)
     return None if bought_at is None else max(case.move.at - bought_at, 0.0) / DAY_S
 
 
@@ -121,10 +128,36 @@ def test_reasons_add_up_and_point_the_way_of_the_move(events: list[Heard]) -> No
 
 
 @given(histories())
+def test_local_days_are_reasons_too(events: list[Heard]) -> None:
+    """Days as a time zone counts them are whole, add up, and are kept off by a day less."""
+    for case in judged(events, ZONED):
+        if case.ruling.score is None:
+            assert_adds_up(case)
+            assert_keeps(case)
+            assert case.move.counterfactual is None or case.move.counterfactual.instead % 1 == 0
+
+
+@given(histories())
 def test_reasons_add_up_under_any_scorer(events: list[Heard]) -> None:
     """Nothing is taken from the prior's shape."""
     for case in judged(events, TERMS._replace(scorer=Contrary())):
         assert_adds_up(case)
+
+
+@given(histories())
+def test_a_move_over_a_feature_is_that_features_alone(events: list[Heard]) -> None:
+    """Its change is the whole reason, beside what an earlier crossing left; the counterfactual, if any, is of itself."""
+    for case in judged(events, FEATURED):
+        if case.ruling.feature is None:
+            continue
+        assert_adds_up(case)
+        assert_keeps(case, FEATURED.rules.numbers(FEATURED.scorer))
+        feature = FEATURES[case.ruling.feature]
+        named = {reason.feature for reason in case.move.reasons}
+        assert feature.name in named
+        assert named <= {feature.name, HELD_BACK, JUDGED_ANEW}
+        keeper = case.move.counterfactual
+        assert keeper is None or (keeper.feature == feature.name and feature.actionable)
 
 
 @given(histories(), st.booleans())

@@ -1,0 +1,171 @@
+"""A shadow policy: judges on live traffic whom the served one judges, is compared with it, and tells nobody.
+
+It places each customer at whose outcome it looks, by the scores that the served model gave and, in silence, at each bound
+on the days since a purchase. It starts from where a customer stands in the served policy, as a sweep would if it were
+published, and goes on with margins and dwells of its own. Its places are kept in memory alone, by partition: after a
+restart or a rebalance it starts again.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from models.features import counted, rows
+from models.policy import Rules
+from models.step import Outcome, anew_at
+from schemas.states import NEVER, CustomerState, Held
+
+# Places that silence changes at one look: the loop looks four times a second, and so many take 5 ms.
+AT_ONCE = 500
+
+Pair = tuple[str, str, str]  # dimension, segment in the served policy ("": it has no such dimension), in the shadow
+
+
+class Comparison(NamedTuple):
+    """How a shadow would have placed the customers it has seen, beside where they stand."""
+
+    policy: str
+    customers: int  # seen since the shadow was set
+    elsewhere: int  # of them, who would stand elsewhere in one dimension or more that the served policy has too
+    pairs: dict[Pair, int]  # customers, also of those who stand alike
+
+
+class _Place(NamedTuple):
+    """A customer: where the served policy has them, and where the shadow has, a dimension of the shadow each."""
+
+    live: tuple[str, ...]
+    own: tuple[Held, ...]
+    bought_at: float | None
+    crosses_at: float
+
+    @property
+    def differs(self) -> bool:
+        return any(live and held.segment != live for held, live in zip(self.own, self.live, strict=True))
+
+
+class _Part:
+    """One partition's customers."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, _Place] = {}
+        self.due: list[tuple[float, str]] = []
+        self.pairs: Counter[Pair] = Counter()
+        self.elsewhere = 0
+
+
+class Shadow:
+    """See the module. Costs nothing where there is none: the job asks once a chunk whether it has one."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self._parts: dict[int, _Part] = {}
+
+    def see(self, partition: int, outcomes: Sequence[Outcome]) -> None:
+        """What became of customers under the served policy, just now."""
+        changed = [(outcome, outcome.state) for outcome in outcomes if outcome.state is not None]
+        if not changed:
+            return
+        part = self._parts.setdefault(partition, _Part())
+        moments = [anew_at(state, state.as_of) for _, state in changed]
+        numbers = self._numbers([state for _, state in changed], [at for _, at in moments])
+        for (outcome, state), (timed_at, at), own in zip(changed, moments, numbers, strict=True):
+            looked = self._is_look(outcome, state, at)
+            self._place(part, outcome.customer.customer_id, state, timed_at, at, own, looked)
+
+    def reach(self, partition: int, now: float) -> None:
+        """Partition time has come so far: silence moves who crosses a bound before it, `AT_ONCE` at most."""
+        part = self._parts.get(partition)
+        if part is None:
+            return
+        for _ in range(AT_ONCE):
+            if not part.due or part.due[0][0] >= now:
+                return
+            at, customer_id = heapq.heappop(part.due)
+            place = part.places[customer_id]
+            if place.crosses_at != at or place.bought_at is None:
+                continue  # heard of since
+            days = self.rules.days_since(place.bought_at, at)
+            own = tuple(
+                _held(ruling.place(days, held, at), held, at) if ruling.score is None else held
+                for ruling, held in zip(self.rules.rulings, place.own, strict=True)
+            )
+            crosses_at = self.rules.crossing_after(place.bought_at, at)
+            self._put(part, customer_id, place._replace(own=own, crosses_at=crosses_at))
+
+    def forget(self, partition: int) -> None:
+        """The partition is another worker's."""
+        self._parts.pop(partition, None)
+
+    def comparison(self) -> Comparison:
+        """As of now, over all partitions."""
+        pairs: Counter[Pair] = Counter()
+        for part in self._parts.values():
+            pairs.update(part.pairs)
+        parts = self._parts.values()
+        customers, elsewhere = sum(len(part.places) for part in parts), sum(part.elsewhere for part in parts)
+        return Comparison(self.rules.label, customers, elsewhere, {pair: n for pair, n in sorted(pairs.items()) if n})
+
+    def _is_look(self, outcome: Outcome, state: CustomerState, at: float) -> bool:
+        """Whether scores are judged at `at`: an event, a moment of review or of a move. Features are kept at others."""
+        quiet_s = at - state.last_event_at
+        if quiet_s < 0.001 or any(abs(quiet_s - s) < 0.001 for s in self.rules.review_s):
+            return True
+        # An event that came late is judged as of what time had reached.
+        return any(move.at == at for move in outcome.moves) or any(
+            heard.at < state.last_event_at for heard in outcome.customer.heard
+        )
+
+    def _numbers(self, states: Sequence[CustomerState], at: Sequence[float]) -> list[list[float]]:
+        """What dimensions are cut on: the scores that were served, and the features behind them."""
+        scores = [list(state.scores) for state in states]
+        if not self.rules.features:
+            return scores
+        features = counted(rows(states, at, self.rules.unit_minor), self.rules.features).tolist()
+        return [own + more for own, more in zip(scores, features, strict=True)]
+
+    def _place(
+        self,
+        part: _Part,
+        customer_id: str,
+        state: CustomerState,
+        timed_at: float,
+        at: float,
+        numbers: list[float],
+        looked: bool,
+    ) -> None:
+        """Puts a customer where the shadow has them; not `looked`: scores leave them there, if they are anywhere."""
+        before, bought_at = part.places.get(customer_id), state.last_purchase_at
+        days = None if bought_at is None else self.rules.days_since(bought_at, timed_at)
+        live, own = [], []
+        for i, ruling in enumerate(self.rules.rulings):
+            stands = state.segments.get(ruling.name)
+            live.append("" if stands is None else stands.segment)
+            held = stands if before is None else before.own[i]
+            if ruling.score is not None and not looked and held is not None and ruling.index(held.segment) >= 0:
+                own.append(held)
+                continue
+            number, moment = (days, timed_at) if ruling.score is None else (numbers[ruling.score], at)
+            # Whoever is seen for the first time is judged as by a sweep, which no dwell holds up.
+            judged = held if before is not None or held is None else Held(held.segment, -NEVER)
+            own.append(_held(ruling.place(number, judged, moment), held, moment))
+        crosses_at = NEVER if bought_at is None else self.rules.crossing_after(bought_at, timed_at)
+        self._put(part, customer_id, _Place(tuple(live), tuple(own), bought_at, crosses_at))
+
+    def _put(self, part: _Part, customer_id: str, place: _Place) -> None:
+        before = part.places.get(customer_id)
+        for known, sign in (before, -1), (place, 1):
+            if known is not None:
+                part.elsewhere += sign * known.differs
+                for ruling, live, held in zip(self.rules.rulings, known.live, known.own, strict=True):
+                    part.pairs[ruling.name, live, held.segment] += sign
+        part.places[customer_id] = place
+        if place.crosses_at != NEVER and (before is None or before.crosses_at != place.crosses_at):
+            heapq.heappush(part.due, (place.crosses_at, customer_id))
+        if len(part.due) > 2 * len(part.places) + 10_000:
+            part.due = [(kept.crosses_at, name) for name, kept in part.places.items() if kept.crosses_at != NEVER]
+            heapq.heapify(part.due)
+
+
+def _held(segment: str, held: Held | None, at: float) -> Held:
+    return held if held is not None and held.segment == segment else Held(segment, at)
