@@ -58,7 +58,8 @@ class Broadcast:
             await consumer.start()
             await self._read_to_end(consumer)
         except BaseException:
-            await self.stop()
+            self._consumer = None  # a later `start` begins anew
+            await leave(consumer)
             raise
         self.ready = not self._stopping.is_set()
 

@@ -25,6 +25,7 @@ from yarl import URL
 from streams.plane.batch import BatchTopic
 from streams.plane.errors import BrokerLost, InfrastructureFailure, StoreBroken, TopicsNotReady
 from streams.plane.lease import Lease
+from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEOUT_S, patiently
 from streams.plane.pipeline import Changelog, Pipeline
 from streams.plane.records import Job
 from streams.plane.restore import Restorer
@@ -36,10 +37,6 @@ log = structlog.get_logger(__name__)
 
 EXIT_FAILURE = 70  # EX_SOFTWARE, which faust's own command line uses as well
 
-# A worker and its broker often start together.
-START_PATIENCE_S = 30.0
-
-REQUEST_TIMEOUT_S = 30.0
 REBALANCE_TIMEOUT_S = 20.0
 HEARTBEAT_S = 1.0
 
@@ -75,7 +72,9 @@ class App(faust.App):
             broker_heartbeat_interval=min(HEARTBEAT_S, settings.session_timeout_s / 6),
             broker_max_poll_records=settings.max_poll_records,
             broker_rebalance_timeout=max(REBALANCE_TIMEOUT_S, settings.session_timeout_s),
-            broker_request_timeout=max(REQUEST_TIMEOUT_S, settings.session_timeout_s),
+            # How long faust's recovery waits for each of its steps; then it goes on as if that had been done, and waits
+            # for ever for what never comes. A request itself may take `REQUEST_TIMEOUT_S`.
+            broker_request_timeout=max(DELIVERY_TIMEOUT_S, settings.session_timeout_s),
             broker_session_timeout=settings.session_timeout_s,
             consumer_auto_offset_reset="earliest",
             # "" would make all workers one and the same member
@@ -131,16 +130,16 @@ class App(faust.App):
         await super().on_start()
         try:
             self.partition_counts = await check_topics(self.worker_settings, self.job)
+            self.add_future(self._watch_broker())
             for begin in self._begins:
                 await begin()
         except Exception as exc:
             self.fail(exc)
 
     async def on_started(self) -> None:
-        """Starts the ticks and the watch on the broker once the first assignment is restored."""
+        """Starts the ticks once the first assignment is restored."""
         await super().on_started()
         self.add_future(self.pipeline.tick(lambda: self.should_stop))
-        self.add_future(self._watch_broker())
 
     async def _watch_broker(self) -> None:
         while not self.should_stop:
@@ -219,7 +218,8 @@ def build_app(settings: Settings, job: Job[Any]) -> App:
 
     async def claim_again() -> None:
         for partition in sorted(pipeline.partitions()):
-            await pipeline.alone(partition, partial(app.producer.claim, settings.changelog_topic, partition))
+            claim = partial(app.producer.claim, settings.changelog_topic, partition)
+            await patiently("claiming again", partial(pipeline.alone, partition, claim))
 
     pipeline.on_tick(CLAIM_AGAIN_S, claim_again)
     states = app.Table(
@@ -278,7 +278,7 @@ async def check_topics(settings: Settings, job: Job[Any]) -> dict[str, int]:
     """Verifies that every topic of the job exists with the right number of partitions; gives the numbers.
 
     Raises:
-        BrokerLost: no broker within `START_PATIENCE_S`.
+        BrokerLost: no broker within `PATIENCE_S`: a worker and its broker often start together.
         TopicsNotReady: names every topic that is wrong.
     """
     counts = await _partition_counts(settings)
@@ -297,7 +297,7 @@ async def check_topics(settings: Settings, job: Job[Any]) -> dict[str, int]:
 
 
 async def _partition_counts(settings: Settings) -> dict[str, int]:
-    give_up = time.monotonic() + START_PATIENCE_S
+    give_up = time.monotonic() + PATIENCE_S
     while True:
         client = AIOKafkaClient(bootstrap_servers=servers(settings))
         try:
@@ -307,7 +307,7 @@ async def _partition_counts(settings: Settings) -> dict[str, int]:
         except (KafkaConnectionError, KafkaError) as exc:
             if time.monotonic() > give_up:
                 raise BrokerLost(
-                    f"no Kafka at {settings.bootstrap_servers} for {START_PATIENCE_S:.0f} s ({exc}); "
+                    f"no Kafka at {settings.bootstrap_servers} for {PATIENCE_S:.0f} s ({exc}); "
                     "start one with `regulars broker start`, or set REGULARS_BOOTSTRAP_SERVERS"
                 ) from exc
             await asyncio.sleep(1.0)

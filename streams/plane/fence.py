@@ -38,8 +38,10 @@ class Writers:
         self._ending: set[asyncio.Task[None]] = set()
 
     async def take(self, partition: int) -> None:
-        """A new writer for the partition; once it has written, earlier ones no longer can."""
-        self._drop(self._writers.pop(partition, None))
+        """A new writer for the partition; once it has written, earlier ones no longer can.
+
+        Where that fails, the one before stays and may go on writing.
+        """
         producer = self._make(f"{self._group}-{partition}")
         try:
             await producer.start()

@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from streams.plane.crash import crash_point
-from streams.plane.errors import ChangelogTruncated, Fenced
+from streams.plane.errors import BrokerLost, ChangelogTruncated, Fenced
+from streams.plane.patience import PATIENCE_S, RETRY_S, away
 from streams.plane.records import CONFIRMED_KEY, PLANE_PREFIX, Output, decode_outbox, outbox_of
 from streams.plane.store import BulkStore, Saved, StoreLocked
 
@@ -36,6 +38,9 @@ PROBE_RECORDS = 2_000
 
 # How long another process may still hold a database: one that was just killed, or is writing its last buffers.
 LOCK_WAIT_S = 10.0
+
+# A store's own log costs a third more time a record; its absence a flush to disk at the end, some 20 ms a partition.
+UNLOGGED_BEYOND = 20_000
 
 POLL_MS = 200
 
@@ -137,6 +142,7 @@ class Restorer:
         self._claim = claim
         self._resend, self._ready, self._epoch, self._fail, self._counted = resend, ready, epoch, fail, counted
         self._one_at_a_time = asyncio.Lock()
+        self._read_so_far = 0
 
     @property
     def busy(self) -> bool:
@@ -151,7 +157,7 @@ class Restorer:
         epoch = self._epoch()
         async with self._one_at_a_time:
             try:
-                await self._restore(sorted(partitions), epoch)
+                await self._persist(sorted(partitions), epoch)
             except Fenced as exc:
                 if epoch == self._epoch():
                     self._fail(exc)
@@ -162,6 +168,24 @@ class Restorer:
                 raise
             except BaseException as exc:
                 self._fail(exc)
+
+    async def _persist(self, partitions: list[int], epoch: int) -> None:
+        """Restores, and begins again where Kafka was away meanwhile: what the local stores have got is kept."""
+        since = time.monotonic()
+        while True:
+            read = self._read_so_far
+            try:
+                return await self._restore(partitions, epoch)
+            except KafkaError as exc:
+                self._check(epoch)
+                if not away(exc):
+                    raise
+                if self._read_so_far > read:
+                    since = time.monotonic()
+                if (silent_s := time.monotonic() - since) > PATIENCE_S:
+                    raise BrokerLost(f"restore: Kafka has been away for {silent_s:.0f} s ({exc})") from exc
+                log.warning("restore interrupted, Kafka is away", error=type(exc).__name__)
+            await asyncio.sleep(RETRY_S)
 
     def _check(self, epoch: int) -> None:
         if epoch != self._epoch():
@@ -263,6 +287,7 @@ class Restorer:
         epoch: int,
     ) -> int:
         todo = {tp for tp, start in starts.items() if start < ends[tp]}
+        bulk = {tp for tp in todo if ends[tp] - starts[tp] > UNLOGGED_BEYOND}
         for tp in todo:
             consumer.resume(tp)
             consumer.seek(tp, starts[tp])
@@ -272,9 +297,11 @@ class Restorer:
             self._check(epoch)
             for tp, records in polled.items():
                 if records:
-                    store.write(tp.partition, self._states(records, tails[tp]), records[-1].offset)
+                    states = self._states(records, tails[tp])
+                    store.write(tp.partition, states, records[-1].offset, logged=tp not in bulk)
                     crash_point("during_restore")
                     count += len(records)
+                    self._read_so_far += len(records)
             for tp in list(todo):
                 # by position, not record offsets: compaction and transactions leave holes, also at the end
                 if await consumer.position(tp) >= ends[tp]:
@@ -297,6 +324,7 @@ class Restorer:
         return states
 
     async def _finish(self, store: BulkStore, partition: int, tail: Unconfirmed, last: int, epoch: int) -> None:
+        store.flush(partition)
         if outputs := tail.outputs():
             log.info("sending outputs again", partition=partition, outputs=len(outputs), after=tail.confirmed)
             await self._resend(partition, outputs)

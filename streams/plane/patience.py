@@ -1,0 +1,69 @@
+"""How long Kafka may be away, and waiting for it.
+
+A broker restarts in seconds, a cluster elects a leader in seconds, a network heals in seconds: none of that is a reason
+to end a worker. After `PATIENCE_S` without an answer it ends, with one line that says so, and a supervisor goes on.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+
+from streams.plane.errors import BrokerLost
+
+log = structlog.get_logger(__name__)
+
+# A minute, and a quarter of one for the way back: the coordinator loads, the clients connect and ask for metadata.
+PATIENCE_S = 75.0
+
+# Longer than the patience: where Kafka is silent, the heartbeats' line is the last one, not that of a single write.
+DELIVERY_TIMEOUT_S = PATIENCE_S + 15.0
+
+# A connection on which a request has no answer for so long is given up. Longer than a rebalance: a join waits for it.
+REQUEST_TIMEOUT_S = 30.0
+
+RETRY_S = 0.5
+
+T = TypeVar("T")
+
+
+def away(exc: BaseException) -> bool:
+    """Whether an error may pass by itself: no connection, no answer, or no leader or coordinator yet.
+
+    Aiokafka wraps what its producer meets on the way to a coordinator into a bare KafkaError.
+    """
+    return isinstance(exc, KafkaError) and (
+        exc.retriable or isinstance(exc, KafkaTimeoutError) or type(exc) is KafkaError
+    )
+
+
+async def patiently(
+    what: str,
+    attempt: Callable[[], Awaitable[T]],
+    patience_s: float = PATIENCE_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> T:
+    """What `attempt` gives, tried again while Kafka is away.
+
+    Raises:
+        BrokerLost: it was still away after `patience_s`.
+    """
+    began = clock()
+    while True:
+        try:
+            return await attempt()
+        except KafkaError as exc:
+            if not away(exc):
+                raise
+            if clock() - began > patience_s:
+                raise BrokerLost(f"{what}: Kafka has been away for {clock() - began:.0f} s ({_named(exc)})") from exc
+            log.info("Kafka is away", what=what, error=_named(exc))
+        await asyncio.sleep(RETRY_S)
+
+
+def _named(exc: BaseException) -> str:
+    text = str(exc)
+    return text if text.startswith(type(exc).__name__) else f"{type(exc).__name__}: {text}"
