@@ -7,7 +7,7 @@ to end a worker. After `PATIENCE_S` without an answer it ends, with one line tha
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from aiokafka.errors import KafkaError, KafkaTimeoutError
@@ -44,7 +44,9 @@ async def patiently(
     what: str,
     attempt: Callable[[], Awaitable[T]],
     patience_s: float = PATIENCE_S,
+    *,
     clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> T:
     """What `attempt` gives, tried again while Kafka is away.
 
@@ -61,7 +63,18 @@ async def patiently(
             if clock() - began > patience_s:
                 raise BrokerLost(f"{what}: Kafka has been away for {clock() - began:.0f} s ({_named(exc)})") from exc
             log.info("Kafka is away", what=what, error=_named(exc))
-        await asyncio.sleep(RETRY_S)
+        await sleep(RETRY_S)
+
+
+def outlasting(producer: Any) -> Any:
+    """An idempotent aiokafka producer, not started, that fails no batch for its age; `Delivery` says how long to wait.
+
+    Otherwise a batch that has waited for a leader for longer than a request may take is failed when the broker comes
+    back, and its sequence number is used up: no later batch is accepted.
+    """
+    producer._message_accumulator._batch_ttl = float("inf")
+    producer._request_timeout_ms = DELIVERY_TIMEOUT_S * 1000  # here: how long a batch may wait for the one before
+    return producer
 
 
 def _named(exc: BaseException) -> str:

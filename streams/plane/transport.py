@@ -28,7 +28,7 @@ from streams.plane.batch import Batch, BatchTopic
 from streams.plane.crash import crash_point
 from streams.plane.errors import BrokerLost, Fenced, InfrastructureFailure, RecordTooLarge, TopicsNotReady
 from streams.plane.fence import Writers
-from streams.plane.patience import DELIVERY_TIMEOUT_S, REQUEST_TIMEOUT_S, patiently
+from streams.plane.patience import DELIVERY_TIMEOUT_S, REQUEST_TIMEOUT_S, outlasting, patiently
 from streams.plane.progress import Span
 from streams.plane.records import CLAIM_KEY, Headers, PartitionGone
 
@@ -371,13 +371,7 @@ class Producer(base.Producer):
         self.writers = Writers(lambda name: self._new_producer(transactional_id=name), self.app.conf.id)
 
     def _new_producer(self, transactional_id: str | None = None) -> Any:
-        producer = super()._new_producer(transactional_id)
-        # Aiokafka fails a batch that has waited for a leader for longer than a request may take, although the producer
-        # is idempotent: its sequence number is used up then, and no later batch is accepted. How long to wait is for
-        # `Delivery` to say, also where a batch waits for the one before.
-        producer._message_accumulator._batch_ttl = float("inf")
-        producer._request_timeout_ms = DELIVERY_TIMEOUT_S * 1000
-        return producer
+        return outlasting(super()._new_producer(transactional_id))
 
     async def on_start(self) -> None:
         """Starts the producer that all partitions share, waiting for a broker that is away."""
