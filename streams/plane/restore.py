@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 
 from streams.plane.crash import crash_point
 from streams.plane.errors import BrokerLost, ChangelogTruncated, Fenced
-from streams.plane.patience import PATIENCE_S, RETRY_S, away
+from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, RETRY_S, away
 from streams.plane.records import CONFIRMED_KEY, PLANE_PREFIX, Output, decode_outbox, outbox_of
 from streams.plane.store import BulkStore, Saved, StoreLocked
 
@@ -43,6 +43,7 @@ LOCK_WAIT_S = 10.0
 UNLOGGED_BEYOND = 20_000
 
 POLL_MS = 200
+CLAIM_CHECK_S = 0.1
 
 
 class Plan(NamedTuple):
@@ -212,7 +213,7 @@ class Restorer:
             found = await consumer.end_offsets(list(tps.values()))
             self._check(epoch)
             # Whoever had these partitions before may write up to here, and what they wrote is read; not after it.
-            await asyncio.gather(*map(self._claim, partitions))
+            await self._claim_all(partitions, epoch)
             ends = await consumer.end_offsets(list(tps.values()))
             beginnings = await consumer.beginning_offsets(list(tps.values()))
             consumer.assign(list(tps.values()))
@@ -241,6 +242,20 @@ class Restorer:
         seconds = time.perf_counter() - began
         self._counted(records, seconds)
         log.info("restored", partitions=partitions, records=records, seconds=round(seconds, 2))
+
+    async def _claim_all(self, partitions: list[int], epoch: int) -> None:
+        # Aiokafka looks for a coordinator for ever. A claim that came through after the partitions moved would fence
+        # their rightful owner.
+        claims = asyncio.gather(*map(self._claim, partitions))
+        give_up = time.monotonic() + DELIVERY_TIMEOUT_S
+        try:
+            while not (await asyncio.wait({claims}, timeout=CLAIM_CHECK_S))[0]:
+                self._check(epoch)
+                if time.monotonic() > give_up:
+                    raise BrokerLost(f"partitions could not be claimed for {DELIVERY_TIMEOUT_S:.0f} s")
+            await claims
+        finally:
+            claims.cancel()
 
     async def _open(self, store: BulkStore, partition: int, epoch: int) -> None:
         give_up = time.monotonic() + LOCK_WAIT_S

@@ -132,7 +132,7 @@ class Suite:
             yield f"broker: {how}", partial(brokers.away, self.broker, how=how), {}
 
     def _network(self) -> Faults:
-        with network.BehindProxy(self.folder / "behind-proxy", _free_port()) as proxy:
+        with network.BehindProxy(self.folder / "behind-proxy", free_port()) as proxy:
             for name in network.FAULTS:
                 yield f"network: {name}", partial(network.disturbed, proxy, name=name), {"servers": proxy.servers}
 
@@ -148,7 +148,7 @@ class Suite:
         yield "topic missing", surroundings.topic_missing, {"poison": 10**9}
 
     def _denied(self) -> Faults:
-        port = _free_port()
+        port = free_port()
         broker = Broker.start(self.folder / "denying", port, heap="512m", properties=surroundings.WITH_PERMISSIONS)
         try:
             for topic, operation in surroundings.DENIED:
@@ -163,14 +163,15 @@ class Suite:
 
     def _hangs(self) -> Faults:
         for point in ("between_changelog_and_ack", "after_decode"):
-            yield f"hangs {point}", partial(standstill.hangs, point=point, port=_free_port()), {}
+            yield f"hangs {point}", partial(standstill.hangs, point=point, port=free_port()), {}
 
 
 def _too_long(*_: object) -> None:
     raise Undecided(f"not over within {ROW_LIMIT_S} s")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -190,7 +191,7 @@ def main() -> int:
         signal.signal(number, lambda *_: sys.exit(1))
     folder = Path(tempfile.mkdtemp(prefix="regulars-faults-"))
     logs = given.logs or Path(tempfile.mkdtemp(prefix="regulars-faults-logs-"))
-    broker = brokers.OwnBroker(folder / "broker", given.port or _free_port())
+    broker = brokers.OwnBroker(folder / "broker", given.port or free_port())
     broker.start()
     rows = []
     try:
