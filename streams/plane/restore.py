@@ -43,6 +43,9 @@ LOCK_WAIT_S = 10.0
 UNLOGGED_BEYOND = 20_000
 
 POLL_MS = 200
+# The consumer sends its next fetch some turns of the event loop after a poll took what it had: the broker then works on
+# it while the records are written here.
+TURNS_OF_A_FETCH = 6
 CLAIM_CHECK_S = 0.1
 
 
@@ -309,6 +312,8 @@ class Restorer:
         count = 0
         while todo:
             polled = await consumer.getmany(*todo, timeout_ms=POLL_MS)
+            for _ in range(TURNS_OF_A_FETCH):
+                await asyncio.sleep(0)
             self._check(epoch)
             for tp, records in polled.items():
                 if records:
@@ -317,6 +322,7 @@ class Restorer:
                     crash_point("during_restore")
                     count += len(records)
                     self._read_so_far += len(records)
+                    await asyncio.sleep(0)  # a poll's records of all partitions are up to a second's work
             for tp in list(todo):
                 # by position, not record offsets: compaction and transactions leave holes, also at the end
                 if await consumer.position(tp) >= ends[tp]:
