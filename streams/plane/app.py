@@ -9,7 +9,6 @@ import gc
 import logging
 import os
 import sys
-import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -18,14 +17,13 @@ from typing import Any, NoReturn
 import faust
 import structlog
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaConnectionError, KafkaError
 from mode import CrashingSupervisor
 from yarl import URL
 
 from streams.plane.batch import BatchTopic
 from streams.plane.errors import BrokerLost, InfrastructureFailure, StoreBroken, TopicsNotReady
 from streams.plane.lease import Lease
-from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEOUT_S, patiently
+from streams.plane.patience import DELIVERY_TIMEOUT_S, REQUEST_TIMEOUT_S, patiently
 from streams.plane.pipeline import Changelog, Pipeline
 from streams.plane.records import Job
 from streams.plane.restore import Restorer
@@ -297,22 +295,19 @@ async def check_topics(settings: Settings, job: Job[Any]) -> dict[str, int]:
 
 
 async def _partition_counts(settings: Settings) -> dict[str, int]:
-    give_up = time.monotonic() + PATIENCE_S
-    while True:
+    async def ask() -> dict[str, int]:
         client = AIOKafkaClient(bootstrap_servers=servers(settings))
         try:
             await client.bootstrap()
             cluster = await client.fetch_all_metadata()  # asks for no topic by name: that could create it
             return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}
-        except (KafkaConnectionError, KafkaError) as exc:
-            if time.monotonic() > give_up:
-                raise BrokerLost(
-                    f"no Kafka at {settings.bootstrap_servers} for {PATIENCE_S:.0f} s ({exc}); "
-                    "start one with `regulars broker start`, or set REGULARS_BOOTSTRAP_SERVERS"
-                ) from exc
-            await asyncio.sleep(1.0)
         finally:
             await client.close()
+
+    try:
+        return await patiently(f"Kafka at {settings.bootstrap_servers}", ask)
+    except BrokerLost as exc:
+        raise BrokerLost(f"{exc}; start one with `regulars broker start`, or set REGULARS_BOOTSTRAP_SERVERS") from exc
 
 
 __all__: Sequence[str] = ("App", "build_app", "check_topics", "run_worker", "servers")

@@ -26,6 +26,7 @@ DELIVERY_TIMEOUT_S = PATIENCE_S + 15.0
 REQUEST_TIMEOUT_S = 30.0
 
 RETRY_S = 0.5
+TELL_AGAIN_S = 10.0
 
 T = TypeVar("T")
 
@@ -54,6 +55,7 @@ async def patiently(
         BrokerLost: it was still away after `patience_s`.
     """
     began = clock()
+    told = -TELL_AGAIN_S
     while True:
         try:
             return await attempt()
@@ -62,7 +64,9 @@ async def patiently(
                 raise
             if clock() - began > patience_s:
                 raise BrokerLost(f"{what}: Kafka has been away for {clock() - began:.0f} s ({_named(exc)})") from exc
-            log.info("Kafka is away", what=what, error=_named(exc))
+            if clock() - began - told >= TELL_AGAIN_S:
+                told = clock() - began
+                log.warning("Kafka is away", what=what, error=_named(exc))
         await sleep(RETRY_S)
 
 

@@ -70,7 +70,12 @@ SEAMS = [
     ("aiokafka.consumer.group_coordinator:GroupCoordinator.request_rejoin", "transport.py: _watch_heartbeats"),
     ("aiokafka.producer.producer:AIOKafkaProducer.send_batch", "transport.py: Producer.send_batch"),
     ("aiokafka.producer.message_accumulator:MessageAccumulator.add_batch", "transport.py: Producer.send_batch"),
-    ("aiokafka.producer.sender:SendProduceReqHandler._can_retry", "transport.py: DELIVERY_TIMEOUT_S"),
+    ("aiokafka.producer.sender:SendProduceReqHandler._can_retry", "patience.py: outlasting"),
+    ("aiokafka.producer.message_accumulator:MessageAccumulator.drain_by_nodes", "patience.py: outlasting"),
+    ("aiokafka.producer.sender:Sender._find_coordinator", "patience.py: away; fence.py: a claim"),
+    ("aiokafka.client:AIOKafkaClient.bootstrap", "patience.py: a client's start can be tried again"),
+    ("aiokafka.client:AIOKafkaClient._wait_on_metadata", "transport.py: Producer.send_batch"),
+    ("faust.tables.recovery:Recovery._wait", "app.py: broker_request_timeout; after it, recovery goes on regardless"),
 ]
 
 FINGERPRINTS = Path(__file__).with_name("seams.txt")
