@@ -23,7 +23,7 @@ from yarl import URL
 from streams.plane.batch import BatchTopic
 from streams.plane.errors import BrokerLost, InfrastructureFailure, StoreBroken, TopicsNotReady
 from streams.plane.lease import Lease
-from streams.plane.patience import DELIVERY_TIMEOUT_S, REQUEST_TIMEOUT_S, patiently
+from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEOUT_S, patiently
 from streams.plane.pipeline import Changelog, Pipeline
 from streams.plane.records import Job
 from streams.plane.restore import Restorer
@@ -159,6 +159,10 @@ class App(faust.App):
 
     async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
         """Before a revoke and before the process stops: finish, commit, write down what is confirmed."""
+        if self.should_stop:
+            # aiokafka's commit waits for ever
+            late = BrokerLost(f"asked to stop, but Kafka did not answer for {PATIENCE_S:.0f} s")
+            self.loop.call_later(PATIENCE_S, self.fail, late)
         await self.pipeline.quiesce(stopping=self.should_stop)
         await super()._consumer_wait_empty(consumer, logger)
         await self.pipeline.close()

@@ -12,7 +12,7 @@ that a killed restore left behind is ahead with its states and must not be taken
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, NamedTuple
 
 import structlog
@@ -135,7 +135,7 @@ class Restorer:
         store: Callable[[], BulkStore],
         servers: list[str],
         topic: str,
-        claim: Callable[[int], Awaitable[None]],
+        claim: Callable[[int], Coroutine[Any, Any, None]],
         resend: Callable[[int, list[Output]], Awaitable[None]],
         ready: Callable[[int, int], None],
         epoch: Callable[[], int],
@@ -249,16 +249,21 @@ class Restorer:
     async def _claim_all(self, partitions: list[int], epoch: int) -> None:
         # Aiokafka looks for a coordinator for ever. A claim that came through after the partitions moved would fence
         # their rightful owner.
-        claims = asyncio.gather(*map(self._claim, partitions))
-        give_up = time.monotonic() + DELIVERY_TIMEOUT_S
+        claims = {asyncio.ensure_future(self._claim(partition)) for partition in partitions}
+        under_way, give_up = claims, time.monotonic() + DELIVERY_TIMEOUT_S
         try:
-            while not (await asyncio.wait({claims}, timeout=CLAIM_CHECK_S))[0]:
+            while under_way:
+                done, under_way = await asyncio.wait(under_way, timeout=CLAIM_CHECK_S)
+                for claim in done:
+                    claim.result()
                 self._check(epoch)
-                if time.monotonic() > give_up:
+                if under_way and time.monotonic() > give_up:
                     raise BrokerLost(f"partitions could not be claimed for {DELIVERY_TIMEOUT_S:.0f} s")
-            await claims
         finally:
-            claims.cancel()
+            # also those beside one that failed: a later try must have the last word
+            for claim in under_way:
+                claim.cancel()
+            await asyncio.gather(*claims, return_exceptions=True)
 
     async def _open(self, store: BulkStore, partition: int, epoch: int) -> None:
         give_up = time.monotonic() + LOCK_WAIT_S
