@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streams.plane.errors import BrokerLost
@@ -24,6 +25,9 @@ DELIVERY_TIMEOUT_S = PATIENCE_S + 15.0
 
 # A connection on which a request has no answer for so long is given up. Longer than a rebalance: a join waits for it.
 REQUEST_TIMEOUT_S = 30.0
+
+# Leaving a group and closing sockets takes milliseconds.
+LEAVE_TIMEOUT_S = 5.0
 
 RETRY_S = 0.5
 TELL_AGAIN_S = 10.0
@@ -79,6 +83,23 @@ def outlasting(producer: Any) -> Any:
     producer._message_accumulator._batch_ttl = float("inf")
     producer._request_timeout_ms = DELIVERY_TIMEOUT_S * 1000  # here: how long a batch may wait for the one before
     return producer
+
+
+async def leave(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Stops a client, whether the broker is there or not.
+
+    While it is away, aiokafka's producer waits for its last acks for ever, and its consumer raises the CancelledError
+    of a fetch that it cancelled itself, its connections still open. What wasn't acked within `LEAVE_TIMEOUT_S` is given
+    up.
+    """
+    stopped = asyncio.ensure_future(client.stop())
+    await asyncio.wait({stopped}, timeout=LEAVE_TIMEOUT_S)
+    stopped.cancel()
+    await asyncio.wait({stopped}, timeout=LEAVE_TIMEOUT_S)
+    if stopped.done() and not stopped.cancelled():
+        stopped.result()
+    else:
+        await (client._client if isinstance(client, AIOKafkaConsumer) else client.client).close()
 
 
 def _named(exc: BaseException) -> str:

@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 
 from streams.plane.crash import crash_point
 from streams.plane.errors import BrokerLost, ChangelogTruncated, Fenced
-from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, RETRY_S, away
+from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, RETRY_S, away, leave
 from streams.plane.records import CONFIRMED_KEY, PLANE_PREFIX, Output, decode_outbox, outbox_of
 from streams.plane.store import BulkStore, Saved, StoreLocked
 
@@ -210,8 +210,8 @@ class Restorer:
             fetch_max_wait_ms=50,
             max_partition_fetch_bytes=4 << 20,
         )
-        await consumer.start()
         try:
+            await consumer.start()
             tps = {partition: TopicPartition(self._topic, partition) for partition in partitions}
             found = await consumer.end_offsets(list(tps.values()))
             self._check(epoch)
@@ -238,7 +238,7 @@ class Restorer:
                     await self._probe(consumer, tp, tails[tp], todo.start, ends[tp], epoch)
             records = await self._read(consumer, store, tails, starts, ends, epoch)
         finally:
-            await consumer.stop()
+            await leave(consumer)
         self._check(epoch)
         for partition, tp in tps.items():
             await self._finish(store, partition, tails[tp], ends[tp] - 1, epoch)
