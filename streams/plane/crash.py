@@ -2,7 +2,7 @@
 
 ``REGULARS_CRASH_POINT=name:count`` kills the process at its count-th pass of that point, with SIGKILL or the signal
 number in ``REGULARS_CRASH_SIGNAL``. 19, SIGSTOP, makes a zombie; 0 never returns: the event loop stands still, or, at a
-point where a chunk waits, that chunk alone. Read once, when the process starts.
+point where a chunk waits, every chunk that comes there from then on. Read once, when the process starts.
 """
 
 import asyncio

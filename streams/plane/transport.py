@@ -44,6 +44,7 @@ THROTTLED_POLL_S = 0.05
 MAX_BATCH_BYTES = 1_000_000
 
 
+ALLOW_READ = "give the worker's principal Read and Describe on it and Read on the group"
 ALLOW_WRITE = "give the worker's principal Write and Describe on the topics and Write on the transactional ids"
 
 
@@ -108,7 +109,12 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
         with fetcher._subscriptions.fetch_context():
-            records = await fetcher.fetched_records(active, timeout=timeout_s, max_records=consumer._max_poll_records)
+            try:
+                records = await fetcher.fetched_records(
+                    active, timeout=timeout_s, max_records=consumer._max_poll_records
+                )
+            except TopicAuthorizationFailedError as exc:
+                raise InfrastructureFailure(f"Kafka does not allow to read {exc.args[0]}; {ALLOW_READ}") from exc
         if not records:
             return Poll({}, {})
         assignment = consumer._subscription.subscription.assignment

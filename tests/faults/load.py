@@ -46,6 +46,7 @@ class Load:
                 "enable.idempotence": True,
                 "linger.ms": 5,
                 "message.timeout.ms": 300_000,
+                "socket.timeout.ms": 10_000,
                 "log_level": 0,
             }
         )

@@ -175,6 +175,7 @@ class Stage:
                 "group.id": group,
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
+                "socket.timeout.ms": 10_000,
                 "log_level": 0,
             }
         )
