@@ -192,7 +192,8 @@ def _admin(stage: Stage) -> AdminClient:
 def _set(stage: Stage, topic: str, name: str, value: str) -> None:
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
     resource.add_incremental_config(ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET))
-    for altered in _admin(stage).incremental_alter_configs([resource]).values():
+    admin = _admin(stage)  # its answers end with it
+    for altered in admin.incremental_alter_configs([resource]).values():
         altered.result(30)
 
 
@@ -214,7 +215,8 @@ def changelog_truncated(stage: Stage, load: Load) -> Row:
     changelog = f"{stage.prefix}{stage.group}-customers-changelog"
     _set(stage, changelog, "cleanup.policy", "compact,delete")  # without "delete", Kafka refuses
     ends = [TopicPartition(changelog, p, -1) for p in range(stage.partitions)]  # -1: up to the end
-    for deleted in _admin(stage).delete_records(ends).values():
+    admin = _admin(stage)
+    for deleted in admin.delete_records(ends).values():
         deleted.result(30)
     shutil.rmtree(stage.data_dir("w1"))
     shutil.copytree(copy, stage.data_dir("w1"))
@@ -239,11 +241,11 @@ def topic_missing(stage: Stage, load: Load) -> Row:
 
 
 def _delete(stage: Stage, topic: str) -> None:
-    for deleted in _admin(stage).delete_topics([stage.prefix + topic]).values():
+    admin, name = _admin(stage), stage.prefix + topic
+    for deleted in admin.delete_topics([name]).values():
         deleted.result(30)
-    names = stage.prefix + topic
     deadline = time.monotonic() + 30
-    while names in _admin(stage).list_topics(timeout=10).topics and time.monotonic() < deadline:
+    while name in admin.list_topics(timeout=10).topics and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
