@@ -20,7 +20,6 @@ class Proxy:
         self._target_port = target_port
         self._silent: set[asyncio.StreamWriter] = set()
         self._open: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
@@ -58,7 +57,7 @@ class Proxy:
 
     def close(self) -> None:
         """Ends it."""
-        self._call(self._close())
+        self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()
@@ -80,6 +79,13 @@ class Proxy:
         if server is not None:
             server.close()
         await self._cut()
+
+    async def _end(self) -> None:
+        await self._close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _mark_silent(self) -> None:
         self._silent |= self._open
