@@ -100,9 +100,9 @@ class Proxy:
         pair = {writer, back}
         self._open |= pair
         try:
-            await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
-        except OSError:
-            pass
+            # cancelled only by `close`; asyncio.streams complains of a handler that ends so
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
         finally:
             self._open -= pair
             self._silent -= pair
