@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
+from aiokafka.errors import KafkaConnectionError
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +46,10 @@ class Writers:
         producer = self._make(f"{self._group}-{partition}")
         try:
             await producer.start()
+        except AssertionError as exc:
+            # aiokafka's way to say that a broker answered which doesn't know of any broker yet, not even itself
+            self._drop(producer)
+            raise KafkaConnectionError("the cluster has no brokers yet") from exc
         except BaseException:
             self._drop(producer)
             raise

@@ -2,6 +2,9 @@
 
 import asyncio
 
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
 from streams.plane.fence import Writers
 
 
@@ -15,15 +18,15 @@ class Manager:
 class Writer:
     """A producer as far as `Writers` knows one."""
 
-    def __init__(self, name: str, log: list[str], *, fails: bool = False) -> None:
+    def __init__(self, name: str, log: list[str], *, fails: type[Exception] | None = None) -> None:
         self.name, self.log, self.fails = name, log, fails
         self._txn_manager = Manager(name)
 
     async def start(self) -> None:
         """Asks for the epoch."""
         self.log.append(f"start {self.name} as {self._txn_manager.transactional_id}")
-        if self.fails:
-            raise ConnectionError
+        if self.fails is not None:
+            raise self.fails
 
     async def stop(self) -> None:
         """Closes."""
@@ -75,17 +78,34 @@ async def test_a_forgotten_partition_has_no_writer() -> None:
     assert sorted(log[2:]) == ["stop shop-0", "stop shop-1"]
 
 
-async def test_a_writer_that_can_not_start_is_closed_and_not_kept() -> None:
-    """The failure is the caller's to see; nothing is left open."""
+@pytest.mark.parametrize(
+    ("fails", "seen"), [(ConnectionError, ConnectionError), (AssertionError, KafkaConnectionError)]
+)
+async def test_a_writer_that_can_not_start_is_closed_and_not_kept(
+    fails: type[Exception], seen: type[Exception]
+) -> None:
+    """The failure is the caller's to see, one that waiting mends as such; nothing is left open."""
     log: list[str] = []
-    writers = Writers(lambda name: Writer(name, log, fails=True), "shop")
+    writers = Writers(lambda name: Writer(name, log, fails=fails), "shop")
 
-    try:
+    with pytest.raises(seen):
         await writers.take(0)
-    except ConnectionError:
-        failed = True
     await writers.close()
 
-    assert failed
     assert writers.of(0) is None
     assert log == ["start shop-0 as shop-0", "stop shop-0"]
+
+
+async def test_a_claim_that_fails_leaves_the_writer_before() -> None:
+    """It may go on writing: nobody has claimed the partition since."""
+    log: list[str] = []
+    fails: list[type[Exception] | None] = [None, ConnectionError]
+    writers = Writers(lambda name: Writer(name, log, fails=fails.pop(0)), "shop")
+    await writers.take(0)
+    first = writers.of(0)
+
+    with pytest.raises(ConnectionError):
+        await writers.take(0)
+
+    assert writers.of(0) is first
+    await writers.close()
