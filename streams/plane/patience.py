@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.conn import CloseReason
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streams.plane.errors import BrokerLost
@@ -80,9 +82,29 @@ def outlasting(producer: Any) -> Any:
     Otherwise a batch that has waited for a leader for longer than a request may take is failed when the broker comes
     back, and its sequence number is used up: no later batch is accepted.
     """
+    renewing(producer.client)
     producer._message_accumulator._batch_ttl = float("inf")
     producer._request_timeout_ms = DELIVERY_TIMEOUT_S * 1000  # here: how long a batch may wait for the one before
     return producer
+
+
+def renewing(client: AIOKafkaClient) -> None:
+    """Makes an aiokafka client give up connections on which it had no answer to a request for metadata.
+
+    It does so after any other request. A half-open connection that carries nothing else would stay for minutes, and
+    whoever waits for a topic's metadata with it.
+    """
+    ask = client._metadata_update
+
+    async def asked(cluster: Any, topics: Any) -> bool:
+        answered: bool = await ask(cluster, topics)
+        if not answered:
+            for (_, group), connection in list(client._conns.items()):
+                if group == ConnectionGroup.DEFAULT:
+                    connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
+        return answered
+
+    client._metadata_update = asked
 
 
 async def leave(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:

@@ -323,6 +323,7 @@ class Pipeline:
         async with owned.lock:
             if batch.epoch != self.progress.epoch:
                 raise Stale
+            self._check(partition, owned)
             records: list[ConsumerRecord] = []
             for tp in sorted(tps, key=self._rank):
                 records += self._fresh(tp, batch)

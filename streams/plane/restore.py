@@ -12,7 +12,8 @@ that a killed restore left behind is ahead with its states and must not be taken
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing
 from typing import Any, NamedTuple
 
 import structlog
@@ -21,7 +22,8 @@ from aiokafka.errors import KafkaError
 
 from streams.plane.crash import crash_point
 from streams.plane.errors import BrokerLost, ChangelogTruncated, Fenced
-from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, RETRY_S, away, leave
+from streams.plane.fetch import spans
+from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, RETRY_S, away, leave, renewing
 from streams.plane.records import CONFIRMED_KEY, PLANE_PREFIX, Output, decode_outbox, outbox_of
 from streams.plane.store import BulkStore, Saved, StoreLocked
 
@@ -43,9 +45,6 @@ LOCK_WAIT_S = 10.0
 UNLOGGED_BEYOND = 20_000
 
 POLL_MS = 200
-# The consumer sends its next fetch some turns of the event loop after a poll took what it had: the broker then works on
-# it while the records are written here.
-TURNS_OF_A_FETCH = 6
 CLAIM_CHECK_S = 0.1
 
 
@@ -210,6 +209,7 @@ class Restorer:
             fetch_max_wait_ms=50,
             max_partition_fetch_bytes=4 << 20,
         )
+        renewing(consumer._client)
         try:
             await consumer.start()
             tps = {partition: TopicPartition(self._topic, partition) for partition in partitions}
@@ -309,35 +309,21 @@ class Restorer:
         ends: dict[TopicPartition, int],
         epoch: int,
     ) -> int:
-        todo = {tp for tp, start in starts.items() if start < ends[tp]}
-        bulk = {tp for tp in todo if ends[tp] - starts[tp] > UNLOGGED_BEYOND}
-        for tp in todo:
-            consumer.resume(tp)
-            consumer.seek(tp, starts[tp])
+        bulk = {tp for tp, start in starts.items() if ends[tp] - start > UNLOGGED_BEYOND}
         count = 0
-        while todo:
-            polled = await consumer.getmany(*todo, timeout_ms=POLL_MS)
-            for _ in range(TURNS_OF_A_FETCH):
-                await asyncio.sleep(0)
-            self._check(epoch)
-            for tp, records in polled.items():
-                if records:
-                    states = self._states(records, tails[tp])
-                    store.write(tp.partition, states, records[-1].offset, logged=tp not in bulk)
-                    crash_point("during_restore")
-                    count += len(records)
-                    self._read_so_far += len(records)
-                    await asyncio.sleep(0)  # a poll's records of all partitions are up to a second's work
-            for tp in list(todo):
-                # by position, not record offsets: compaction and transactions leave holes, also at the end
-                if await consumer.position(tp) >= ends[tp]:
-                    todo.discard(tp)
-                    consumer.pause(tp)
-            self._check(epoch)
+        async with aclosing(spans(consumer._client, starts, ends)) as found:
+            async for tp, records, position in found:
+                self._check(epoch)
+                states = self._states(records, tails[tp])
+                store.write(tp.partition, states, position - 1, logged=tp not in bulk)
+                crash_point("during_restore")
+                count += len(records)
+                self._read_so_far += len(records)
+        self._check(epoch)
         return count
 
     @staticmethod
-    def _states(records: list[Any], tail: Unconfirmed) -> list[tuple[bytes, bytes | None]]:
+    def _states(records: Sequence[Any], tail: Unconfirmed) -> list[tuple[bytes, bytes | None]]:
         states = []
         for record in records:
             key = record.key

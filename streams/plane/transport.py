@@ -28,7 +28,7 @@ from streams.plane.batch import Batch, BatchTopic
 from streams.plane.crash import crash_point
 from streams.plane.errors import BrokerLost, Fenced, InfrastructureFailure, RecordTooLarge, TopicsNotReady
 from streams.plane.fence import Writers
-from streams.plane.patience import DELIVERY_TIMEOUT_S, REQUEST_TIMEOUT_S, outlasting, patiently
+from streams.plane.patience import DELIVERY_TIMEOUT_S, REQUEST_TIMEOUT_S, outlasting, patiently, renewing
 from streams.plane.progress import Span
 from streams.plane.records import CLAIM_KEY, Headers, PartitionGone
 
@@ -61,6 +61,7 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        renewing(consumer._client)
         timeout_s = max(REQUEST_TIMEOUT_S, self.app.conf.broker_session_timeout)
         consumer._request_timeout_ms = consumer._client._request_timeout_ms = int(timeout_s * 1000)
         return consumer

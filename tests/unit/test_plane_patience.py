@@ -2,6 +2,7 @@
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
@@ -12,9 +13,10 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
 )
+from aiokafka.structs import BrokerMetadata
 
 from streams.plane.errors import BrokerLost
-from streams.plane.patience import away, outlasting, patiently
+from streams.plane.patience import away, outlasting, patiently, renewing
 
 
 class World:
@@ -97,3 +99,37 @@ async def test_only_an_outlasting_producer_keeps_a_batch_that_waits_for_a_leader
         with pytest.raises(NotLeaderForPartitionError):
             await waiting
     producer._closed = True  # it was never started
+
+
+class Silent:
+    """A connection whose other end is gone without a word."""
+
+    closed = False
+
+    def connected(self) -> bool:
+        """As far as this end knows."""
+        return True
+
+    async def send(self, request: object) -> None:
+        """Never answered."""
+        raise TimeoutError
+
+    def close(self, reason: object = None) -> None:
+        """Given up."""
+        self.closed = True
+
+
+@pytest.mark.parametrize("renewed", [True, False])
+async def test_only_a_renewing_client_gives_up_a_connection_that_does_not_answer_for_metadata(renewed: bool) -> None:
+    """Aiokafka keeps it and asks it again and again; the connection to the group's coordinator isn't touched."""
+    client = AIOKafkaClient(bootstrap_servers="127.0.0.1:1")
+    client.cluster._brokers = {1: BrokerMetadata(1, "127.0.0.1", 1, None)}
+    asked, other = Silent(), Silent()
+    client._conns = {(1, ConnectionGroup.DEFAULT): asked, (1, ConnectionGroup.COORDINATION): other}
+    if renewed:
+        renewing(client)
+
+    assert not await client._metadata_update(client.cluster, [])
+
+    assert asked.closed is renewed
+    assert not other.closed
