@@ -111,15 +111,23 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--rate", type=float, default=2000.0, help="events a second")
     parser.add_argument("--customers", type=int, default=5000)
+    parser.add_argument("--servers", default="", help="a broker that runs already; default: one of its own")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="regulars-soak-"))
-    broker = OwnBroker(folder / "broker", free_port())
-    broker.start()
+    broker = None if given.servers else OwnBroker(folder / "broker", free_port())
     try:
-        with Stage(broker.servers, folder, partitions=PARTITIONS, cache_dir=folder / "cache") as stage:
+        if broker is not None:
+            broker.start()
+        with Stage(
+            given.servers or (broker.servers if broker else ""),
+            folder,
+            partitions=PARTITIONS,
+            cache_dir=folder / "cache",
+        ) as stage:
             return 0 if soak(stage, given.minutes, given.rate, given.customers) else 1
     finally:
-        broker.stop()
+        if broker is not None:
+            broker.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
