@@ -23,7 +23,7 @@ from aiokafka.errors import KafkaError
 from streams.plane.crash import crash_point
 from streams.plane.errors import BrokerLost, ChangelogTruncated, Fenced
 from streams.plane.fetch import spans
-from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, RETRY_S, away, leave, renewing
+from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEOUT_S, RETRY_S, away, leave, renewing
 from streams.plane.records import CONFIRMED_KEY, PLANE_PREFIX, Output, decode_outbox, outbox_of
 from streams.plane.store import BulkStore, Saved, StoreLocked
 
@@ -207,6 +207,7 @@ class Restorer:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=50,
+            request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
             max_partition_fetch_bytes=4 << 20,
         )
         renewing(consumer._client)
