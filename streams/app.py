@@ -28,6 +28,7 @@ from streams.ops.view import NotHere, Status, WorkerView
 from streams.ops.watchdog import Watchdog
 from streams.ops.web import mount
 from streams.plane.app import App, build_app
+from streams.plane.patience import patiently
 from streams.plane.records import PartitionGone
 from streams.policies import SHADOW_KEY
 from streams.reading import Desk
@@ -100,8 +101,8 @@ class Worker:
         self.app.add_future(self.watchdog.run())
         if self.settings.encoder_preload:
             await self.lane.loaded()
-        for broadcast in self.broadcasts.values():
-            await broadcast.start()
+        for name, broadcast in self.broadcasts.items():
+            await patiently(f"reading {name}", broadcast.start)
             self.app.add_future(self._follow(broadcast))
 
     async def _follow(self, broadcast: Broadcast) -> None:

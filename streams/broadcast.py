@@ -7,14 +7,12 @@ topic's one partition from its start, is ready at what was its end when it start
 import asyncio
 from collections.abc import Callable
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError
 
 from streams.plane.errors import TopicsNotReady
+from streams.plane.patience import leave
 from streams.settings import Settings
-
-# Leaving a group and closing sockets takes milliseconds.
-_LEAVE_TIMEOUT_S = 5.0
 
 OnRecord = Callable[[bytes, bytes | None], None]
 
@@ -58,7 +56,8 @@ class Broadcast:
             await consumer.start()
             await self._read_to_end(consumer)
         except BaseException:
-            await self.stop()
+            self._consumer = None  # a later `start` begins anew
+            await leave(consumer)
             raise
         self.ready = not self._stopping.is_set()
 
@@ -104,20 +103,6 @@ class Broadcast:
     def _deliver(self, latest: dict[bytes, bytes | None]) -> None:
         for key, value in latest.items():
             self._on_record(key, value)
-
-
-async def leave(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-    """Stops a client, whether the broker is there or not.
-
-    While it is away, aiokafka's producer waits for its last acks for ever, and its consumer raises the CancelledError
-    of a fetch that it cancelled itself. What wasn't acked within `_LEAVE_TIMEOUT_S` is given up.
-    """
-    stopped = asyncio.ensure_future(client.stop())
-    await asyncio.wait({stopped}, timeout=_LEAVE_TIMEOUT_S)
-    stopped.cancel()
-    await asyncio.wait({stopped}, timeout=_LEAVE_TIMEOUT_S)
-    if stopped.done() and not stopped.cancelled():
-        stopped.result()
 
 
 async def check_exists(consumer: AIOKafkaConsumer, topic: str) -> None:

@@ -16,8 +16,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
 
 from models.policy import Policy, PolicyError, parse, parse_marked, read
-from streams.broadcast import leave
 from streams.ops.cluster import connect, layout, read_span, reader
+from streams.plane.patience import leave
 from streams.settings import Settings
 
 HISTORY_HEADER = "regulars-history"

@@ -25,7 +25,8 @@ from models.learning.learner import Learner
 from models.learning.snapshots import DYNAMIC, Snapshot, SnapshotError, decode_snapshot, encode_snapshot
 from models.scores import Scorer
 from schemas.learning import Label, decode_label
-from streams.broadcast import check_exists, check_single_partition, leave, read_latest
+from streams.broadcast import check_exists, check_single_partition, read_latest
+from streams.plane.patience import leave
 from streams.settings import Settings
 
 MODEL_TRAIN, MODEL_SNAPSHOTS, DEAD_LETTERS = "model-train", "model-snapshots", "dead-letters"

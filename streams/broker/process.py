@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,14 @@ class Broker:
 
     @classmethod
     def start(
-        cls, folder: Path, port: int, *, version: str = KAFKA_VERSION, cache_dir: Path | None = None, heap: str = "1g"
+        cls,
+        folder: Path,
+        port: int,
+        *,
+        version: str = KAFKA_VERSION,
+        cache_dir: Path | None = None,
+        heap: str = "1g",
+        properties: Mapping[str, str] | None = None,
     ) -> Self:
         """The broker of `folder`, started where it doesn't run yet; returns when it answers a metadata request.
 
@@ -51,6 +58,7 @@ class Broker:
             version: of Kafka, where its jars come from the cache or Maven.
             cache_dir: where jars are kept; None: the setting's default.
             heap: the JVM's -Xmx.
+            properties: of the server, over those that are written anyway.
 
         Raises:
             BrokerError: the port is taken, there is no Java or no Kafka, or Kafka did not come up.
@@ -68,7 +76,7 @@ class Broker:
                 java = find_java(17)
             cluster_id = storage.format_storage(java, jars, folder)
             bootstrap = f"127.0.0.1:{port}"
-            pid = _spawn(java, jars, folder, port, heap)
+            pid = _spawn(java, jars, folder, port, heap, properties or {})
             storage.write_pid(folder, pid, bootstrap)
             broker = cls(bootstrap, folder, started=True)
             try:
@@ -144,9 +152,11 @@ def _end(pid: int, folder: Path) -> None:
     raise BrokerError(f"process {pid} does not end", "look at it with ps; it may wait for a disk")
 
 
-def _spawn(java: Path, jars: Path, folder: Path, port: int, heap: str) -> int:
+def _spawn(java: Path, jars: Path, folder: Path, port: int, heap: str, further: Mapping[str, str]) -> int:
     properties, log = folder / "server.properties", folder / "broker.log"
-    properties.write_text(storage.server_properties(folder / "data", port, _free_port()))
+    lines = [storage.server_properties(folder / "data", port, _free_port())]
+    lines += [f"{name}={value}\n" for name, value in further.items()]  # Java takes the last of two lines
+    properties.write_text("".join(lines))
     if log.exists():
         log.replace(folder / "broker.log.previous")
     command = [str(java), "-Xms256m", f"-Xmx{heap}", "-XX:+UseG1GC", "-Djava.awt.headless=true"]

@@ -53,6 +53,20 @@ def whole(bootstrap_servers: str | None, **options: Any) -> None:
     run_script("whole/run.py", options)
 
 
+@command.command("restore")
+@setting_option("bootstrap_servers")
+@click.option("--records", default=500_000, show_default=True, help="states in the changelog")
+@click.option("--bytes", default=400, show_default=True, help="of a state")
+@click.option("--tries", default=3, show_default=True, help="restores")
+def restore(bootstrap_servers: str | None, **options: Any) -> None:
+    """An empty worker restores its state from a changelog; Faust's own recovery of the same one beside it.
+
+    Prints records/s of each.
+    """
+    options["bootstrap_servers"] = settings_from(bootstrap_servers=bootstrap_servers).bootstrap_servers
+    run_script("restore.py", options)
+
+
 @command.command("encoder")
 @click.option("--texts", default=400, show_default=True, help="reviews to encode")
 def encoder(**options: Any) -> None:

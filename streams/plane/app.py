@@ -9,7 +9,6 @@ import gc
 import logging
 import os
 import sys
-import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -19,13 +18,13 @@ import faust
 import structlog
 import uvloop
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaConnectionError, KafkaError
 from mode import CrashingSupervisor
 from yarl import URL
 
 from streams.plane.batch import BatchTopic
 from streams.plane.errors import BrokerLost, InfrastructureFailure, StoreBroken, TopicsNotReady
 from streams.plane.lease import Lease
+from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEOUT_S, patiently
 from streams.plane.pipeline import Changelog, Pipeline
 from streams.plane.records import Job
 from streams.plane.restore import Restorer
@@ -37,10 +36,6 @@ log = structlog.get_logger(__name__)
 
 EXIT_FAILURE = 70  # EX_SOFTWARE, which faust's own command line uses as well
 
-# A worker and its broker often start together.
-START_PATIENCE_S = 30.0
-
-REQUEST_TIMEOUT_S = 30.0
 REBALANCE_TIMEOUT_S = 20.0
 HEARTBEAT_S = 1.0
 
@@ -79,7 +74,9 @@ class App(faust.App):
             broker_heartbeat_interval=min(HEARTBEAT_S, settings.session_timeout_s / 6),
             broker_max_poll_records=settings.max_poll_records,
             broker_rebalance_timeout=max(REBALANCE_TIMEOUT_S, settings.session_timeout_s),
-            broker_request_timeout=max(REQUEST_TIMEOUT_S, settings.session_timeout_s),
+            # How long faust's recovery waits for each of its steps; then it goes on as if that had been done, and waits
+            # for ever for what never comes. A request itself may take `REQUEST_TIMEOUT_S`.
+            broker_request_timeout=max(DELIVERY_TIMEOUT_S, settings.session_timeout_s),
             broker_session_timeout=settings.session_timeout_s,
             consumer_auto_offset_reset="earliest",
             # "" would make all workers one and the same member
@@ -135,16 +132,16 @@ class App(faust.App):
         await super().on_start()
         try:
             self.partition_counts = await check_topics(self.worker_settings, self.job)
+            self.add_future(self._watch_broker())
             for begin in self._begins:
                 await begin()
         except Exception as exc:
             self.fail(exc)
 
     async def on_started(self) -> None:
-        """Starts the ticks and the watch on the broker once the first assignment is restored."""
+        """Starts the ticks once the first assignment is restored."""
         await super().on_started()
         self.add_future(self.pipeline.tick(lambda: self.should_stop))
-        self.add_future(self._watch_broker())
 
     async def _watch_broker(self) -> None:
         while not self.should_stop:
@@ -166,6 +163,10 @@ class App(faust.App):
 
     async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
         """Before a revoke and before the process stops: finish, commit, write down what is confirmed."""
+        if self.should_stop:
+            # aiokafka's commit waits for ever
+            late = BrokerLost(f"asked to stop, but Kafka did not answer for {PATIENCE_S:.0f} s")
+            self.loop.call_later(PATIENCE_S, self.fail, late)
         await self.pipeline.quiesce(stopping=self.should_stop)
         await super()._consumer_wait_empty(consumer, logger)
         await self.pipeline.close()
@@ -223,7 +224,8 @@ def build_app(settings: Settings, job: Job[Any]) -> App:
 
     async def claim_again() -> None:
         for partition in sorted(pipeline.partitions()):
-            await pipeline.alone(partition, partial(app.producer.claim, settings.changelog_topic, partition))
+            claim = partial(app.producer.claim, settings.changelog_topic, partition)
+            await patiently("claiming again", partial(pipeline.alone, partition, claim))
 
     pipeline.on_tick(CLAIM_AGAIN_S, claim_again)
     states = app.Table(
@@ -284,7 +286,7 @@ async def check_topics(settings: Settings, job: Job[Any]) -> dict[str, int]:
     """Verifies that every topic of the job exists with the right number of partitions; gives the numbers.
 
     Raises:
-        BrokerLost: no broker within `START_PATIENCE_S`.
+        BrokerLost: no broker within `PATIENCE_S`: a worker and its broker often start together.
         TopicsNotReady: names every topic that is wrong.
     """
     counts = await _partition_counts(settings)
@@ -303,22 +305,19 @@ async def check_topics(settings: Settings, job: Job[Any]) -> dict[str, int]:
 
 
 async def _partition_counts(settings: Settings) -> dict[str, int]:
-    give_up = time.monotonic() + START_PATIENCE_S
-    while True:
+    async def ask() -> dict[str, int]:
         client = AIOKafkaClient(bootstrap_servers=servers(settings))
         try:
             await client.bootstrap()
             cluster = await client.fetch_all_metadata()  # asks for no topic by name: that could create it
             return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}
-        except (KafkaConnectionError, KafkaError) as exc:
-            if time.monotonic() > give_up:
-                raise BrokerLost(
-                    f"no Kafka at {settings.bootstrap_servers} for {START_PATIENCE_S:.0f} s ({exc}); "
-                    "start one with `regulars broker start`, or set REGULARS_BOOTSTRAP_SERVERS"
-                ) from exc
-            await asyncio.sleep(1.0)
         finally:
             await client.close()
+
+    try:
+        return await patiently(f"Kafka at {settings.bootstrap_servers}", ask)
+    except BrokerLost as exc:
+        raise BrokerLost(f"{exc}; start one with `regulars broker start`, or set REGULARS_BOOTSTRAP_SERVERS") from exc
 
 
 __all__: Sequence[str] = ("App", "build_app", "check_topics", "run_worker", "servers")

@@ -1,12 +1,14 @@
 """Named points at which a test makes the process crash; without the variable they cost one comparison.
 
 ``REGULARS_CRASH_POINT=name:count`` kills the process at its count-th pass of that point, with SIGKILL or the signal
-number in ``REGULARS_CRASH_SIGNAL`` (19: SIGSTOP, which makes a zombie). Read once, when the process starts.
+number in ``REGULARS_CRASH_SIGNAL``. 19, SIGSTOP, makes a zombie; 0 never returns: the event loop stands still, or, at a
+point where a chunk waits, every chunk that comes there from then on. Read once, when the process starts.
 """
 
 import asyncio
 import os
 import sys
+import time
 
 POINTS = (
     "after_decode",
@@ -35,6 +37,7 @@ def _armed() -> tuple[str, int]:
 
 
 _name, _left = _armed()
+_signal = int(os.environ.get("REGULARS_CRASH_SIGNAL", "9"))
 
 
 def crash_point(name: str) -> None:
@@ -46,7 +49,9 @@ def crash_point(name: str) -> None:
     if _left == 0:
         sys.stderr.write(f"crash point {name}\n")
         sys.stderr.flush()
-        os.kill(os.getpid(), int(os.environ.get("REGULARS_CRASH_SIGNAL", "9")))
+        while _signal == 0:
+            time.sleep(1)
+        os.kill(os.getpid(), _signal)
 
 
 async def crash_point_in_flight(name: str) -> None:
@@ -54,4 +59,6 @@ async def crash_point_in_flight(name: str) -> None:
     if name == _name:
         if _left == 1:
             await asyncio.sleep(_ON_THE_WIRE_S)
+        if _left == 1 and _signal == 0:
+            await asyncio.get_running_loop().create_future()
         crash_point(name)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator
 from aiokafka.producer.sender import Sender
 from aiokafka.producer.transaction_manager import TransactionManager
@@ -36,11 +37,7 @@ class _Accumulator(MessageAccumulator):
 
 
 class FencedProducer(AIOKafkaProducer):
-    """An idempotent producer whose batches may stand under several producer ids.
-
-    A batch is tried until it is acknowledged or refused for good, never given up for its age: whoever waits for it knows
-    how long.
-    """
+    """An idempotent producer whose batches may stand under several producer ids."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -51,7 +48,7 @@ class FencedProducer(AIOKafkaProducer):
             self._metadata,
             made._batch_size,
             made._compression_type,
-            float("inf"),
+            made._batch_ttl,
             txn_manager=self._txn_manager,
             loop=self._loop,
             linger_ms=1000 * made._linger_time,
@@ -69,6 +66,9 @@ class FencedProducer(AIOKafkaProducer):
 
         What is sent under an earlier epoch of `name` is refused by each partition from the first batch on that reached
         it under this one.
+
+        Raises:
+            KafkaError: Kafka is away, or refuses.
         """
         identity = TransactionManager(name, TRANSACTION_TIMEOUT_MS)
         asking = Sender(
@@ -79,7 +79,11 @@ class FencedProducer(AIOKafkaProducer):
             retry_backoff_ms=1000 * self._sender._retry_backoff,
             request_timeout_ms=self._request_timeout_ms,
         )
-        await asking._maybe_wait_for_pid()
+        try:
+            await asking._maybe_wait_for_pid()
+        except AssertionError as exc:
+            # aiokafka's way to say that a broker answered which doesn't know of any broker yet, not even itself
+            raise KafkaConnectionError("the cluster has no brokers yet") from exc
         # Its id and epoch are all that was wanted: from here on it is an idempotent producer's like any other, without
         # transactions, which would cost two more round trips a chunk.
         identity.transactional_id = None
@@ -99,8 +103,10 @@ class Writers:
         self._identities: dict[int, TransactionManager] = {}
 
     async def take(self, partition: int) -> None:
-        """A new identity for the partition; once something was written under it, earlier ones no longer can."""
-        self._identities.pop(partition, None)
+        """A new identity for the partition; once something was written under it, earlier ones no longer can.
+
+        Where that fails, the one before stays and may go on writing.
+        """
         self._identities[partition] = await self._producer().identify(f"{self._group}-{partition}")
 
     def of(self, partition: int) -> TransactionManager | None:

@@ -11,8 +11,7 @@ That narrows the window of a zombie writer, it does not close it: a request may 
 import time
 from collections.abc import Callable
 
-# Kafka may be away for this long (a broker restarts in seconds) before the process gives up; a supervisor goes on.
-PATIENCE_S = 60.0
+from streams.plane.patience import PATIENCE_S
 
 
 def _clock() -> float:
@@ -33,6 +32,7 @@ class Lease:
         self._member_at = clock()
         self._stable_at = self._member_at
         self._lost = True
+        self._known = False
 
     def renew(self, sent_at: float, *, rebalancing: bool = False) -> None:
         """The coordinator answered a heartbeat sent at `sent_at`; `rebalancing`: it asked for a rejoin as well."""
@@ -40,6 +40,7 @@ class Lease:
         if not rebalancing:
             self._stable_at = sent_at
             self._lost = False
+            self._known = True
 
     def lose(self) -> None:
         """The coordinator answered that this worker isn't a member, or not of the current generation."""
@@ -60,8 +61,8 @@ class Lease:
 
     @property
     def hopeless(self) -> bool:
-        """Whether Kafka has been silent for longer than `patience_s`."""
-        return self.silence_s > self.patience_s
+        """Whether Kafka has been silent for longer than `patience_s`; never before it answered once."""
+        return self._known and self.silence_s > self.patience_s
 
     @property
     def silence_s(self) -> float:

@@ -364,6 +364,7 @@ class Pipeline:
             turns = owned.take(epoch)
             if not turns:
                 raise Stale
+            self._check(partition, owned)
             records = self._fresh(turns)
             held: list[tuple[TP, int]] = []
             if records:

@@ -12,14 +12,18 @@ that a killed restore left behind is ahead with its states and must not be taken
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing
 from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from streams.plane.crash import crash_point
-from streams.plane.errors import ChangelogTruncated, Fenced
+from streams.plane.errors import BrokerLost, ChangelogTruncated, Fenced
+from streams.plane.fetch import spans
+from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEOUT_S, RETRY_S, away, leave, renewing
 from streams.plane.records import CONFIRMED_KEY, PLANE_PREFIX, Output, decode_outbox, outbox_of
 from streams.plane.store import BulkStore, Saved, StoreLocked
 
@@ -37,7 +41,11 @@ PROBE_RECORDS = 2_000
 # How long another process may still hold a database: one that was just killed, or is writing its last buffers.
 LOCK_WAIT_S = 10.0
 
+# A store's own log costs a third more time a record; its absence a flush to disk at the end, some 20 ms a partition.
+UNLOGGED_BEYOND = 20_000
+
 POLL_MS = 200
+CLAIM_CHECK_S = 0.1
 
 
 class Plan(NamedTuple):
@@ -126,7 +134,7 @@ class Restorer:
         store: Callable[[], BulkStore],
         servers: list[str],
         topic: str,
-        claim: Callable[[int], Awaitable[None]],
+        claim: Callable[[int], Coroutine[Any, Any, None]],
         resend: Callable[[int, list[Output]], Awaitable[None]],
         ready: Callable[[int, int], None],
         epoch: Callable[[], int],
@@ -137,6 +145,7 @@ class Restorer:
         self._claim = claim
         self._resend, self._ready, self._epoch, self._fail, self._counted = resend, ready, epoch, fail, counted
         self._one_at_a_time = asyncio.Lock()
+        self._read_so_far = 0
 
     @property
     def busy(self) -> bool:
@@ -151,7 +160,7 @@ class Restorer:
         epoch = self._epoch()
         async with self._one_at_a_time:
             try:
-                await self._restore(sorted(partitions), epoch)
+                await self._persist(sorted(partitions), epoch)
             except Fenced as exc:
                 if epoch == self._epoch():
                     self._fail(exc)
@@ -162,6 +171,24 @@ class Restorer:
                 raise
             except BaseException as exc:
                 self._fail(exc)
+
+    async def _persist(self, partitions: list[int], epoch: int) -> None:
+        """Restores, and begins again where Kafka was away meanwhile: what the local stores have got is kept."""
+        since = time.monotonic()
+        while True:
+            read = self._read_so_far
+            try:
+                return await self._restore(partitions, epoch)
+            except KafkaError as exc:
+                self._check(epoch)
+                if not away(exc):
+                    raise
+                if self._read_so_far > read:
+                    since = time.monotonic()
+                if (silent_s := time.monotonic() - since) > PATIENCE_S:
+                    raise BrokerLost(f"restore: Kafka has been away for {silent_s:.0f} s ({exc})") from exc
+                log.warning("restore interrupted, Kafka is away", error=type(exc).__name__)
+            await asyncio.sleep(RETRY_S)
 
     def _check(self, epoch: int) -> None:
         if epoch != self._epoch():
@@ -180,15 +207,17 @@ class Restorer:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=50,
+            request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
             max_partition_fetch_bytes=4 << 20,
         )
-        await consumer.start()
+        renewing(consumer._client)
         try:
+            await consumer.start()
             tps = {partition: TopicPartition(self._topic, partition) for partition in partitions}
             found = await consumer.end_offsets(list(tps.values()))
             self._check(epoch)
             # Whoever had these partitions before may write up to here, and what they wrote is read; not after it.
-            await asyncio.gather(*map(self._claim, partitions))
+            await self._claim_all(partitions, epoch)
             ends = await consumer.end_offsets(list(tps.values()))
             beginnings = await consumer.beginning_offsets(list(tps.values()))
             consumer.assign(list(tps.values()))
@@ -210,13 +239,32 @@ class Restorer:
                     await self._probe(consumer, tp, tails[tp], todo.start, ends[tp], epoch)
             records = await self._read(consumer, store, tails, starts, ends, epoch)
         finally:
-            await consumer.stop()
+            await leave(consumer)
         self._check(epoch)
         for partition, tp in tps.items():
             await self._finish(store, partition, tails[tp], ends[tp] - 1, epoch)
         seconds = time.perf_counter() - began
         self._counted(records, seconds)
         log.info("restored", partitions=partitions, records=records, seconds=round(seconds, 2))
+
+    async def _claim_all(self, partitions: list[int], epoch: int) -> None:
+        # Aiokafka looks for a coordinator for ever. A claim that came through after the partitions moved would fence
+        # their rightful owner.
+        claims = {asyncio.ensure_future(self._claim(partition)) for partition in partitions}
+        under_way, give_up = claims, time.monotonic() + DELIVERY_TIMEOUT_S
+        try:
+            while under_way:
+                done, under_way = await asyncio.wait(under_way, timeout=CLAIM_CHECK_S)
+                for claim in done:
+                    claim.result()
+                self._check(epoch)
+                if under_way and time.monotonic() > give_up:
+                    raise BrokerLost(f"partitions could not be claimed for {DELIVERY_TIMEOUT_S:.0f} s")
+        finally:
+            # also those beside one that failed: a later try must have the last word
+            for claim in under_way:
+                claim.cancel()
+            await asyncio.gather(*claims, return_exceptions=True)
 
     async def _open(self, store: BulkStore, partition: int, epoch: int) -> None:
         give_up = time.monotonic() + LOCK_WAIT_S
@@ -262,29 +310,21 @@ class Restorer:
         ends: dict[TopicPartition, int],
         epoch: int,
     ) -> int:
-        todo = {tp for tp, start in starts.items() if start < ends[tp]}
-        for tp in todo:
-            consumer.resume(tp)
-            consumer.seek(tp, starts[tp])
+        bulk = {tp for tp, start in starts.items() if ends[tp] - start > UNLOGGED_BEYOND}
         count = 0
-        while todo:
-            polled = await consumer.getmany(*todo, timeout_ms=POLL_MS)
-            self._check(epoch)
-            for tp, records in polled.items():
-                if records:
-                    store.write(tp.partition, self._states(records, tails[tp]), records[-1].offset)
-                    crash_point("during_restore")
-                    count += len(records)
-            for tp in list(todo):
-                # by position, not record offsets: compaction and transactions leave holes, also at the end
-                if await consumer.position(tp) >= ends[tp]:
-                    todo.discard(tp)
-                    consumer.pause(tp)
-            self._check(epoch)
+        async with aclosing(spans(consumer._client, starts, ends)) as found:
+            async for tp, records, position in found:
+                self._check(epoch)
+                states = self._states(records, tails[tp])
+                store.write(tp.partition, states, position - 1, logged=tp not in bulk)
+                crash_point("during_restore")
+                count += len(records)
+                self._read_so_far += len(records)
+        self._check(epoch)
         return count
 
     @staticmethod
-    def _states(records: list[Any], tail: Unconfirmed) -> list[tuple[bytes, bytes | None]]:
+    def _states(records: Sequence[Any], tail: Unconfirmed) -> list[tuple[bytes, bytes | None]]:
         states = []
         for record in records:
             key = record.key
@@ -297,6 +337,7 @@ class Restorer:
         return states
 
     async def _finish(self, store: BulkStore, partition: int, tail: Unconfirmed, last: int, epoch: int) -> None:
+        store.flush(partition)
         if outputs := tail.outputs():
             log.info("sending outputs again", partition=partition, outputs=len(outputs), after=tail.confirmed)
             await self._resend(partition, outputs)

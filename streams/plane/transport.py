@@ -8,11 +8,17 @@ This leans on the inside of faust 0.15.3 and aiokafka 0.14; `tests/contracts/tes
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import structlog
-from aiokafka.errors import ConsumerStoppedError, KafkaError, MessageSizeTooLargeError, ProducerFenced
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+    TopicAuthorizationFailedError,
+)
 from aiokafka.structs import ConsumerRecord
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as base
@@ -20,8 +26,9 @@ from faust.types import TP, ConsumerMessage
 
 from streams.plane.batch import Batch, BatchTopic
 from streams.plane.crash import crash_point
-from streams.plane.errors import BrokerLost, Fenced, InfrastructureFailure, RecordTooLarge
+from streams.plane.errors import BrokerLost, Fenced, InfrastructureFailure, RecordTooLarge, TopicsNotReady
 from streams.plane.fence import FencedProducer, Writers
+from streams.plane.patience import DELIVERY_TIMEOUT_S, REQUEST_TIMEOUT_S, outlasting, patiently, renewing
 from streams.plane.progress import Span
 from streams.plane.records import CLAIM_KEY, Headers, PartitionGone
 
@@ -36,8 +43,9 @@ THROTTLED_POLL_S = 0.05
 # The broker's default max.message.bytes is 1,048,588 for a whole record batch; leave room for its framing.
 MAX_BATCH_BYTES = 1_000_000
 
-# An idempotent aiokafka producer retries for ever. A broker that restarts is back in seconds; after this long it isn't.
-DELIVERY_TIMEOUT_S = 60.0
+
+ALLOW_READ = "give the worker's principal Read and Describe on it and Read on the group"
+ALLOW_WRITE = "give the worker's principal Write and Describe on the topics and Write on the transactional ids"
 
 
 class Poll(NamedTuple):
@@ -53,12 +61,25 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        renewing(consumer._client)
+        timeout_s = max(REQUEST_TIMEOUT_S, self.app.conf.broker_session_timeout)
+        consumer._request_timeout_ms = consumer._client._request_timeout_ms = int(timeout_s * 1000)
         return consumer
 
     async def on_start(self) -> None:
-        """Starts the consumer, then listens to the answers its heartbeats get."""
-        await super().on_start()
-        self._watch_heartbeats(self._ensure_consumer()._coordinator)
+        """Starts the consumer, waiting for a broker that is away, then listens to the answers its heartbeats get."""
+        consumer = self._consumer = self._create_consumer(loop=self.thread_loop)
+        self.time_started = time.monotonic()
+        await patiently("starting the consumer", consumer.start)
+        self._watch_heartbeats(consumer._coordinator)
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        """As faust's, waiting for a broker that is away: an exception in a rebalance would end the worker."""
+        return await patiently("earliest offsets", lambda: super(ConsumerThread, self).earliest_offsets(*partitions))
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        """As faust's, waiting for a broker that is away."""
+        return await patiently("end offsets", lambda: super(ConsumerThread, self).highwaters(*partitions))
 
     def _watch_heartbeats(self, coordinator: Any) -> None:
         lease, heartbeat = self.app.lease, coordinator._do_heartbeat
@@ -89,7 +110,12 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
         with fetcher._subscriptions.fetch_context():
-            records = await fetcher.fetched_records(active, timeout=timeout_s, max_records=consumer._max_poll_records)
+            try:
+                records = await fetcher.fetched_records(
+                    active, timeout=timeout_s, max_records=consumer._max_poll_records
+                )
+            except TopicAuthorizationFailedError as exc:
+                raise InfrastructureFailure(f"Kafka does not allow to read {exc.args[0]}; {ALLOW_READ}") from exc
         if not records:
             return Poll({}, {})
         assignment = consumer._subscription.subscription.assignment
@@ -307,10 +333,12 @@ class Consumer(base.Consumer):
 class Delivery:
     """Record batches on their way to one partition."""
 
-    __slots__ = ("_batches", "_where")
+    __slots__ = ("_batches", "_lost", "_where")
 
-    def __init__(self, where: str, batches: list[tuple[asyncio.Future[Any], int]]) -> None:
-        self._where, self._batches = where, batches
+    def __init__(
+        self, where: str, batches: list[tuple[asyncio.Future[Any], int]], lost: Callable[[], Exception]
+    ) -> None:
+        self._where, self._batches, self._lost = where, batches, lost
 
     async def acknowledged(self) -> int:
         """Waits until all in-sync replicas have everything; offset of the last record.
@@ -318,6 +346,7 @@ class Delivery:
         Raises:
             RecordTooLarge: a record is larger than the topic takes.
             BrokerLost: no answer for `DELIVERY_TIMEOUT_S`.
+            TopicsNotReady: the topic has gone.
             InfrastructureFailure: the broker refused the records for another reason.
         """
         last = -1
@@ -326,11 +355,13 @@ class Delivery:
                 for future, count in self._batches:
                     last = max(last, (await future).offset + count - 1)
         except TimeoutError as exc:
-            raise BrokerLost(f"{self._where}: Kafka did not acknowledge for {DELIVERY_TIMEOUT_S:.0f} s") from exc
+            raise self._lost() from exc
         except MessageSizeTooLargeError as exc:
             raise RecordTooLarge(f"{self._where}: a record exceeds the topic's max.message.bytes; raise that") from exc
         except ProducerFenced as exc:
             raise Fenced(f"{self._where}: another worker has claimed this partition meanwhile") from exc
+        except TopicAuthorizationFailedError as exc:
+            raise InfrastructureFailure(f"{self._where}: Kafka does not allow to write there; {ALLOW_WRITE}") from exc
         except KafkaError as exc:
             raise InfrastructureFailure(f"{self._where}: Kafka refused the records: {exc!r}") from exc
         return last
@@ -348,6 +379,16 @@ class Producer(base.Producer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.writers = Writers(self._ensure_producer, self.app.conf.id)
+
+    def _new_producer(self, transactional_id: str | None = None) -> Any:
+        return outlasting(super()._new_producer(transactional_id))
+
+    async def on_start(self) -> None:
+        """Starts the producer that all partitions share, waiting for a broker that is away."""
+        await super(base.Producer, self).on_start()
+        producer = self._producer = self._new_producer()
+        self.beacon.add(producer)
+        await patiently("starting the producer", producer.start)
 
     async def claim(self, topic: str, partition: int) -> None:
         """Makes this worker the only one that can write to the partition, beginning with a record in `topic`.
@@ -391,22 +432,39 @@ class Producer(base.Producer):
         now_ms = int(time.time() * 1000)
         where = f"{topic}[{partition}]"
         batches: list[tuple[asyncio.Future[Any], int]] = []
+
+        async def hand_over(batch: Any) -> asyncio.Future[Any]:
+            # a new writer knows no topic: the first batch waits for metadata, which may not be there for a while
+            delivery: asyncio.Future[Any] = await patiently(
+                where, lambda: producer.send_batch(batch, topic, partition=partition), DELIVERY_TIMEOUT_S
+            )
+            return delivery
+
+        def lost() -> Exception:
+            if producer.client.cluster.partitions_for_topic(topic) is None:
+                return TopicsNotReady(f"topic {topic} has gone; make it again with `regulars topics create`")
+            return BrokerLost(f"{where}: Kafka did not acknowledge for {DELIVERY_TIMEOUT_S:.0f} s")
+
         batch, count = producer.create_batch(identity), 0
         append = batch.append
         try:
             for key, value, headers in records:
                 if append(timestamp=now_ms, key=key, value=value, headers=headers) is None:
-                    batches.append((await producer.send_batch(batch, topic, partition=partition), count))
+                    batches.append((await hand_over(batch), count))
                     batch, count = producer.create_batch(identity), 0
                     append = batch.append
                     append(timestamp=now_ms, key=key, value=value, headers=headers)  # the first always fits
                 count += 1
             if count:
                 batch.close()
-                batches.append((await producer.send_batch(batch, topic, partition=partition), count))
+                batches.append((await hand_over(batch), count))
+        except BrokerLost as exc:
+            raise lost() from exc
+        except TopicAuthorizationFailedError as exc:
+            raise InfrastructureFailure(f"{where}: Kafka does not allow to write there; {ALLOW_WRITE}") from exc
         except KafkaError as exc:
             raise InfrastructureFailure(f"{where}: records could not be sent: {exc!r}") from exc
-        return Delivery(where, batches)
+        return Delivery(where, batches, lost)
 
 
 class Transport(base.Transport):

@@ -71,10 +71,16 @@ SEAMS = [
     ("aiokafka.producer.producer:AIOKafkaProducer.send_batch", "transport.py: Producer.send_batch"),
     ("aiokafka.producer.message_accumulator:MessageAccumulator.add_batch", "transport.py: Producer.send_batch"),
     ("aiokafka.producer.message_accumulator:MessageAccumulator._pop_batch", "fence.py: the identity of a batch"),
-    ("aiokafka.producer.message_accumulator:MessageAccumulator.drain_by_nodes", "fence.py: a batch never expires"),
     ("aiokafka.producer.sender:Sender._maybe_wait_for_pid", "fence.py: identify"),
     ("aiokafka.producer.sender:SendProduceReqHandler.create_request", "fence.py: no transactional id in the request"),
-    ("aiokafka.producer.sender:SendProduceReqHandler._can_retry", "transport.py: DELIVERY_TIMEOUT_S"),
+    ("aiokafka.producer.sender:SendProduceReqHandler._can_retry", "patience.py: outlasting"),
+    ("aiokafka.producer.message_accumulator:MessageAccumulator.drain_by_nodes", "patience.py: outlasting"),
+    ("aiokafka.producer.sender:Sender._find_coordinator", "patience.py: away; fence.py: a claim"),
+    ("aiokafka.client:AIOKafkaClient.bootstrap", "patience.py: a client's start can be tried again"),
+    ("aiokafka.client:AIOKafkaClient._metadata_update", "patience.py: renewing"),
+    ("aiokafka.consumer.fetcher:Fetcher._proc_fetch_request", "fetch.py: what a response holds"),
+    ("aiokafka.client:AIOKafkaClient._wait_on_metadata", "transport.py: Producer.send_batch"),
+    ("faust.tables.recovery:Recovery._wait", "app.py: broker_request_timeout; after it, recovery goes on regardless"),
 ]
 
 FINGERPRINTS = Path(__file__).with_name("seams.txt")

@@ -11,6 +11,8 @@ from tests.faults.load import Load
 from tests.faults.report import Row
 from tests.faults.stage import ROOT, Stage, Undecided
 
+AWAY_S = (0, 4, 40)
+
 
 class OwnBroker:
     """`regulars broker start` and `stop`, and kill -9 of what it started."""
@@ -41,37 +43,29 @@ class OwnBroker:
         os.kill(int((self.folder / "broker.pid").read_text().split()[0]), signal.SIGKILL)
 
 
-def away(broker: OwnBroker, folder: Path, cache_dir: Path, tries: int, how: str) -> Row:
-    """The broker goes `tries` times under load, by an orderly stop or a kill -9, and comes back after some seconds."""
+def away(broker: OwnBroker, stage: Stage, load: Load, how: str) -> Row:
+    """The broker goes under load, by an orderly stop or a kill -9, for `AWAY_S`; no supervisor: an end is a fault."""
     began = time.monotonic()
-    with Stage(broker.servers, folder, cache_dir=cache_dir) as stage:
-        load = Load(broker.servers, stage.prefix, seed=tries)
-        load.run(300)
-        for name in ("b1", "b2"):
-            stage.start(name)
-        stage.until(lambda: all(worker.at_work() for worker in stage.workers.values()), "both work")
-        slowest, ended = 0.0, []
-
-        def caught_up() -> bool:
-            for name, worker in list(stage.workers.items()):  # as a supervisor does
-                if not worker.alive:
-                    ended.append(worker.lines[-1] if worker.lines else f"code {worker.process.returncode}")
-                    stage.start(name)
-            return stage.lag() < 300
-
-        for number in range(tries):
-            if how == "kill -9":
-                broker.kill()
-            else:
-                broker.stop()
-            time.sleep(2.0 * number)
-            broker.start()
-            back_at = time.monotonic()
-            stage.until(caught_up, "caught up with the broker back", 120)
-            slowest = max(slowest, time.monotonic() - back_at)
-        load.stop()
-        stage.drained()
-        verdict = stage.judge()
-        note = f"caught up at most {slowest:.1f} s after it answered; workers ended and started again: {len(ended)}"
-        note += "".join(f"; {line[:150]}" for line in dict.fromkeys(ended))
-        return Row(f"broker: {how} and start", tries, verdict, time.monotonic() - began, note)
+    load.run(300)
+    for name in ("b1", "b2"):
+        stage.start(name)
+    stage.until(lambda: all(worker.at_work() for worker in stage.workers.values()), "both work")
+    slowest = 0.0
+    for seconds in AWAY_S:
+        done = sum(stage.committed().values())
+        if how == "kill -9":
+            broker.kill()
+        else:
+            broker.stop()
+        time.sleep(seconds)
+        broker.start()
+        back_at = time.monotonic()
+        stage.until(lambda before=done: sum(stage.committed().values()) > before + 600, "commits go on", 90)
+        slowest = max(slowest, time.monotonic() - back_at)
+        if ended := [worker.lines[-1] for worker in stage.started if not worker.alive]:
+            raise Undecided(f"after {seconds} s away workers ended: {ended}")
+    load.stop()
+    stage.drained()
+    verdict = stage.judge()
+    note = f"away for {', '.join(str(s) for s in AWAY_S)} s; commits went on at most {slowest:.1f} s after it answered"
+    return Row(f"broker: {how} and start", len(AWAY_S), verdict, time.monotonic() - began, note)

@@ -63,7 +63,7 @@ def at_random(stage: Stage, load: Load, tries: int, seed: int, rate: float = 300
     load.run(rate)
     for number in range(tries):
         worker = stage.start()
-        time.sleep(rnd.uniform(2.5, 7.0))
+        time.sleep(rnd.uniform(2.0, 5.5))
         if not worker.alive:
             raise Undecided(f"the worker ended by itself: {worker.lines[-5:]}")
         worker.kill()

@@ -25,9 +25,18 @@ class Load:
     """
 
     def __init__(
-        self, servers: str, prefix: str, *, customers: int = 200, seed: int = 1, poison: int = 100, texts: int = 0
+        self,
+        servers: str,
+        prefix: str,
+        *,
+        customers: int = 200,
+        seed: int = 1,
+        poison: int = 100,
+        texts: int = 0,
+        step: timedelta = STEP,
     ) -> None:
         self.sent = 0
+        self._step = step
         self._rnd, self._seed = random.Random(seed), seed
         self._prefix, self._customers, self._poison, self._texts = prefix, customers, poison, texts
         self._producer = Producer(
@@ -37,6 +46,7 @@ class Load:
                 "enable.idempotence": True,
                 "linger.ms": 5,
                 "message.timeout.ms": 300_000,
+                "socket.timeout.ms": 10_000,
                 "log_level": 0,
             }
         )
@@ -81,7 +91,7 @@ class Load:
     def _one(self) -> None:
         rnd = self._rnd
         number, self.sent = self.sent, self.sent + 1
-        at = BEGIN + number * STEP - (timedelta(days=3) if rnd.random() < 0.02 else timedelta())
+        at = BEGIN + number * self._step - (timedelta(days=3) if rnd.random() < 0.02 else timedelta())
         customer = f"c{int(self._customers * rnd.random() ** 2):05d}"
         event: dict[str, Any] = {"event_id": f"e{self._seed}-{number}", "customer_id": customer}
         event["event_time"] = at.isoformat()

@@ -100,6 +100,7 @@ class Stage:
         self.prefix = f"f{uuid.uuid4().hex[:8]}-"
         self.group = f"{self.prefix}group"
         self.workers: dict[str, Worker] = {}
+        self.started: list[Worker] = []
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("REGULARS_")},
             "REGULARS_BOOTSTRAP_SERVERS": servers,
@@ -119,9 +120,16 @@ class Stage:
 
     def close(self) -> None:
         """Kills whatever still runs."""
-        for worker in self.workers.values():
+        for worker in self.started:
             worker.kill()
         self._asking.close()
+
+    def write_logs(self, folder: Path) -> None:
+        """What every worker said, a file each in the order of their starts."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, worker in enumerate(self.started):
+            text = "\n".join([*worker.lines, f"exit code {worker.process.poll()}", ""])
+            (folder / f"{number:03}-{worker.name}.log").write_text(text)
 
     def __enter__(self) -> "Stage":
         return self
@@ -155,6 +163,7 @@ class Stage:
         variables = {"REGULARS_INSTANCE_ID": name if static else "", **env}
         worker = Worker(name, self.environment | variables, self.data_dir(name))
         self.workers[name] = worker
+        self.started.append(worker)
         return worker
 
     # --- Kafka
@@ -166,6 +175,7 @@ class Stage:
                 "group.id": group,
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
+                "socket.timeout.ms": 10_000,
                 "log_level": 0,
             }
         )

@@ -10,8 +10,10 @@ import pytest
 from tests.faults.crashes import at_point, at_random
 from tests.faults.load import Load
 from tests.faults.oracle import INPUTS
+from tests.faults.poison import in_a_row, made_up
 from tests.faults.rebalances import zombie
 from tests.faults.stage import Stage, metrics
+from tests.faults.standstill import hangs
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -66,21 +68,30 @@ def test_a_worker_that_slept_past_its_session_does_not_win(stage: Stage, load: L
     """It wakes past its lease with a chunk in its hands whose partition another worker has: the broker refuses it."""
     row = zombie(stage, load, "after_lease")
     assert row.good, str(row.verdict)
-    assert "ended with 70" in row.note
-    assert "another worker has claimed this partition" in stage.workers["z1"].lines[-1]
+    assert "goes on" in row.note  # it gives the partition up, and takes part again
+    assert any("another worker has claimed it" in line for line in stage.workers["z1"].lines)
 
 
-def test_a_thousand_poison_records_in_a_row_stall_nothing(stage: Stage) -> None:
+def test_a_thousand_poison_records_in_a_row_stall_nothing(stage: Stage, load: Load) -> None:
     """Each is a dead letter with its bytes, and the events around them count."""
-    Load(stage.servers, stage.prefix, seed=1).send(200)
-    Load(stage.servers, stage.prefix, seed=2, poison=1).send(1000)
-    Load(stage.servers, stage.prefix, seed=3, poison=10**9).send(200)
-    worker = stage.start()
-    stage.drained()
-    verdict = stage.judge()
-    assert worker.alive
-    assert verdict.good, str(verdict)
-    assert verdict.letters >= 1000
+    row = in_a_row(stage, load)
+    assert row.good, str(row.verdict)
+    assert row.verdict is not None
+    assert row.verdict.letters >= 1000
+    assert stage.workers["w1"].alive
+
+
+def test_records_that_hypothesis_makes_up_stall_nothing(stage: Stage, load: Load) -> None:
+    """Whatever key and bytes, in whatever partition: a dead letter with those bytes, while events go on counting."""
+    row = made_up(stage, load)
+    assert row.good, str(row.verdict)
+    assert stage.workers["w1"].alive
+
+
+def test_a_worker_that_hangs_is_ended_by_its_watchdog(stage: Stage, load: Load, free_port: int) -> None:
+    """A chunk that never gets its answer: not ready after half a minute, then code 70, and the next worker goes on."""
+    row = hangs(stage, load, "between_changelog_and_ack", free_port)
+    assert row.good, str(row.verdict)
 
 
 def test_a_mended_dead_letter_counts_after_its_replay(stage: Stage, load: Load) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -11,12 +12,15 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import ProducerFenced
 
+from streams.broker import Broker
 from streams.plane.fence import FencedProducer, Writers
+from streams.plane.patience import outlasting, patiently
+from tests.faults.proxy import Proxy
 
 
 @asynccontextmanager
 async def _worker(broker: str, group: str) -> AsyncIterator["Worker"]:
-    producer = FencedProducer(bootstrap_servers=broker, acks="all", enable_idempotence=True)
+    producer = outlasting(FencedProducer(bootstrap_servers=broker, acks="all", enable_idempotence=True))
     await producer.start()
     try:
         yield Worker(producer, Writers(lambda: producer, group))
@@ -37,6 +41,12 @@ class Worker(NamedTuple):
         batch.close()
         async with asyncio.timeout(20):
             return int((await (await self.producer.send_batch(batch, topic, partition=partition))).offset)
+
+    def producer_id(self, partition: int) -> int:
+        """Which producer this one is to the broker."""
+        identity = self.writers.of(partition)
+        assert identity is not None
+        return int(identity.producer_id)
 
 
 async def _values(broker: str, topic: str) -> list[bytes]:
@@ -109,3 +119,70 @@ async def test_what_was_made_under_an_earlier_claim_stays_refused_after_a_new_on
             await (await worker.producer.send_batch(old, topic, partition=0))
         await worker.write(topic, 0, b"and on")
     assert await _values(broker, topic) == [b"claim", b"and on"]
+
+
+async def test_a_claim_waits_for_a_broker_that_is_away_and_the_one_before_stays(
+    tmp_path: Path, free_port: int, prefix: str
+) -> None:
+    """Cut connections: the claim takes until the broker is back; till then, what was claimed before is not given up."""
+    topic = f"{prefix}log"
+    proxy = Proxy(free_port)
+    kafka = Broker.start(tmp_path / "kafka", free_port, heap="512m", properties=proxy.advertised)
+    try:
+        await _make(kafka.bootstrap, topic)
+        async with _worker(proxy.servers, prefix) as worker:
+            await worker.writers.take(0)
+            before = worker.writers.of(0)
+            proxy.refuse()
+            claim = asyncio.ensure_future(patiently("the claim", lambda: worker.writers.take(0), 60))
+            await asyncio.wait({claim}, timeout=1)  # time passes while the broker is away
+            assert not claim.done()
+            assert worker.writers.of(0) is before
+            proxy.accept()
+            await claim
+            assert worker.writers.of(0) is not before
+            assert await worker.write(topic, 0, b"claimed again") == 0
+    finally:
+        kafka.stop()
+        proxy.close()
+
+
+async def test_a_claim_at_a_broker_that_forgot_the_id_goes_on_and_fences_from_there(
+    tmp_path: Path, free_port: int, prefix: str
+) -> None:
+    """The id comes back as another producer: its holder writes on, the next claim refuses it; the one before slips by.
+
+    That is why a worker claims again long before a cluster forgets (a week; here, some seconds).
+    """
+    forgetful = {
+        "transactional.id.expiration.ms": "1000",
+        "transaction.remove.expired.transaction.cleanup.interval.ms": "500",
+    }
+    kafka = Broker.start(tmp_path / "kafka", free_port, heap="512m", properties=forgetful)
+    topic = f"{prefix}log"
+    try:
+        await _make(kafka.bootstrap, topic)
+        async with AsyncExitStack() as stack:
+            asleep, owner, later = [await stack.enter_async_context(_worker(kafka.bootstrap, prefix)) for _ in "123"]
+            await asleep.writers.take(0)
+            await asleep.write(topic, 0, b"before")
+            deadline = time.monotonic() + 60
+            known = asleep.producer_id(0)
+            while True:
+                await owner.writers.take(0)
+                if owner.producer_id(0) != known:
+                    break
+                assert time.monotonic() < deadline, "the broker never forgot"
+                await asyncio.wait({asyncio.ensure_future(asyncio.sleep(5))})  # an ask would keep the id alive
+            await owner.write(topic, 0, b"claim under another id")
+            await owner.write(topic, 0, b"and on")
+            await later.writers.take(0)
+            await later.write(topic, 0, b"later claim")
+            if later.producer_id(0) == owner.producer_id(0):
+                with pytest.raises(ProducerFenced):
+                    await owner.write(topic, 0, b"refused")
+            await asleep.write(topic, 0, b"slipped by")
+        values = await _values(kafka.bootstrap, topic)
+        assert values == [b"before", b"claim under another id", b"and on", b"later claim", b"slipped by"]
+    finally:
+        kafka.stop()

@@ -1,5 +1,6 @@
 """The data plane when its broker goes away, on a broker of its own."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,10 @@ import pytest
 
 from streams.broker import Broker
 from streams.settings import Settings
+from tests.faults.proxy import Proxy
 from tests.support.plane import Plane
+
+pytestmark = pytest.mark.timeout(180)
 
 Wait = Callable[..., Any]
 
@@ -56,3 +60,50 @@ def test_a_broker_that_stays_away_ends_the_process(plane: Plane, kafka: Broker, 
     kafka.stop()
     assert worker.wait(60) == 70
     assert "Kafka did not answer" in worker.lines[-1]
+
+
+def test_a_network_that_refuses_for_longer_than_a_request_may_take_ends_nobody(
+    prefix: str, tmp_path: Path, free_port: int, wait_until: Wait
+) -> None:
+    """Two workers in the middle of their first rebalance, cut off for 35 s: both go on, nothing is lost or doubled."""
+    proxy = Proxy(free_port)
+    kafka = Broker.start(tmp_path / "kafka", free_port, heap="512m", properties=proxy.advertised)
+    plane = Plane(
+        Settings(bootstrap_servers=proxy.servers, topic_prefix=prefix, data_dir=tmp_path / "data", partitions=4)
+    )
+    try:
+        plane.send_numbers(2000)
+        first = plane.start("w1")
+        first.wait_for("ready")
+        second = plane.start("w2")
+        second.wait_for("restored")  # the rebalance goes on: positions are still to be asked for
+        proxy.refuse()
+        back_at = time.monotonic() + 35
+        wait_until(lambda: time.monotonic() > back_at, 60)
+        proxy.accept()
+        plane.send_numbers(500)
+        wait_until(lambda: plane.lag() == 0, 60)
+        assert first.stop() == second.stop() == 0
+        assert plane.verify().wrong == []
+    finally:
+        plane.close()
+        kafka.stop()
+        proxy.close()
+
+
+def test_a_worker_that_starts_before_its_broker_answers_waits_for_it(
+    kafka: Broker, plane: Plane, wait_until: Wait
+) -> None:
+    """Connections are refused at the start and come through later; the worker then does its work."""
+    proxy = Proxy(int(kafka.bootstrap.rpartition(":")[2]))
+    try:
+        proxy.refuse()
+        plane.send_numbers(500)
+        worker = plane.start(REGULARS_BOOTSTRAP_SERVERS=proxy.servers)
+        wait_until(lambda: any("Kafka is away" in line for line in worker.lines), 60)
+        proxy.accept()
+        wait_until(lambda: plane.lag() == 0, 60)
+        assert worker.stop() == 0
+        assert plane.verify().wrong == []
+    finally:
+        proxy.close()

@@ -364,6 +364,20 @@ async def test_a_partition_that_another_worker_claimed_is_given_up_alone(bench: 
     bench.pipeline.forget()
 
 
+async def test_a_chunk_that_waits_for_a_partition_which_is_given_up_never_reaches_the_job(bench: Bench) -> None:
+    """The job has forgotten the partition by then: to decode for it would be its end."""
+    bench.net.fenced = {0}
+    bench.net.blocked.add("log")
+    first = asyncio.ensure_future(bench.pipeline.process(bench.batch(("clicks", 0, 0, b"a"))))
+    second = asyncio.ensure_future(bench.pipeline.process(bench.batch(("clicks", 0, 1, b"a"))))
+    await asyncio.sleep(0)
+    bench.net.blocked.clear()
+    await asyncio.gather(first, second)
+    assert bench.job.decoded == [(0, [("clicks", 0)])]
+    assert bench.job.gone == [0]
+    bench.pipeline.forget()
+
+
 async def test_giving_up_writes_down_what_is_confirmed(bench: Bench) -> None:
     """The successor has nothing to send again."""
     await bench.pipeline.process(bench.batch(("clicks", 0, 0, b"k")))

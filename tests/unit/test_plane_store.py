@@ -1,10 +1,13 @@
 """Laws of the local store, on a real RocksDB in a temporary folder."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from streams.plane.app import build_app
 from streams.plane.errors import StoreBroken
@@ -106,3 +109,41 @@ def test_a_data_directory_is_one_workers(store: BulkStore, tmp_path: Path) -> No
     with pytest.raises(StoreLocked, match="a data directory of its own"):
         other.open(0)
     assert store.saved(0) is None
+
+
+def _as_a_kill_would_leave_it(store: BulkStore, tmp_path: Path) -> Any:
+    """The database as another process finds it: what is in this one's memory alone isn't there."""
+    copy = tmp_path / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(store.partition_path(0), copy)
+    return store.rocksdb_options.open(copy)
+
+
+@given(written=st.lists(st.tuples(st.sampled_from("lux"), st.binary(max_size=8)), max_size=8))
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_kill_leaves_a_prefix_of_what_was_written_with_its_offset(
+    tmp_path_factory: pytest.TempPathFactory, written: list[tuple[str, bytes]]
+) -> None:
+    """l: logged, u: unlogged, x: flush. Offset n means that exactly the first n writes are there, all logged ones are."""
+    tmp_path = tmp_path_factory.mktemp("prefix")
+    store = new_store(tmp_path)
+    store.open(0)
+    safe = offset = 0
+    for kind, value in written:
+        if kind == "x":
+            store.flush(0)
+        else:
+            offset += 1
+            store.write(0, [(b"%d" % offset, value)], offset, logged=kind == "l")
+        if kind != "u":
+            safe = offset
+
+    db = _as_a_kill_would_leave_it(store, tmp_path)
+    found = int(db.get(store.offset_key) or 0)
+    keys = list(db.keys())
+    there = {int(key) for key in keys if key != store.offset_key}
+    db.close()
+    store.close(0)
+
+    assert there == set(range(1, found + 1))
+    assert found >= safe

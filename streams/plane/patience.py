@@ -1,0 +1,129 @@
+"""How long Kafka may be away, and waiting for it.
+
+A broker restarts in seconds, a cluster elects a leader in seconds, a network heals in seconds: none of that is a reason
+to end a worker. After `PATIENCE_S` without an answer it ends, with one line that says so, and a supervisor goes on.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.conn import CloseReason
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+
+from streams.plane.errors import BrokerLost
+
+log = structlog.get_logger(__name__)
+
+# A minute, and a quarter of one for the way back: the coordinator loads, the clients connect and ask for metadata.
+PATIENCE_S = 75.0
+
+# Longer than the patience: where Kafka is silent, the heartbeats' line is the last one, not that of a single write.
+DELIVERY_TIMEOUT_S = PATIENCE_S + 15.0
+
+# A connection on which a request has no answer for so long is given up. Longer than a rebalance: a join waits for it.
+REQUEST_TIMEOUT_S = 30.0
+
+# Leaving a group and closing sockets takes milliseconds.
+LEAVE_TIMEOUT_S = 5.0
+
+RETRY_S = 0.5
+TELL_AGAIN_S = 10.0
+
+T = TypeVar("T")
+
+
+def away(exc: BaseException) -> bool:
+    """Whether an error may pass by itself: no connection, no answer, or no leader or coordinator yet.
+
+    Aiokafka wraps what its producer meets on the way to a coordinator into a bare KafkaError.
+    """
+    return isinstance(exc, KafkaError) and (
+        exc.retriable or isinstance(exc, KafkaTimeoutError) or type(exc) is KafkaError
+    )
+
+
+async def patiently(
+    what: str,
+    attempt: Callable[[], Awaitable[T]],
+    patience_s: float = PATIENCE_S,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> T:
+    """What `attempt` gives, tried again while Kafka is away.
+
+    Raises:
+        BrokerLost: it was still away after `patience_s`.
+    """
+    began = clock()
+    told = -TELL_AGAIN_S
+    while True:
+        try:
+            return await attempt()
+        except KafkaError as exc:
+            if not away(exc):
+                raise
+            if clock() - began > patience_s:
+                raise BrokerLost(f"{what}: Kafka has been away for {clock() - began:.0f} s ({_named(exc)})") from exc
+            if clock() - began - told >= TELL_AGAIN_S:
+                told = clock() - began
+                log.warning("Kafka is away", what=what, error=_named(exc))
+        await sleep(RETRY_S)
+
+
+def outlasting(producer: Any) -> Any:
+    """An idempotent aiokafka producer, not started, that fails no batch for its age; `Delivery` says how long to wait.
+
+    Otherwise a batch that has waited for a leader for longer than a request may take is failed when the broker comes
+    back, and its sequence number is used up: no later batch is accepted.
+    """
+    renewing(producer.client)
+    producer._message_accumulator._batch_ttl = float("inf")
+    producer._request_timeout_ms = DELIVERY_TIMEOUT_S * 1000  # here: how long a batch may wait for the one before
+    return producer
+
+
+def renewing(client: AIOKafkaClient) -> None:
+    """Makes an aiokafka client give up connections on which it had no answer to a request for metadata.
+
+    It does so after any other request. A half-open connection that carries nothing else would stay for minutes, and
+    whoever waits for a topic's metadata with it.
+    """
+    ask = client._metadata_update
+
+    async def asked(cluster: Any, topics: Any) -> bool:
+        answered: bool = await ask(cluster, topics)
+        if not answered:
+            for (_, group), connection in list(client._conns.items()):
+                if group == ConnectionGroup.DEFAULT:
+                    connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
+        return answered
+
+    client._metadata_update = asked
+
+
+async def leave(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Stops a client, whether the broker is there or not.
+
+    While it is away, aiokafka's producer waits for its last acks for ever, and its consumer raises the CancelledError
+    of a fetch that it cancelled itself, its connections still open. What wasn't acked within `LEAVE_TIMEOUT_S` is given
+    up.
+    """
+    stopped = asyncio.ensure_future(client.stop())
+    await asyncio.wait({stopped}, timeout=LEAVE_TIMEOUT_S)
+    stopped.cancel()
+    await asyncio.wait({stopped}, timeout=LEAVE_TIMEOUT_S)
+    if stopped.done() and not stopped.cancelled():
+        stopped.result()
+    else:
+        await (client._client if isinstance(client, AIOKafkaConsumer) else client.client).close()
+
+
+def _named(exc: BaseException) -> str:
+    text = str(exc)
+    return text if text.startswith(type(exc).__name__) else f"{type(exc).__name__}: {text}"

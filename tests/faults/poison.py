@@ -1,0 +1,83 @@
+"""Records that are no events, many in a row and of every kind that hypothesis thinks of: none of them stalls anything."""
+
+import json
+import time
+from typing import Any
+
+from confluent_kafka import Producer
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
+from tests.faults.load import Load
+from tests.faults.oracle import INPUTS
+from tests.faults.report import Row
+from tests.faults.stage import Stage
+
+COUNT = 600
+
+_json: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=10,
+)
+_fields = (
+    "event_id",
+    "event_time",
+    "type",
+    "amount_minor",
+    "currency",
+    "text",
+    "rating",
+    "order_id",
+    "session_id",
+    "items",
+)
+_values = st.one_of(
+    st.none(),
+    st.binary(max_size=200),
+    _json.map(lambda value: json.dumps(value).encode()),
+    # an event with fields of the wrong kind; its customer is real
+    st.dictionaries(st.sampled_from(_fields), _json, min_size=1).map(
+        lambda wrong: json.dumps({"customer_id": "c00001", "event_id": "x", "type": "view", **wrong}).encode()
+    ),
+)
+_keys = st.one_of(st.none(), st.binary(max_size=40), st.just(b"c00001"))
+
+
+def in_a_row(stage: Stage, load: Load) -> Row:
+    """A thousand poison records between two hundred events before and after them, in every partition."""
+    began = time.monotonic()
+    Load(stage.servers, stage.prefix, seed=1).send(200)
+    Load(stage.servers, stage.prefix, seed=2, poison=1).send(1000)
+    Load(stage.servers, stage.prefix, seed=3, poison=10**9).send(200)
+    worker = stage.start()
+    stage.drained()
+    verdict = stage.judge()
+    return Row("1,000 poison records in a row", 1, verdict, time.monotonic() - began, f"alive: {worker.alive}")
+
+
+def made_up(stage: Stage, load: Load) -> Row:
+    """Keys and values by hypothesis, thrown at every topic and partition while a good load runs."""
+    began = time.monotonic()
+    load.run(200)
+    worker = stage.start()
+    producer = Producer({"bootstrap.servers": stage.servers, "linger.ms": 2, "log_level": 0})
+    sent = 0
+
+    @seed(20261124)
+    @settings(max_examples=COUNT, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.sampled_from(INPUTS), st.integers(0, stage.partitions - 1), _keys, _values)
+    def throw(topic: str, partition: int, key: bytes | None, value: bytes | None) -> None:
+        nonlocal sent
+        sent += 1
+        producer.produce(stage.prefix + topic, value, key, partition=partition)
+        producer.poll(0)
+
+    throw()
+    producer.flush(30)
+    load.stop()
+    stage.drained()
+    verdict = stage.judge()
+    return Row(
+        "poison made by hypothesis", 1, verdict, time.monotonic() - began, f"{sent} made up; alive: {worker.alive}"
+    )

@@ -1,0 +1,70 @@
+"""Clients of the data plane on a real broker behind a network that forgets connections."""
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.client import AIOKafkaClient
+from aiokafka.producer import AIOKafkaProducer
+from aiokafka.structs import BrokerMetadata
+
+from streams.plane.fetch import spans
+from streams.plane.patience import renewing
+from tests.faults.proxy import Proxy
+
+
+@pytest.mark.parametrize("renewed", [True, False])
+async def test_a_half_open_connection_does_not_keep_metadata_away(broker: str, renewed: bool) -> None:
+    """Its other end is gone without a word: the first request is in vain, the second takes a new connection.
+
+    Not so where the client isn't renewing: it asks the dead one again.
+    """
+    port = int(broker.rpartition(":")[2])
+    proxy = Proxy(port)
+    client = AIOKafkaClient(bootstrap_servers=broker, request_timeout_ms=500)
+    if renewed:
+        renewing(client)
+    try:
+        await client.bootstrap()
+        # the broker names its own address; the first connection, which stays, is to go through the proxy
+        (node,) = [known.nodeId for known in client.cluster.brokers()]
+        client.cluster._brokers = {node: BrokerMetadata(node, "127.0.0.1", proxy.port, None)}
+        assert await client._metadata_update(client.cluster, [])
+        assert proxy.connections == 1
+        proxy.silence()
+
+        assert not await client._metadata_update(client.cluster, [])
+        assert await client._metadata_update(client.cluster, []) is renewed
+    finally:
+        await client.close()
+        proxy.close()
+
+
+async def test_spans_give_every_record_between_their_bounds_in_order(broker: str, prefix: str) -> None:
+    """Several batches a partition, from the middle of one of them on; where they end is the partition's end."""
+    topic = f"{prefix}spans"
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, 3, 1)])
+    await admin.close()
+    producer = AIOKafkaProducer(bootstrap_servers=broker, acks="all", max_batch_size=2000)
+    await producer.start()
+    for number in range(300):
+        await producer.send(topic, b"%d" % number, key=b"k", partition=number % 2, headers=[("h", b"1")])
+    await producer.stop()
+    client = AIOKafkaClient(bootstrap_servers=broker)
+    await client.bootstrap()
+    await client.add_topic(topic)
+    starts = {TopicPartition(topic, 0): 7, TopicPartition(topic, 1): 0, TopicPartition(topic, 2): 0}
+    ends = {TopicPartition(topic, 0): 150, TopicPartition(topic, 1): 150, TopicPartition(topic, 2): 0}
+    found: dict[int, list[int]] = {}
+    after: dict[int, int] = {}
+    try:
+        async for tp, records, position in spans(client, starts, ends):
+            assert all(record.key == b"k" and list(record.headers) == [("h", b"1")] for record in records)
+            found.setdefault(tp.partition, []).extend(int(record.value) for record in records)
+            after[tp.partition] = position
+    finally:
+        await client.close()
+
+    assert found == {0: list(range(14, 300, 2)), 1: list(range(1, 300, 2))}
+    assert after == {0: 150, 1: 150}

@@ -1,0 +1,135 @@
+"""Laws of waiting for a broker that is away."""
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+    ProducerFenced,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+from aiokafka.structs import BrokerMetadata
+
+from streams.plane.errors import BrokerLost
+from streams.plane.patience import away, outlasting, patiently, renewing
+
+
+class World:
+    """A broker that is away for so many seconds, and the time."""
+
+    def __init__(self, away_s: float, error: Exception) -> None:
+        self.now, self._back_at, self._error = 0.0, away_s, error
+        self.asked = 0
+
+    def clock(self) -> float:
+        """Seconds."""
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        """Lets time pass."""
+        self.now += seconds
+
+    async def ask(self) -> str:
+        """Fails until the broker is back."""
+        self.asked += 1
+        if self.now < self._back_at:
+            raise self._error
+        return "answer"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KafkaConnectionError("Unable to bootstrap"),
+        KafkaTimeoutError(),
+        LeaderNotAvailableError(),
+        KafkaError("wrapped"),
+    ],
+    ids=repr,
+)
+async def test_a_broker_that_comes_back_in_time_is_waited_for(error: Exception) -> None:
+    """Whatever a client says of one that is away; what was asked for is given in the end."""
+    world = World(59, error)
+    answer = await patiently("it", world.ask, 60, clock=world.clock, sleep=world.sleep)
+    assert answer == "answer"
+    assert world.asked > 1
+
+
+async def test_a_broker_that_stays_away_is_given_up_with_what_was_wanted_and_why() -> None:
+    """The message is the worker's last line."""
+    world = World(100, KafkaConnectionError("Unable to bootstrap"))
+    with pytest.raises(BrokerLost, match=r"the start: Kafka has been away for 6\d s \(KafkaConnectionError"):
+        await patiently("the start", world.ask, 60, clock=world.clock, sleep=world.sleep)
+
+
+@pytest.mark.parametrize(
+    "error", [ProducerFenced(), TopicAuthorizationFailedError("t"), TransactionalIdAuthorizationFailed("g-0")], ids=repr
+)
+async def test_what_waiting_does_not_mend_is_raised_at_once(error: Exception) -> None:
+    """A refusal is an answer."""
+    world = World(100, error)
+    assert not away(error)
+    with pytest.raises(type(error)):
+        await patiently("it", world.ask, 60, clock=world.clock, sleep=world.sleep)
+    assert world.asked == 1
+
+
+@pytest.mark.parametrize("patient", [True, False])
+async def test_only_an_outlasting_producer_keeps_a_batch_that_waits_for_a_leader(patient: bool) -> None:
+    """Aiokafka fails it when it is older than a request may be; without `outlasting` this test shows it."""
+    producer = AIOKafkaProducer(bootstrap_servers="127.0.0.1:1", enable_idempotence=True, request_timeout_ms=0)
+    if patient:
+        outlasting(producer)
+    producer._txn_manager.set_pid_and_epoch(1, 0)
+    batch = producer.create_batch()
+    batch.append(timestamp=1, key=b"k", value=b"v")
+    accumulator = producer._message_accumulator
+    waiting = await accumulator.add_batch(batch, TopicPartition("t", 0), 1)
+
+    accumulator.drain_by_nodes(set())  # no metadata: no leader is known
+
+    inner = accumulator._batches.get(TopicPartition("t", 0))
+    assert bool(inner) is patient
+    if not patient:
+        with pytest.raises(NotLeaderForPartitionError):
+            await waiting
+    producer._closed = True  # it was never started
+
+
+class Silent:
+    """A connection whose other end is gone without a word."""
+
+    closed = False
+
+    def connected(self) -> bool:
+        """As far as this end knows."""
+        return True
+
+    async def send(self, request: object) -> None:
+        """Never answered."""
+        raise TimeoutError
+
+    def close(self, reason: object = None) -> None:
+        """Given up."""
+        self.closed = True
+
+
+@pytest.mark.parametrize("renewed", [True, False])
+async def test_only_a_renewing_client_gives_up_a_connection_that_does_not_answer_for_metadata(renewed: bool) -> None:
+    """Aiokafka keeps it and asks it again and again; the connection to the group's coordinator isn't touched."""
+    client = AIOKafkaClient(bootstrap_servers="127.0.0.1:1")
+    client.cluster._brokers = {1: BrokerMetadata(1, "127.0.0.1", 1, None)}
+    asked, other = Silent(), Silent()
+    client._conns = {(1, ConnectionGroup.DEFAULT): asked, (1, ConnectionGroup.COORDINATION): other}
+    if renewed:
+        renewing(client)
+
+    assert not await client._metadata_update(client.cluster, [])
+
+    assert asked.closed is renewed
+    assert not other.closed
