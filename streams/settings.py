@@ -45,6 +45,9 @@ class Settings(BaseSettings):
 
     # --- texts
     encoder: str = Field("", description="directory of a transformers BERT model; empty: the packaged MiniLM")
+    sentiment: str = Field(
+        "", description="file of a trained sentiment head, or anchors; empty: the encoder's own, else the packaged one"
+    )
     encoder_preload: bool = Field(
         False, description="load the encoder before joining the group, not for the first text"
     )

@@ -18,8 +18,9 @@ from models.learning.learner import Learner
 from models.learning.scorer import SnapshotScorer
 from models.policy import Rules
 from models.scores import Scorer
+from models.state import Reading
 from models.step import Customer, Heard, Outcome, Terms, advance
-from schemas.events import EVENT_OF_TOPIC, INPUT_TOPICS, decode
+from schemas.events import EVENT_OF_TOPIC, INPUT_TOPICS, Event, decode
 from schemas.learning import Label
 from schemas.states import NEVER, CustomerState
 from schemas.times import DAY_S
@@ -72,9 +73,18 @@ class History:
         learner: one that has seen nothing.
         prior: what the learner corrects.
         seed: orders the labels that mature between two calls of `reach`: live, they come from several partitions.
+        read: what an event's text says; by default no text is read.
     """
 
-    def __init__(self, rules: Rules, learner: Learner, prior: Scorer, seed: int = 0) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        learner: Learner,
+        prior: Scorer,
+        seed: int = 0,
+        read: Callable[[Event], Reading | None] = lambda _: None,
+    ) -> None:
+        self._read = read
         self.learner = learner
         self.events = 0
         self.now = -NEVER
@@ -99,7 +109,7 @@ class History:
         if at < self.now:
             raise ValueError(f"an event at {at} after {self.now} was reached; history is read in event-time order")
         event = decode(topic, key, value, NEVER)
-        heard = Heard(_TOPIC[topic], topic, 0, self.events, at, event)
+        heard = Heard(_TOPIC[topic], topic, 0, self.events, at, event, self._read(event))
         self._heard[event.customer_id].append(heard)
         self.events += 1
         if event.type == "purchase":

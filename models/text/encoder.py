@@ -39,11 +39,11 @@ class Encoder:
         self.version = directory.version
         self.dim = directory.dim
         self.max_tokens = directory.max_tokens
-        self.device = _device(device)
+        self.device = torch_device(device)
         self.budget = budget or (CUDA_BUDGET if self.device.type == "cuda" else CPU_BUDGET)
-        self._tokenizer = _tokenizer(directory)
+        self._tokenizer = load_tokenizer(directory)
         self._special = self._tokenizer.num_special_tokens_to_add(False)
-        self._model = _model(directory).to(self.device)
+        self._model = load_model(directory).to(self.device)
 
     @classmethod
     def open(cls, path: str = "", device: Device = "auto", budget: int | None = None) -> "Encoder":
@@ -98,7 +98,8 @@ class Encoder:
         return nullcontext()
 
 
-def _device(wanted: str) -> torch.device:
+def torch_device(wanted: Device) -> torch.device:
+    """The device that `wanted` means here. Raises EncoderUnavailable for a CUDA that isn't there."""
     if wanted == "cuda" and not torch.cuda.is_available():
         raise EncoderUnavailable(None, "REGULARS_DEVICE is cuda and torch sees no CUDA device (auto or cpu would run)")
     if wanted == "auto":
@@ -106,7 +107,7 @@ def _device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def _tokenizer(directory: ModelDirectory) -> Tokenizer:
+def load_tokenizer(directory: ModelDirectory) -> Tokenizer:
     """The fast tokenizer itself, without transformers' wrapper; its file's own padding and cut are replaced."""
     try:
         tokenizer = Tokenizer.from_file(str(directory.path / "tokenizer.json"))
@@ -117,7 +118,7 @@ def _tokenizer(directory: ModelDirectory) -> Tokenizer:
     return tokenizer
 
 
-def _model(directory: ModelDirectory) -> BertModel:
+def load_model(directory: ModelDirectory) -> BertModel:
     """The model, in float32, ready to infer. Raises EncoderUnavailable where weights are missing or don't fit."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()

@@ -11,14 +11,14 @@ from models.text import projection
 
 
 class SentimentHead(Protocol):
-    """Vectors -> sentiment. A trained head takes the place of the anchors by keeping this shape."""
+    """Texts and their vectors -> sentiment: the anchors (`models.text.sentiment`) or a trained head (`models.text.head`)."""
 
     @property
     def version(self) -> str:
         """Names the head; changes whenever its scores would."""
 
-    def score(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, dim) float32 of length 1 or 0 -> (n,) float32 in [-1, 1]; 0 for the zero vector."""
+    def score(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """N texts and their (n, dim) float32 of length 1 or 0 -> (n,) float32 in [-1, 1]; 0 for the zero vector."""
 
 
 class TextEncoder(Protocol):
@@ -49,13 +49,16 @@ def version_of(encoder_version: str, head_version: str) -> str:
 
 
 class Reader:
-    """Makes readings of vectors. `version` names encoder, projection and head: what a change says it was read with."""
+    """Makes readings of texts and their vectors.
+
+    `version` names encoder, projection and head: what a change says it was read with.
+    """
 
     def __init__(self, encoder_version: str, head: SentimentHead) -> None:
         self.version = version_of(encoder_version, head.version)
         self._head = head
 
-    def read(self, vectors: NDArray[np.float32]) -> list[Reading]:
-        """The readings of (n, dim) float32 vectors, in order; a vector reads the same to the bit in any company."""
+    def read(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> list[Reading]:
+        """The readings of n texts with (n, dim) float32 vectors, in order; one reads the same to the bit in any company."""
         projected = map(tuple, projection.project(vectors).tolist())
-        return list(map(Reading, projected, self._head.score(vectors).tolist()))
+        return list(map(Reading, projected, self._head.score(texts, vectors).tolist()))

@@ -2,11 +2,12 @@
 
     score(z) = tanh(K * (cos(z, P) - cos(z, N)))
 
-with P and N the mean vectors of the praising and the complaining anchors. A trained head takes its place by being a
-`models.text.reading.SentimentHead`. How well it does is measured in docs/text.md.
+with P and N the mean vectors of the praising and the complaining anchors. What an encoder is served with that has no
+trained head (`models.text.head`). How well it does is measured in docs/text.md.
 """
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,16 +54,21 @@ K = 10.0
 
 
 class AnchorSentiment:
-    """The head for one encoder, from the vectors of ANCHORS (n, dim) float32 in their order."""
+    """The head for one encoder, from the vectors of ANCHORS (n, dim) float32 in their order.
+
+    `direction` is P - N, (dim,) float32.
+    """
 
     def __init__(self, anchors: NDArray[np.float32], praises: int = len(PRAISE), k: float = K) -> None:
-        self._direction = _unit(anchors[:praises].mean(axis=0)) - _unit(anchors[praises:].mean(axis=0))
+        self.direction: NDArray[np.float32] = _unit(anchors[:praises].mean(axis=0)) - _unit(
+            anchors[praises:].mean(axis=0)
+        )
         self._k = k
         self.version = version_of(k)
 
-    def score(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    def score(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, dim) float32 -> (n,) float32 in [-1, 1]; -1 complains, 1 praises, 0 for the zero vector."""
-        leaning: NDArray[np.float32] = np.einsum("nd,d->n", vectors, self._direction)
+        leaning: NDArray[np.float32] = np.einsum("nd,d->n", vectors, self.direction)
         scored: NDArray[np.float32] = np.tanh(self._k * leaning).astype(np.float32)
         return scored
 

@@ -25,6 +25,7 @@ SETTINGS = (
     "watchdog_limit_s",
     "policy",
     "encoder",
+    "sentiment",
     "encoder_preload",
     "device",
     "cache_dir",

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.features import FEATURE_SET, NAMES, rows
+from models.features import COLUMN, FEATURE_SET, NAMES, rows
 from models.learning.backtest import Forecasts, History, first_cutoff, forecasts_over
 from models.learning.learner import Learner
 from models.policy import Rules, load
 from models.scores import PriorScorer
-from schemas.events import Purchase
+from models.state import Reading
+from schemas.events import Event, Purchase
+from schemas.states import TEXT_DIM
 from schemas.times import DAY_S
 from streams.commands.backtest import command
 from streams.sources.events import Item, instant, purchase_item
@@ -102,6 +104,25 @@ def test_forecasts_are_what_the_live_code_serves() -> None:
 
     np.testing.assert_allclose(made.scores, expected, rtol=1e-9)
     np.testing.assert_array_equal(made.prior, PriorScorer().score(x))
+
+
+def test_what_an_event_says_reaches_the_features_of_its_customer_and_of_no_other() -> None:
+    """An ablation reads events as a worker reads texts: into the pooled vector and sentiment of who sent them."""
+    prior = PriorScorer()
+    said = Reading((1.0,) * TEXT_DIM, -1.0)
+
+    def read(event: Event) -> Reading | None:
+        return said if event.customer_id == "c1" else None
+
+    told = History(RULES, Learner(NAMES, FEATURE_SET, prior), prior, 0, read)
+    made = next(iter(forecasts_over(SHOP, told)))
+    x = rows([told._states[each][0] for each in made.customer_ids], [made.as_of] * len(made.customer_ids))
+    spoke = np.array([each == "c1" for each in made.customer_ids])
+
+    assert spoke.sum() == 1
+    assert (x[spoke, COLUMN["sentiment"]] < 0).all()
+    assert (x[spoke][:, COLUMN["text_0"] :] > 0).all()
+    assert not x[~spoke][:, COLUMN["sentiment"] :].any()
 
 
 def test_cut_offs_are_the_first_of_each_month_after_three() -> None:

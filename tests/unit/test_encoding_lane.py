@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.text.directory import EncoderUnavailable, ModelDirectory
+from models.text.head import HeadRefused
 from models.text.sentiment import ANCHORS
 from schemas.states import TEXT_DIM
 from streams.encoding import BatchDone, LaneStopped, TextLane, encoder_threads, open_lane
@@ -322,6 +323,49 @@ async def test_a_model_that_is_not_there_fails_the_task_with_the_way_out(tmp_pat
         await _soon(task)
     with pytest.raises(LaneStopped):
         await _soon(waiting)
+    await lane.stop()
+
+
+async def test_a_trained_head_reads_texts_and_vectors_now_and_from_the_cache(
+    tmp_path: Path, encoder: FakeEncoder
+) -> None:
+    """What a head makes of a text is the same when it comes again; the anchors are then not encoded at all."""
+    heard: list[str] = []
+
+    class Head:
+        version = "head-1"
+
+        def score(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+            heard.extend(texts)
+            assert len(texts) == len(vectors)
+            return np.array([len(text) / 10 for text in texts], dtype=np.float32)
+
+    lane = TextLane(
+        lambda: ModelDirectory(tmp_path, DIM, 256, encoder.version),
+        lambda _: encoder,
+        tmp_path / "vectors.sqlite",
+        1 << 20,
+        lambda _: Head(),
+    )
+    lane.start()
+    fresh = await _soon(lane.encode(["aaaa", "b", "cc"]))
+    again = lane.cached(["cc", "unknown", "aaaa"])
+    await _soon(lane.stop())
+
+    assert [reading.sentiment for reading in fresh] == [np.float32(0.4), np.float32(0.1), np.float32(0.2)]
+    assert again == [fresh[2], None, fresh[0]]
+    assert lane.version is not None
+    assert lane.version.endswith("+head-1")
+    assert not any(text in ANCHORS for row in encoder.tokenized for text in row)
+    assert sorted(heard) == ["aaaa", "aaaa", "b", "cc", "cc"]
+
+
+async def test_a_head_that_can_t_be_served_fails_the_task_with_the_way_out(tmp_path: Path) -> None:
+    """A mistyped REGULARS_SENTIMENT stops the worker at its start, before anything is encoded."""
+    lane = open_lane(Settings(cache_dir=tmp_path, device="cpu", encoder="", sentiment=str(tmp_path / "nowhere")))
+
+    with pytest.raises(HeadRefused, match="REGULARS_SENTIMENT=anchors"):
+        await _soon(lane.start())
     await lane.stop()
 
 

@@ -27,15 +27,16 @@ def test_a_vector_reads_the_same_bits_alone_and_among_others(rows: int, seed: in
     """Replays cut into other chunks must give the same states."""
     vectors = _unit_vectors(rows, seed)
 
-    for row, reading in enumerate(READER.read(vectors)):
-        (alone,) = READER.read(vectors[row : row + 1])
+    texts = [f"text {row}" for row in range(rows)]
+    for row, reading in enumerate(READER.read(texts, vectors)):
+        (alone,) = READER.read(texts[row : row + 1], vectors[row : row + 1])
         assert alone == reading
 
 
 @given(st.integers(1, 20), st.integers(0, 2**32 - 1))
 def test_sentiment_stays_in_its_range(rows: int, seed: int) -> None:
     """No vector scores beyond -1 or 1."""
-    assert (np.abs(HEAD.score(_unit_vectors(rows, seed))) <= 1).all()
+    assert (np.abs(HEAD.score([""] * rows, _unit_vectors(rows, seed))) <= 1).all()
 
 
 def test_swapping_praise_and_complaint_turns_the_sign() -> None:
@@ -44,7 +45,7 @@ def test_swapping_praise_and_complaint_turns_the_sign() -> None:
     swapped = AnchorSentiment(np.concatenate([anchors[len(PRAISE) :], anchors[: len(PRAISE)]]))
     vectors = _unit_vectors(50, 2)
 
-    assert np.allclose(swapped.score(vectors), -HEAD.score(vectors), atol=1e-6)
+    assert np.allclose(swapped.score([""] * 50, vectors), -HEAD.score([""] * 50, vectors), atol=1e-6)
 
 
 def test_every_praise_has_its_complaint() -> None:
@@ -55,7 +56,7 @@ def test_every_praise_has_its_complaint() -> None:
 
 def test_the_zero_vector_reads_as_zeros() -> None:
     """An empty text neither praises nor complains and moves no profile."""
-    (reading,) = READER.read(np.zeros((1, 384), dtype=np.float32))
+    (reading,) = READER.read([""], np.zeros((1, 384), dtype=np.float32))
 
     assert reading.vector == (0.0,) * 16
     assert reading.sentiment == 0

@@ -1,0 +1,179 @@
+"""The trained sentiment head, served: probability that a text's writer was content. numpy only.
+
+    raw(text) = w . n-grams(text) + v . z(text) + level      P(content) = sigma(raw), calibrated on texts it hadn't learnt
+    score     = 2 sigma(raw - log odds of the share of content writers among those it learnt from) - 1
+
+The score is what the probability would be if half of all writers were content, spread over [-1, 1]: reviews are mostly
+praise, and a neutral text should say 0, not .6. The zero vector (a text without a token) scores 0.
+
+A head is one safetensors file: arrays and, as metadata, the JSON of `Card`. It holds weights of hashed n-grams and of vector
+components, no text. It fits one encoder, named by its version.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from models.text import ngrams
+from models.text.directory import ModelDirectory
+from models.text.logistic import FloatArray, sigmoid
+
+FILE = "sentiment.safetensors"
+"""A head's name within an encoder's directory."""
+
+LIMIT_BYTES = 1_000_000
+PACKAGED = Path(__file__).parent / "heads" / "minilm.safetensors"
+FORMAT = 1
+_METADATA = "regulars"
+
+
+class HeadRefused(Exception):
+    """Not a head that this process can serve; operator action: train it again, or set REGULARS_SENTIMENT to anchors."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"the sentiment head {path}: {why}. Train one with `regulars encoder head train`, or set"
+            " REGULARS_SENTIMENT=anchors to do without"
+        )
+
+
+class Card(Struct, frozen=True):
+    """What a head's arrays mean. New fields get defaults.
+
+    Attributes:
+        encoder: version of the encoder whose vectors it reads.
+        ngrams: version of the n-grams; bits: of their table.
+        level: the constant.
+        base_rate: share of content writers among those it learnt from.
+        texts: how many those were.
+        format: of the file.
+    """
+
+    encoder: str
+    ngrams: str
+    bits: int
+    level: float
+    base_rate: float
+    texts: int
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedHead:
+    """A head as `models.text.reading.SentimentHead`.
+
+    Attributes:
+        card: what it was made of.
+        places: (k,) int64, ascending: those of the 2^bits places of the n-grams' table that have a weight.
+        ngram_weights: (k,) float32, theirs.
+        vector_weights: (dim,) float32.
+    """
+
+    card: Card
+    places: NDArray[np.int64]
+    ngram_weights: NDArray[np.float32]
+    vector_weights: NDArray[np.float32]
+
+    @cached_property
+    def version(self) -> str:
+        """Names the head: equal numbers, equal name."""
+        return f"head-{hashlib.blake2b(encode_head(self), digest_size=4).hexdigest()}"
+
+    def raw(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> FloatArray:
+        """Log odds (n,) that the writers were content; a text has the same to the bit in any company."""
+        told = np.einsum("nd,d->n", vectors.astype(np.float64), self.vector_weights.astype(np.float64))
+        for index, text in enumerate(texts):
+            told[index] += self._told_by_ngrams(text)
+        total: FloatArray = told + self.card.level
+        return total
+
+    def _told_by_ngrams(self, text: str) -> float:
+        asked, values = ngrams.ngrams(text, self.card.bits)
+        found = np.minimum(np.searchsorted(self.places, asked), len(self.places) - 1)
+        known = self.places[found] == asked
+        return float(self.ngram_weights[found[known]].astype(np.float64) @ values[known])
+
+    def probability(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> FloatArray:
+        """P(content) (n,) in (0, 1); of a text that says nothing the share of content writers among those learnt from."""
+        probability = sigmoid(self.raw(texts, vectors))
+        probability[~vectors.any(axis=1)] = self.card.base_rate
+        return probability
+
+    def score(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n,) float32 in [-1, 1]: -1 complains, 1 praises; 0 for the zero vector."""
+        base = np.log(self.card.base_rate / (1.0 - self.card.base_rate))
+        scores: NDArray[np.float32] = (2.0 * sigmoid(self.raw(texts, vectors) - base) - 1.0).astype(np.float32)
+        scores[~vectors.any(axis=1)] = 0.0
+        return scores
+
+
+def encode_head(head: TrainedHead) -> bytes:
+    """The bytes of a head's file: float16 weights of n-grams, float32 weights of the vector."""
+    arrays = {
+        "places": head.places.astype(np.uint32),
+        "ngram_weights": head.ngram_weights.astype(np.float16),
+        "vector_weights": head.vector_weights.astype(np.float32),
+    }
+    data: bytes = safetensors.save(arrays, metadata={_METADATA: msgspec.json.encode(head.card).decode()})
+    return data
+
+
+def read_head(path: Path) -> TrainedHead:
+    """The head in `path`. Raises HeadRefused where it isn't one, is damaged or of another release."""
+    try:
+        data = path.read_bytes()
+    except OSError as failure:
+        raise HeadRefused(path, f"can't be read ({failure.strerror})") from failure
+    if len(data) > LIMIT_BYTES:
+        raise HeadRefused(path, f"{len(data)} bytes; at most {LIMIT_BYTES}")
+    try:
+        arrays: Mapping[str, NDArray[Any]] = safetensors.load(data)
+        header = msgspec.json.decode(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        card = msgspec.json.decode(header["__metadata__"][_METADATA], type=Card)
+    except (SafetensorError, msgspec.MsgspecError, LookupError, TypeError, ValueError) as damaged:
+        raise HeadRefused(path, f"no such file ({type(damaged).__name__})") from damaged
+    if (card.format, card.ngrams) != (FORMAT, ngrams.VERSION):
+        raise HeadRefused(path, f"format {card.format}, {card.ngrams}; this release knows {FORMAT}, {ngrams.VERSION}")
+    shapes = {name: (array.dtype.name, array.ndim) for name, array in arrays.items()}
+    if shapes != {"places": ("uint32", 1), "ngram_weights": ("float16", 1), "vector_weights": ("float32", 1)}:
+        raise HeadRefused(path, f"its arrays are {shapes}")
+    places, ngram_weights = arrays["places"].astype(np.int64), arrays["ngram_weights"].astype(np.float32)
+    vector_weights = arrays["vector_weights"]
+    finite = np.isfinite(ngram_weights).all() and np.isfinite(vector_weights).all() and np.isfinite(card.level)
+    ordered = len(places) == len(ngram_weights) > 0 and (np.diff(places) > 0).all() and places[-1] < 1 << card.bits
+    if not finite or not ordered or not 0.0 < card.base_rate < 1.0:
+        raise HeadRefused(path, "its numbers can't be served")
+    return TrainedHead(card, places, ngram_weights, vector_weights)
+
+
+def head_of(directory: ModelDirectory, asked: str = "") -> TrainedHead | None:
+    """The head to serve with an encoder; None: the anchors.
+
+    Args:
+        directory: the encoder.
+        asked: a file; `anchors`; or empty: the one in the encoder's directory, else the packaged one where it fits.
+
+    Raises:
+        HeadRefused: the file asked for, or the one in the directory, can't be served with this encoder.
+    """
+    if asked == "anchors":
+        return None
+    own = directory.path / FILE
+    if not asked and not own.is_file():
+        head = read_head(PACKAGED) if PACKAGED.is_file() else None
+        return head if head is not None and head.card.encoder == directory.version else None
+    path = Path(asked).expanduser() if asked else own
+    head = read_head(path)
+    if head.card.encoder != directory.version or len(head.vector_weights) != directory.dim:
+        raise HeadRefused(path, f"it reads the encoder {head.card.encoder}, not {directory.version}")
+    return head

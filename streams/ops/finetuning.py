@@ -1,0 +1,229 @@
+"""`regulars encoder finetune`: labelled texts in, an encoder's directory out, if it is better than the one that is served.
+
+    texts -> held out (a fifth, by digest) | learnt
+    learnt   -> FineTuning -> checkpoint every minute -> candidate directory
+    held out -> candidate and its head | served encoder and a head taught by the same texts -> better?
+                                                                                       -> OUT/encoder-<version>
+
+A fine-tuned encoder knows the texts it learnt, so its head's blend is fitted on held-out ones: on one half to judge the
+other, and on all of them for the head that is published.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.text import ngrams
+from models.text.directory import ModelDirectory, open_directory
+from models.text.finetuning import FineTuning, Recipe
+from models.text.head import FILE, encode_head
+from models.text.logistic import FloatArray
+from models.text.sentiment import ANCHORS, AnchorSentiment
+from streams.ops.heads import HeadLearner, blended, fitted, learnt
+from streams.ops.judging import Gain, Judged, gain, judged
+from streams.ops.vectors import vectors_of
+from streams.settings import Settings
+from streams.sources.labelled import held_out, read_labelled
+
+WORK = "work"
+CHECKPOINT_S = 60.0
+LEAST_HELD_OUT = 10
+"""Texts of each label below which nothing can be judged."""
+
+
+class Stopped(Exception):
+    """Asked to stop: the checkpoint is written, and the same command goes on from there."""
+
+
+class NotBetter(Exception):
+    """The candidate isn't better than what is served; nothing was published."""
+
+
+class TooFew(Exception):
+    """Too few labelled texts to hold some out."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Held-out measures: of the served encoder with its head, of the candidate alone, and of the candidate with n-grams."""
+
+    served: Judged
+    candidate: Judged
+    with_ngrams: Judged
+    gain: Gain
+    learnt: int
+    held_out: int
+
+
+class Published(NamedTuple):
+    """Where the encoder is, and how it did."""
+
+    folder: Path
+    figures: Figures
+
+
+class Told(NamedTuple):
+    """What a progress bar shows: `done` of `of` in `what`; the mean of the latest losses where it learns."""
+
+    what: str
+    done: int
+    of: int
+    loss: float | None = None
+
+
+def finetune(
+    data: Path,
+    out: Path,
+    settings: Settings,
+    recipe: Recipe,
+    share: float = 0.2,
+    force: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
+    told: Callable[[Told], None] = lambda progress: None,
+) -> Published:
+    """Fine-tunes the encoder of `settings` on `data`, from the checkpoint in `out` where there is one.
+
+    Raises:
+        FileRefused: `data` holds no labelled texts.
+        TooFew: fewer than `LEAST_HELD_OUT` of a label are held out.
+        EncoderUnavailable: the encoder of the settings can't be opened.
+        CheckpointRefused: `out` holds a checkpoint of something else.
+        Stopped: `stopping` came true.
+        NotBetter: and `force` wasn't given.
+    """
+    labelled = read_labelled(data)
+    texts, labels = labelled.texts, labelled.positive
+    apart = held_out(texts, share)
+    if min(np.bincount(labels[apart], minlength=2)) < LEAST_HELD_OUT:
+        raise TooFew(f"{int(apart.sum())} texts would be held out: needs {LEAST_HELD_OUT} of each label to judge by")
+    base = open_directory(settings.encoder)
+    work = out / WORK
+    of = np.flatnonzero(~apart)
+    tuning = FineTuning(base, [texts[index] for index in of], labels[of], recipe, settings.device)
+    tuning.resume(work)
+    _run(tuning, work, stopping, told)
+    staged = work / "candidate"
+    tuning.publish(staged)
+    candidate = open_directory(staged)
+    rows = [ngrams.ngrams(text) for text in texts]
+    judge = _Judge(texts, labels, apart, rows, settings, told, stopping)
+    served_raw = judge.served(base)
+    said, learner = judge.said(candidate, tuning.weights())
+    truth = labels[apart]
+    raw = _across_halves(said, learner.base, truth)
+    figures = Figures(
+        judged(served_raw, truth), judged(said[:, 1] + learner.base, truth), judged(raw, truth),
+        gain(raw, served_raw, truth), len(of), int(apart.sum()),
+    )  # fmt: skip
+    head = learner.head(fitted(said, learner.base, truth), tuning.weights())
+    (staged / FILE).write_bytes(encode_head(head))
+    (staged / "training.json").write_text(json.dumps(_card(base, candidate, recipe, figures, data), indent=2))
+    if not figures.gain.beyond_noise and not force:
+        raise NotBetter(
+            f"log loss on {figures.held_out:,} held-out texts {figures.with_ngrams.log_loss:.4f}, the served encoder's"
+            f" {figures.served.log_loss:.4f}: a gain of {figures.gain.mean:.4f} with a standard error of"
+            f" {figures.gain.error:.4f} is none. Nothing was published; --force would, the candidate is in {staged}"
+        )
+    folder = out / f"encoder-{candidate.version}"
+    if folder.exists():
+        shutil.rmtree(folder)
+    staged.rename(folder)
+    return Published(folder, figures)
+
+
+def _run(tuning: FineTuning, work: Path, stopping: Callable[[], bool], told: Callable[[Told], None]) -> None:
+    saved_at = time.monotonic()
+    recent: list[float] = []
+    told(Told("learning", tuning.step, tuning.steps))
+    for loss in tuning.run():
+        recent = [*recent[-49:], loss]
+        told(Told("learning", tuning.step, tuning.steps, float(np.mean(recent))))
+        if stopping():
+            tuning.save(work)
+            raise Stopped(
+                f"stopped after step {tuning.step:,} of {tuning.steps:,}: the same command goes on from there"
+            )
+        if time.monotonic() - saved_at > CHECKPOINT_S:
+            tuning.save(work)
+            saved_at = time.monotonic()
+    tuning.save(work)
+
+
+@dataclass
+class _Judge:
+    """Held-out log odds of an encoder with its head."""
+
+    texts: list[str]
+    labels: NDArray[np.int64]
+    apart: NDArray[np.bool_]
+    rows: list[ngrams.Hashed]
+    settings: Settings
+    told: Callable[[Told], None]
+    stopping: Callable[[], bool]
+
+    def served(self, base: ModelDirectory) -> FloatArray:
+        """Of the served encoder, with a head that is taught by the texts that the candidate learnt: (held out,).
+
+        Not of the served head: it may have learnt the held-out texts.
+        """
+        vectors = self._vectors(base, self.texts, "served encoder")
+        anchors = AnchorSentiment(vectors_of(ANCHORS, base, self.settings))
+        learner = self._taught(vectors, HeadLearner(base.dim, base.version, anchors.direction))
+        said = learner.told([self.rows[index] for index in self._held_out], vectors[self._held_out])
+        return _across_halves(said, learner.base, self.labels[self._held_out])
+
+    def said(self, candidate: ModelDirectory, weights: tuple[FloatArray, float]) -> tuple[FloatArray, HeadLearner]:
+        """(held out, 3): what n-grams, the fine-tuned vector and nobody say; and the learner of the n-grams."""
+        # The n-grams' learner needs no vectors of the texts that the encoder learnt: it knows those by heart.
+        nothing = np.zeros((len(self.texts), candidate.dim), dtype=np.float32)
+        learner = self._taught(nothing, HeadLearner(candidate.dim, candidate.version))
+        vectors = self._vectors(candidate, [self.texts[index] for index in self._held_out], "candidate")
+        said = learner.told([self.rows[index] for index in self._held_out], vectors)
+        said[:, 1] = vectors.astype(np.float64) @ weights[0] + weights[1] - learner.base
+        return said, learner
+
+    @property
+    def _held_out(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self.apart)
+
+    def _taught(self, vectors: NDArray[np.float32], learner: HeadLearner) -> HeadLearner:
+        return learnt(self.rows, vectors, self.labels, np.flatnonzero(~self.apart), learner)
+
+    def _vectors(self, directory: ModelDirectory, texts: list[str], what: str) -> NDArray[np.float32]:
+        def told(done: int) -> None:
+            self.told(Told(f"encoding, {what}", done, len(texts)))
+            if self.stopping():
+                raise Stopped(f"stopped while encoding ({what}): the same command goes on from there")
+
+        return vectors_of(texts, directory, self.settings, told)
+
+
+def _across_halves(said: FloatArray, base: float, labels: NDArray[np.int64]) -> FloatArray:
+    """Log odds (n,) of the blend: each half's by one that was fitted on the other."""
+    even = np.arange(len(said)) % 2 == 0
+    by_odd, by_even = fitted(said[~even], base, labels[~even]), fitted(said[even], base, labels[even])
+    return np.where(even, blended(by_odd, said, base), blended(by_even, said, base))
+
+
+def _card(
+    base: ModelDirectory, made: ModelDirectory, recipe: Recipe, figures: Figures, data: Path
+) -> dict[str, object]:
+    return {
+        "encoder": made.version,
+        "fine_tuned_from": base.version,
+        "recipe": asdict(recipe),
+        "file": data.name,
+        "learnt": figures.learnt,
+        "held_out": figures.held_out,
+        "served": figures.served._asdict(),
+        "candidate": figures.candidate._asdict(),
+        "candidate_with_ngrams": figures.with_ngrams._asdict(),
+        "gain_in_log_loss": figures.gain._asdict(),
+    }

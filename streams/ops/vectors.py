@@ -1,0 +1,57 @@
+"""Vectors of many texts for a command: from the worker's cache, the rest encoded and kept there.
+
+So a run that was stopped goes on where it was.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.text.cache import VectorCache
+from models.text.directory import ModelDirectory
+from streams.encoding import encoder_threads
+from streams.settings import Settings
+
+_AT_ONCE = 256
+"""Texts between two writes of the cache: some 5 s of a CPU core."""
+
+
+def vectors_of(
+    texts: Sequence[str], directory: ModelDirectory, settings: Settings, told: Callable[[int], None] = lambda done: None
+) -> NDArray[np.float32]:
+    """(n, dim) float32, as a worker reads them (float16 in the cache); `told` hears how many are done.
+
+    torch is imported only where the cache lacks a text. Raises EncoderUnavailable.
+    """
+    path = settings.cache_dir / "text-vectors.sqlite"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cache = VectorCache(path, directory.version, directory.dim, settings.text_cache_mb << 20)
+    try:
+        vectors = np.zeros((len(texts), directory.dim), dtype=np.float32)
+        absent = []
+        for index, vector in enumerate(cache.get(texts)):
+            if vector is None:
+                absent.append(index)
+            else:
+                vectors[index] = vector
+        told(len(texts) - len(absent))
+        if absent:
+            import torch
+
+            from models.text.encoder import Encoder
+
+            torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or encoder_threads(os.cpu_count() or 1)))
+            encoder = Encoder(directory, settings.device)
+            # Texts of like length side by side: batches without padding, and a progress that is even.
+            absent.sort(key=lambda index: len(texts[index]))
+            for start in range(0, len(absent), _AT_ONCE):
+                some = absent[start : start + _AT_ONCE]
+                rounded = encoder.encode([texts[index] for index in some]).astype(np.float16)
+                cache.put([texts[index] for index in some], rounded)
+                vectors[some] = rounded
+                told(len(texts) - len(absent) + start + len(some))
+        return vectors
+    finally:
+        cache.close()
