@@ -173,7 +173,10 @@ class Worker:
         self.job.scorer = SnapshotScorer(snapshot, PriorScorer())
         for model, quality in snapshot.quality.items():
             self.metrics.set_learner(model, log_loss=quality.get("log_loss"), auc=quality.get("auc"))
-        log.info("snapshot served", version=self.job.scorer.version, labels=snapshot.labels)
+        self.metrics.set_scoreboard(snapshot.scoreboard, rollbacks=snapshot.rollbacks, drifts=snapshot.drifts)
+        log.info(
+            "snapshot served", version=self.job.scorer.version, labels=snapshot.labels, rollbacks=snapshot.rollbacks
+        )
 
     # --- time
 

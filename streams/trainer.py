@@ -4,8 +4,10 @@
 
 What was learnt and how far model-train was read are in one snapshot, so the last published snapshot is the only
 checkpoint: whoever takes over restores it and reads on from its offset. The offsets committed to the group only show
-the lag. model-train has one partition, so the group gives it to one trainer; a second one started by mistake stays idle
-until the first leaves. Stopped at any point, it has published whole snapshots or none.
+the lag. A version that the scoreboard finds worse than the one before is taken back at once: what is published then has
+the previous version's weights, and learning goes on from those. model-train has one partition, so the group gives it to
+one trainer; a second one started by mistake stays idle until the first leaves. Stopped at any point, it has published
+whole snapshots or none.
 """
 
 import asyncio
@@ -21,7 +23,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from models.learning.course import Course
-from models.learning.learner import Learner
+from models.learning.learner import Judged, Learner
 from models.learning.snapshots import DYNAMIC, Snapshot, SnapshotError, decode_snapshot, encode_snapshot
 from models.scores import Scorer
 from schemas.learning import Label, decode_label
@@ -129,7 +131,10 @@ class Trainer(ConsumerRebalanceListener):
             labels = await self._decoded(records)
             if course is not self._course:
                 return  # the partition went while dead letters were sent
+            rollbacks = course.learner.rollbacks
             counts = course.learn(labels, records[-1].offset + 1)
+            if course.learner.rollbacks > rollbacks:
+                await self._publish(course)
             if counts.foreign:
                 log.warning("labels of another feature set passed over", count=counts.foreign, own=self._feature_set)
         elapsed_s = time.monotonic() - self._published_at
@@ -148,6 +153,7 @@ class Trainer(ConsumerRebalanceListener):
         epoch = self._epoch
         check_single_partition(self._consumer, self._tp.topic)
         course = self._restored(await read_latest(self._settings, MODEL_SNAPSHOTS))
+        course.learner.on_judged = self._tell
         first = (await self._consumer.beginning_offsets([self._tp]))[self._tp]
         end = (await self._consumer.end_offsets([self._tp]))[self._tp]
         if course.learner.labels and not first <= course.next_offset <= end:
@@ -174,6 +180,22 @@ class Trainer(ConsumerRebalanceListener):
             except SnapshotError as exc:
                 log.warning("the last snapshot can't be restored; learning starts anew", reason=str(exc))
         return Course(Learner(self._names, self._feature_set, self._prior))
+
+    def _tell(self, judged: Judged) -> None:
+        """Says what a block of labels brought to light."""
+        for score in judged.drifts:
+            log.warning("drift: outcomes have moved away from the forecasts", score=score)
+        verdict = judged.verdict
+        if verdict is not None:
+            log.warning(
+                "rolled back: the served version is worse than the previous one beyond noise",
+                withdrawn=None if self.published is None else self.published.version,
+                score=verdict.score,
+                labels=verdict.labels,
+                loss=round(verdict.served, 4),
+                previous_loss=round(verdict.previous, 4),
+                back_to_labels=verdict.previous_labels,
+            )
 
     async def _decoded(self, records: Sequence[ConsumerRecord]) -> list[Label]:
         labels, dead = [], 0
@@ -216,8 +238,12 @@ class Trainer(ConsumerRebalanceListener):
             for score, values in snapshot.quality.items()
             for measure in ("log_loss", "prior_log_loss", "auc")
             if measure in values
+        } | {
+            f"{contestant}.{score}": round(loss, 4)
+            for score, board in snapshot.scoreboard.items()
+            for contestant, loss in board.items()
         }
-        log.info("published", version=snapshot.version, labels=snapshot.labels, **losses)
+        log.info("published", version=snapshot.version, labels=snapshot.labels, rollbacks=snapshot.rollbacks, **losses)
 
     async def _ask_broker(self, answered: bool) -> None:
         """Raises KafkaTimeoutError where the broker has been silent for longer than a restart takes."""

@@ -8,13 +8,14 @@ order of the days in which they matured; a label that matures at T or later isn'
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from models.features import FloatArray, rows
 from models.learning.learner import Learner
+from models.learning.scoreboard import PREVIOUS
 from models.learning.scorer import SnapshotScorer
 from models.policy import Rules
 from models.scores import Scorer
@@ -63,6 +64,16 @@ class Forecasts(NamedTuple):
     customer_ids: list[str]  # sorted
     scores: FloatArray  # (n, 4), in the order of schemas.learning.SCORES
     prior: FloatArray  # (n, 4): the same without anything learnt
+    intervals: FloatArray  # (n, 2): bounds of the spend in 90 days, see models.learning.intervals
+    rivals: Mapping[str, FloatArray]  # (n, 4) each: RFM, BG/NBD, and the version of a month before
+
+
+class Sale(NamedTuple):
+    """One purchase: what a forecast is about."""
+
+    at: float
+    customer_id: str
+    amount: float  # units of currency
 
 
 class History:
@@ -74,6 +85,9 @@ class History:
         prior: what the learner corrects.
         seed: orders the labels that mature between two calls of `reach`: live, they come from several partitions.
         read: what an event's text says; by default no text is read.
+
+    Attributes:
+        sales: every purchase heard, in order.
     """
 
     def __init__(
@@ -90,9 +104,11 @@ class History:
         self.now = -NEVER
         self.first_purchase_at = NEVER
         self.last_purchase_at = -NEVER
+        self.sales: list[Sale] = []
         self._random = np.random.default_rng(seed)
         self._rules, self._prior = rules, prior
-        self._scorer: Scorer = prior
+        self._scorer: Scorer | SnapshotScorer = prior
+        self._earlier: Scorer = prior
         self._states: dict[str, tuple[CustomerState, float]] = {}
         self._heard: defaultdict[str, list[Heard]] = defaultdict(list)
         self._due: list[tuple[float, str]] = []
@@ -115,6 +131,7 @@ class History:
         if event.type == "purchase":
             self.first_purchase_at = min(self.first_purchase_at, at)
             self.last_purchase_at = max(self.last_purchase_at, at)
+            self.sales.append(Sale(at, event.customer_id, event.amount_minor / self._rules.unit_minor))
 
     def reach(self, at: float) -> None:
         """Time passes up to `at`: events and silence before it are applied, labels that matured are learnt."""
@@ -158,7 +175,16 @@ class History:
         known = sorted(each for each, (state, _) in self._states.items() if state.purchases)
         states = [self._states[each][0] for each in known]
         x = rows(states, [self.now] * len(states), self._rules.unit_minor)
-        return Forecasts(self.now, known, self._scorer.score(x), self._prior.score(x))
+        scorer = self._scorer
+        if not isinstance(scorer, SnapshotScorer):
+            scorer = SnapshotScorer(self.learner.snapshot(), self._prior)
+        scores = scorer.score(x)
+        rivals = self.learner.rivals(x) | {PREVIOUS: self._earlier.score(x)}
+        return Forecasts(self.now, known, scores, self._prior.score(x), scorer.intervals(scores), rivals)
+
+    def turn_month(self) -> None:
+        """Remembers what is served now, as the previous version of the forecasts to come."""
+        self._earlier = self._scorer
 
 
 def forecasts_over(records: Iterable[Record], history: History) -> Iterator[Forecasts]:
@@ -170,8 +196,10 @@ def forecasts_over(records: Iterable[Record], history: History) -> Iterator[Fore
     for record in records:
         while tick is not None and tick <= record.at_s:
             history.reach(tick)
-            if is_first_of_month(tick) and tick >= first_cutoff(history.first_purchase_at):
-                yield history.forecasts()
+            if is_first_of_month(tick):
+                if tick >= first_cutoff(history.first_purchase_at):
+                    yield history.forecasts()
+                history.turn_month()
             tick += DAY_S
         history.hear(record.at_s, record.topic, record.key, record.value)
         if tick is None:

@@ -1,12 +1,18 @@
 """From features to the four forecasts: what a snapshot holds, as arithmetic. The learner and the worker both use this.
 
-    prior(population) -> links -> corrections of four dynamic models -> mixtures of the amounts -> forecasts
+    prior(population) -> links -> corrections of four dynamic models -> mixtures of the amounts -> calibration -> forecasts
 
 * A 90-day probability starts from the prior plus most of what the 30-day model has learnt: its labels are two months
   fresher. Of that sum the part that was learnt counts `_SHRINKAGE`.
 * The count is a geometric mixture of the count model, the rate that the 90-day probability implies, the prior and the
-  decayed number of purchases; spend one of the spend model, decayed spend, and a power law of purchases and spend so far.
-  Each mixture's level (and, of the count, its slope) is learnt again on top.
+  decayed number of purchases. Spend is one of the spend model (two parts in five), the count at the customer's own recent
+  mean purchase (decayed spend over decayed purchases, shrunk as by one purchase of the population's mean), decayed spend,
+  and a power law of purchases and spend so far. Each mixture's level is learnt again on top, from labels of 30 days, with
+  a slope: the count's on the mixture itself, that of spend on how long the customer has been known, as the views that
+  aren't learnt don't fade with age as customers do.
+* The 30-day probability is calibrated (beta calibration, Kull, Silva Filho and Flach 2017): log odds = level + a log p -
+  b log(1 - p), taught by forecasts made before their labels were learnt. The 90-day one isn't: what its labels say of
+  calibration is three months old and made it worse (docs/models.md).
 """
 
 from collections.abc import Mapping
@@ -17,6 +23,7 @@ import numpy as np
 
 from models.features import FloatArray
 from models.learning.inputs import CLIP, Columns, links, log_of, unlinked
+from models.learning.intervals import intervals
 from models.learning.population import population_of, refitted
 from models.scores import COUNT_90, P_30, P_90, SPEND_90, Scorer
 
@@ -26,6 +33,8 @@ CORRECTION_LIMIT = 4.0
 
 _FRESHNESS, _SHRINKAGE = 0.7, 0.75
 _MIX_LIMIT = 5.0
+# Calibration keeps the order: below -1 a slope would turn it round.
+_LEAST_SLOPE = -0.9
 # exp(6) purchases in 90 days: beyond, a rate can't be told from a probability.
 _RATE_LIMIT = 6.0
 
@@ -38,7 +47,9 @@ class Fit:
         population: array of the `PopulationFilter`.
         means, variances: (I,), of the inputs.
         weights: (4, I + 1), in the order of SCORES; the constant first.
-        levels: (2, 2): constant and slope of the mixtures of count and spend.
+        levels: (2, 2): constant and slope of the mixtures of count and spend, see `Forecaster.slopes_on`.
+        calibration: (3,): level, a - 1 and b - 1 of the 30-day probability.
+        margins: (GROUPS, 2): see `models.learning.intervals`.
     """
 
     population: FloatArray
@@ -46,6 +57,20 @@ class Fit:
     variances: FloatArray
     weights: FloatArray
     levels: FloatArray
+    calibration: FloatArray
+    margins: FloatArray
+
+    def to_vector(self) -> FloatArray:
+        """All of it, one number after the other."""
+        return np.concatenate([getattr(self, name).ravel() for name in self.__dataclass_fields__])
+
+    @classmethod
+    def from_vector(cls, vector: FloatArray, like: "Fit") -> "Fit":
+        """The inverse of `to_vector`, for a fit with the shapes of `like`."""
+        shapes = [getattr(like, name).shape for name in cls.__dataclass_fields__]
+        ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+        pieces = np.split(vector, ends[:-1])
+        return cls(*(piece.reshape(shape).copy() for piece, shape in zip(pieces, shapes, strict=True)))
 
     @classmethod
     def of(cls, arrays: Mapping[str, Any]) -> "Fit":
@@ -71,21 +96,43 @@ class Forecaster:
         population = population_of(fit.population)
         self.prior = refitted(prior, population)
         self.unit = population.mean_amount
+        self._log_unit = float(np.log(self.unit))
+        self._steepness: FloatArray = np.maximum(fit.calibration[1:], _LEAST_SLOPE)
         deviations = np.sqrt(fit.variances)
         # An input that never varied says nothing.
         self._scales: FloatArray = np.divide(1.0, deviations, out=np.zeros_like(deviations), where=deviations > 1e-4)
 
     def forecasts(self, x: FloatArray) -> FloatArray:
         """(n, 4), in the order of SCORES."""
+        raw = self.uncalibrated(x)
+        raw[:, P_30] += self._calibration(raw[:, P_30])
+        return unlinked(raw)
+
+    def calibrated(self, raw: FloatArray) -> FloatArray:
+        """(n, 4) forecasts from what `uncalibrated` gives, which is left as it is."""
+        found = raw.copy()
+        found[:, P_30] += self._calibration(raw[:, P_30])
+        return unlinked(found)
+
+    def _calibration(self, log_odds: FloatArray) -> FloatArray:
+        moved = beta_views(log_odds) @ self._steepness + self.fit.calibration[0]
+        return limited(moved)
+
+    def uncalibrated(self, x: FloatArray) -> FloatArray:
+        """(n, 4), on the link scale."""
         stage = self.stage(x)
         raw = self.corrected(stage)
         mixed = self.mixed(x, raw, stage)
-        level = self.fit.levels[:, 0] + self.fit.levels[:, 1] * within(mixed)
-        level = np.clip(level, -CORRECTION_LIMIT, CORRECTION_LIMIT)
+        level = self.fit.levels[:, 0] + self.fit.levels[:, 1] * self.slopes_on(mixed, stage)
+        level = limited(level)
         raw[:, P_90] = stage.offsets[:, P_90] + _SHRINKAGE * (raw[:, P_90] - stage.offsets[:, P_90])
         raw[:, COUNT_90] = mixed[:, 0] + level[:, 0]
-        raw[:, SPEND_90] = mixed[:, 1] + level[:, 1] + np.log(self.unit)
-        return unlinked(raw)
+        raw[:, SPEND_90] = mixed[:, 1] + level[:, 1] + self._log_unit
+        return raw
+
+    def intervals(self, forecasts: FloatArray) -> FloatArray:
+        """(n, 2): bounds of the spend in 90 days, units of currency, for forecasts (n, 4)."""
+        return intervals(self.fit.margins, forecasts[:, P_90], forecasts[:, SPEND_90], self.unit)
 
     def stage(self, x: FloatArray) -> Stage:
         """What the models see of features x (n, F)."""
@@ -96,19 +143,23 @@ class Forecaster:
     def corrections(self, stage: Stage) -> FloatArray:
         """(n, 4): what the four models add, on the link scale."""
         weights = self.fit.weights
-        limited: FloatArray = np.clip(stage.z @ weights[:, 1:].T + weights[:, 0], -CORRECTION_LIMIT, CORRECTION_LIMIT)
-        return limited
+        moved = stage.z @ weights[:, 1:].T + weights[:, 0]
+        return limited(moved)
 
     def started(self, stage: Stage) -> FloatArray:
         """(n, 4): where each model's correction starts from, spend in units of money."""
+        return self._started(stage, self.corrections(stage))
+
+    def _started(self, stage: Stage, corrections: FloatArray) -> FloatArray:
         start = stage.offsets.copy()
-        start[:, P_90] += _FRESHNESS * self.corrections(stage)[:, P_30]
-        start[:, SPEND_90] -= np.log(stage.unit)
+        start[:, P_90] += _FRESHNESS * corrections[:, P_30]
+        start[:, SPEND_90] -= self._log_unit
         return start
 
     def corrected(self, stage: Stage) -> FloatArray:
         """(n, 4): links of what the four models say, spend in units of money."""
-        return self.started(stage) + self.corrections(stage)
+        corrections = self.corrections(stage)
+        return self._started(stage, corrections) + corrections
 
     def mixed(self, x: FloatArray, raw: FloatArray, stage: Stage) -> FloatArray:
         """(n, 2): logs of count and spend (in units of money), mixed, before their level."""
@@ -119,16 +170,35 @@ class Forecaster:
         prior = stage.offsets[:, COUNT_90]
         mixed[:, 0] = (3 * count + 2 * implied + prior) / 6
         mixed[:, 1] = spend
-        if columns.rhythm is not None and columns.volume is not None and columns.spend is not None:
+        if columns.have_amounts:
             rhythm = log_of(x, columns.rhythm, 0.02)
-            volume = log_of(x, columns.volume, 0.03, self.unit)
+            spent = np.expm1(x[:, columns.volume]) / self.unit
+            volume = np.log(0.03 + spent)
             power = 0.6 * count + 0.7 * log_of(x, columns.spend, 0.1, self.unit)
             mixed[:, 0] = (2.4 * count + 2 * implied + prior + 0.6 * rhythm) / 6
-            mixed[:, 1] = (4 * spend + volume + power) / 6
+            recent_mean = np.log1p(spent) - x[:, columns.purchases]  # a feature of purchases is their log(1 + n)
+            mixed[:, 1] = (2 * spend + mixed[:, 0] + recent_mean + volume + power) / 5
         return mixed
 
+    def slopes_on(self, mixed: FloatArray, stage: Stage) -> FloatArray:
+        """(n, 2): what the slopes of the levels of count and spend see: the mixed count, and since when one is known."""
+        seen = np.zeros((len(mixed), 2))
+        seen[:, 0] = np.minimum(np.maximum(mixed[:, 0], -_MIX_LIMIT), _MIX_LIMIT)
+        if self.columns.known is not None:
+            seen[:, 1] = stage.z[:, self.columns.known]
+        return seen
 
-def within(mixed: FloatArray) -> FloatArray:
-    """What the slope of a mixture sees of it."""
-    limited: FloatArray = np.clip(mixed, -_MIX_LIMIT, _MIX_LIMIT)
-    return limited
+
+def limited(moved: FloatArray) -> FloatArray:
+    """Corrections within `CORRECTION_LIMIT`; two calls take a third of the time of `np.clip` on a few rows."""
+    within: FloatArray = np.minimum(np.maximum(moved, -CORRECTION_LIMIT), CORRECTION_LIMIT)
+    return within
+
+
+def beta_views(log_odds: FloatArray) -> FloatArray:
+    """(n, 2): log p and -log(1 - p) of log odds (n,)."""
+    views = np.empty((len(log_odds), 2))
+    small = np.log1p(np.exp(-np.abs(log_odds)))
+    np.subtract(np.minimum(log_odds, 0.0), small, out=views[:, 0])
+    np.add(np.maximum(log_odds, 0.0), small, out=views[:, 1])
+    return views

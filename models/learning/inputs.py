@@ -63,9 +63,10 @@ class Columns:
         place = {name: i for i, name in enumerate(names)}
         self._counts = [(place[name], least) for name, least in _COUNTS.items() if name in place]
         self._spends = [(place[name], least) for name, least in _SPENDS.items() if name in place]
-        self.rhythm = place.get("count_60d")
-        self.volume = place.get("spend_180d")
-        self.spend = place.get("spend")
+        self.known = place.get("known_days")
+        views = ("count_60d", "count_180d", "spend_180d", "spend")
+        self.have_amounts = all(name in place for name in views)
+        self.rhythm, self.purchases, self.volume, self.spend = (place.get(name, -1) for name in views)
 
     def inputs(self, x: FloatArray, offsets: FloatArray, unit: float) -> FloatArray:
         """Inputs before standardising, of features (n, F) and `links` (n, 4) of the prior; `unit`: a mean purchase."""

@@ -1,23 +1,28 @@
 """The learner: the prior's population and four dynamic models over it, taught by matured labels in one pass.
 
+    block of labels -> forecast by what was known before it -> judged -> calibration, margins -> learnt
+
 `learn_many` and `learn_one`, `predict_one`, `snapshot`: whatever else learns here has this face. Labels are learnt in
 blocks: of `BLOCK`, or of a day of event time where that comes sooner; those of an unfinished block wait and go into the
 snapshot. Law: learning all labels equals learning some, taking a snapshot, `Learner.restored` from it and learning the
-rest.
+rest. A version that the scoreboard finds worse than the one before is taken back (`models.learning.scoreboard`).
 """
 
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.features import FloatArray
-from models.learning.forecasting import Fit, Forecaster, within
+from models.learning.drift import DriftWatch
+from models.learning.forecasting import Fit, Forecaster, Stage, beta_views
 from models.learning.glm import DynamicGlm, packed, unpacked
 from models.learning.inputs import HORIZONS, PROBABILITY_OF_HORIZON, input_names
+from models.learning.intervals import learn_margins, new_margins
 from models.learning.population import PopulationFilter
 from models.learning.quality import AmountQuality, ProbabilityQuality, Quality
+from models.learning.scoreboard import BG_NBD, HORIZON_OF, Block, Scoreboard, Verdict
 from models.learning.snapshots import BLOCK, DYNAMIC, PENDING, Snapshot, version_of
 from models.scores import COUNT_90, P_30, P_90, SPEND_90, PriorScorer, Scorer
 from models.step import EXPOSE_DAYS
@@ -29,15 +34,38 @@ from schemas.times import DAY_S
 _WEIGHT = EXPOSE_DAYS / 30.0
 # Variance of an outcome over that of a Poisson number: purchases come in bursts, amounts in wholesale orders.
 _DISPERSION = (1.0, 1.0, 3.0, 20.0)
-# The level of a mixture, and the slope of the count's: a few numbers told by every label, so they may start wide.
-_LEVEL_SCALE, _LEVEL_DRIFT, _SLOPE_SCALE = 1.0, 1e-4, 0.2
+# The levels of the mixtures of count and spend, and their slopes: a few numbers told by every label, so they may start
+# wide. Spend hangs on few customers: a level that moved as fast as the count's would follow wholesale orders.
+_LEVEL_SCALE, _SLOPE_SCALES, _LEVEL_DRIFTS = 1.0, (0.2, 0.3), (1e-4, 1e-5)
+# Calibration is three numbers told by every 30-day label, of a model that is nearly calibrated: it moves slowly.
+_CALIBRATION = {"scale": 0.1, "level_scale": 0.3, "drift": 3e-6, "level_drift": 3e-5}
+
+
+class Judged(NamedTuple):
+    """A block of labels with what everybody had forecast of them before it was learnt."""
+
+    block: Block
+    forecasts: Mapping[str, FloatArray]  # contestant -> (n, 4), `models.learning.scoreboard`
+    drifts: tuple[str, ...]  # scores whose residuals have moved
+    verdict: Verdict | None  # why the served version was taken back
+
+
+def _unheard(_: Judged) -> None:
+    return
 
 
 class Learner:
-    """Learns from matured labels, in their order. Deterministic: equal labels in equal order, equal weights."""
+    """Learns from matured labels, in their order. Deterministic: equal labels in equal order, equal weights.
+
+    Attributes:
+        on_judged: called with each block before it is learnt.
+        rollbacks: versions taken back so far.
+    """
 
     def __init__(self, names: tuple[str, ...], feature_set: str, prior: Scorer) -> None:
         self.names, self.feature_set = names, feature_set
+        self.on_judged: Callable[[Judged], None] = _unheard
+        self.rollbacks = 0
         self.labels = 0
         self.learnt_to = 0.0
         self._prior = prior
@@ -55,9 +83,13 @@ class Learner:
             for score, dispersion in enumerate(_DISPERSION)
         )
         self._levels = tuple(
-            DynamicGlm(1, "log", slope, _LEVEL_SCALE, 0.0, _LEVEL_DRIFT, _DISPERSION[score])
-            for score, slope in ((COUNT_90, _SLOPE_SCALE), (SPEND_90, 0.0))
+            DynamicGlm(1, "log", slope, _LEVEL_SCALE, 0.0, drift, _DISPERSION[score])
+            for score, slope, drift in zip((COUNT_90, SPEND_90), _SLOPE_SCALES, _LEVEL_DRIFTS, strict=True)
         )
+        self._calibrator = DynamicGlm(2, "logit", **_CALIBRATION)
+        self._margins = new_margins()
+        self._scoreboard = Scoreboard(names, prior)
+        self._drifts = DriftWatch()
         self._quality: tuple[Quality, ...] = tuple(
             ProbabilityQuality() if score in PROBABILITY_OF_HORIZON.values() else AmountQuality()
             for score in range(len(SCORES))
@@ -97,21 +129,44 @@ class Learner:
         p_30, p_90, count, spend = forecasts[0].tolist()
         return p_30, p_90, count, spend
 
+    def rivals(self, x: FloatArray) -> dict[str, FloatArray]:
+        """Contestant -> forecasts (n, 4) for features x (n, F): what the same labels taught the others."""
+        return self._scoreboard.rivals(x) | {BG_NBD: self._forecaster().prior.score(x)}
+
     def quality(self) -> dict[str, dict[str, float]]:
         """Score -> measure -> value over the latest labels (`models.learning.quality`)."""
         return {score: quality.get() for score, quality in zip(SCORES, self._quality, strict=True)}
 
-    def _fit(self) -> Fit:
+    def scoreboard(self) -> dict[str, dict[str, float]]:
+        """Score -> contestant -> loss over the latest labels (`models.learning.scoreboard`)."""
+        return self._scoreboard.shown()
+
+    def fit(self) -> Fit:
+        """What forecasts are computed from now."""
         return Fit(
             self._population.to_array(),
             self._means,
             self._variances,
             np.array([model.weights for model in self._models]),
             np.array([level.weights for level in self._levels]),
+            self._calibrator.weights,
+            self._margins,
         )
 
+    def _take_back(self, fit: Fit) -> None:
+        """Weights and population as they were; how surely they are known, and what inputs look like, stay."""
+        self._population = PopulationFilter.from_array(fit.population)
+        self._means, self._variances = fit.means, fit.variances
+        self._take_weights(fit)
+        self._margins = fit.margins
+
+    def _take_weights(self, fit: Fit) -> None:
+        models = (*self._models, *self._levels, self._calibrator)
+        for model, weights in zip(models, (*fit.weights, *fit.levels, fit.calibration), strict=True):
+            model.weights = weights.copy()
+
     def _forecaster(self) -> Forecaster:
-        return Forecaster(self.names, self._prior, self._fit())
+        return Forecaster(self.names, self._prior, self.fit())
 
     def _learn_block(self) -> None:
         block = np.array(self._pending, dtype=np.float64)
@@ -119,7 +174,7 @@ class Learner:
         x, (horizon, matured_at, purchases, spend) = block[:, : len(self.names)], block[:, len(self.names) :].T
         days = max(float(matured_at.max()) - self._clock, 0.0) / DAY_S if self._learnt else 0.0
         self._clock = max(self._clock, float(matured_at.max()))
-        self._judge(x, horizon, purchases, spend)
+        self._judge(Block(self._clock, x, horizon, purchases, spend), days)
         self._population.learn_amounts(purchases, spend, days)
         if isinstance(self._prior, PriorScorer) and type(self._prior) is PriorScorer:
             self._population.learn_habits(x, horizon, purchases, days, _WEIGHT)
@@ -129,17 +184,39 @@ class Learner:
         self._teach(x, horizon, purchases, spend, days)
         self._learnt += len(x)
 
-    def _judge(self, x: FloatArray, horizon: FloatArray, purchases: FloatArray, spend: FloatArray) -> None:
-        """Forecasts made with what was known before this block, beside the prior's."""
+    def _judge(self, block: Block, days: float) -> None:
+        """Forecasts made with what was known before this block, beside those of the others; what they teach."""
         forecaster = self._forecaster()
-        prior = forecaster.prior.score(x)
-        forecasts = forecaster.forecasts(x) if self._learnt else prior
-        bought = (purchases > 0).astype(np.float64)
-        for days, score, truth in (
-            (30, P_30, bought), (90, P_90, bought), (90, COUNT_90, purchases), (90, SPEND_90, spend),
-        ):  # fmt: skip
-            of = horizon == days
-            self._quality[score].update_many(truth[of], forecasts[of, score], prior[of, score])
+        prior = forecaster.prior.score(block.x)
+        raw = forecaster.uncalibrated(block.x)
+        served = forecaster.calibrated(raw) if self._learnt else prior
+        forecasts = self._scoreboard.forecasts(block, served, prior, forecaster.fit)
+        drifts = []
+        for score, horizon in enumerate(HORIZON_OF):
+            of = block.horizon == horizon
+            truth = block.truth(score)[of]
+            self._quality[score].update_many(truth, served[of, score], prior[of, score])
+            worth = forecaster.unit if score == SPEND_90 else 1.0
+            if self._drifts.update_many(score, truth, served[of, score], worth):
+                drifts.append(SCORES[score])
+        verdict = self._scoreboard.judge(block, forecasts, forecaster.unit)
+        self.on_judged(Judged(block, forecasts, tuple(drifts), verdict))
+        if self._learnt:
+            self._calibrate(block, raw, days)
+            of = block.horizon == 90
+            spends = served[of, SPEND_90] / forecaster.unit, block.spend[of] / forecaster.unit
+            self._margins = learn_margins(self._margins, served[of, P_90], *spends)
+        if verdict is None:
+            self._scoreboard.keep(block.at, self.labels, self.fit())
+        else:
+            self.rollbacks += 1
+            self._take_back(self._scoreboard.go_back(self.fit()))
+
+    def _calibrate(self, block: Block, raw: FloatArray, days: float) -> None:
+        of = block.horizon == 30
+        if of.any():
+            log_odds = raw[of, P_30]
+            self._calibrator.learn_block(beta_views(log_odds), log_odds, block.bought[of], days, _WEIGHT)
 
     def _describe(self, given: FloatArray) -> None:
         """Running means and variances of the inputs (Chan, Golub and LeVeque 1983)."""
@@ -166,14 +243,18 @@ class Learner:
         self._models[COUNT_90].learn_block(marked, start[:, COUNT_90] + share, purchases, days, _WEIGHT)
         self._models[SPEND_90].learn_block(marked, start[:, SPEND_90] + share, spent, days, _WEIGHT)
         forecaster = self._forecaster()
-        count, spend_mix = forecaster.mixed(x, forecaster.corrected(stage), stage).T
-        # A month tells the level of purchases; spend hangs on too few customers for that and takes what all labels say.
-        fresh = horizon == 30
+        self._teach_levels(forecaster, x, stage, horizon, np.column_stack([purchases, spent]), days)
+
+    def _teach_levels(
+        self, forecaster: Forecaster, x: FloatArray, stage: Stage, horizon: FloatArray, came: FloatArray, days: float
+    ) -> None:
+        # A month tells the level: what 90-day labels say of it is three months old.
+        fresh, share = horizon == 30, np.log(horizon / 90.0)
         if fresh.any():
-            self._levels[0].learn_block(
-                within(count)[fresh, None], (count + share)[fresh], purchases[fresh], days, _WEIGHT
-            )
-        self._levels[1].learn_block(within(spend_mix)[:, None], spend_mix + share, spent, days, _WEIGHT)
+            mixed = forecaster.mixed(x, forecaster.corrected(stage), stage)
+            seen, offset = forecaster.slopes_on(mixed, stage)[fresh], (mixed + share[:, None])[fresh]
+            for i, level in enumerate(self._levels):
+                level.learn_block(seen[:, i, None], offset[:, i], came[fresh, i], days, _WEIGHT)
 
     def snapshot(self, next_offset: int = 0, seen: NDArray[np.uint64] | None = None) -> Snapshot:
         """This learner now.
@@ -192,23 +273,28 @@ class Learner:
             learnt_to=self.learnt_to,
             next_offset=next_offset,
             quality=self.quality(),
+            scoreboard=self.scoreboard(),
+            rollbacks=self.rollbacks,
+            drifts=dict(self._drifts.found),
             arrays=arrays,
         )
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        fit = self._fit()
+        fit = self.fit()
         pending = np.array(self._pending, dtype=np.float64).reshape(len(self._pending), len(self.names) + PENDING)
         return {name: getattr(fit, name) for name in Fit.__dataclass_fields__} | {
             "counts": np.array([self._learnt, self._seen], dtype=np.int64),
             "clock": np.array([self._clock]),
             "covariances": np.array([packed(model.covariance) for model in self._models]),
             "level_covariances": np.array([packed(level.covariance) for level in self._levels]),
+            "calibration_covariance": packed(self._calibrator.covariance),
+            "scoreboard": self._scoreboard.to_array(),
             "pending": pending,
         }
 
     @classmethod
     def restored(cls, snapshot: Snapshot, prior: Scorer) -> Self:
-        """The learner that `snapshot` was taken of; its measures of quality start anew."""
+        """The learner that `snapshot` was taken of; its measures of quality and drift start anew."""
         learner = cls(snapshot.names, snapshot.feature_set, prior)
         learner.labels, learner.learnt_to = snapshot.labels, snapshot.learnt_to
         arrays = snapshot.arrays
@@ -216,9 +302,16 @@ class Learner:
         learner._clock = float(arrays["clock"][0])
         learner._population = PopulationFilter.from_array(arrays["population"])
         learner._means, learner._variances = arrays["means"], arrays["variances"]
-        for models, name in ((learner._models, ""), (learner._levels, "level_")):
-            weights = arrays["levels" if name else "weights"]
-            for model, own, covariance in zip(models, weights, arrays[f"{name}covariances"], strict=True):
-                model.weights, model.covariance = own.copy(), unpacked(covariance)
+        learner._take_weights(Fit.of(arrays))
+        learner._margins = arrays["margins"]
+        for models, name in (
+            (learner._models, "covariances"),
+            (learner._levels, "level_covariances"),
+            ((learner._calibrator,), "calibration_covariance"),
+        ):
+            for model, covariance in zip(models, np.atleast_2d(arrays[name]), strict=True):
+                model.covariance = unpacked(covariance)
+        learner._scoreboard = Scoreboard.from_array(learner.names, prior, arrays["scoreboard"])
+        learner.rollbacks = snapshot.rollbacks
         learner._pending = [tuple(row) for row in arrays["pending"].tolist()]
         return learner

@@ -17,12 +17,19 @@ class SnapshotScorer:
     def __init__(self, snapshot: Snapshot, prior: Scorer) -> None:
         self.version = snapshot.version
         taught = snapshot.arrays["counts"][0] > 0
-        self._forecasts = (
-            Forecaster(snapshot.names, prior, Fit.of(snapshot.arrays)).forecasts if taught else prior.score
-        )
+        self._forecaster = Forecaster(snapshot.names, prior, Fit.of(snapshot.arrays))
+        self._forecasts = self._forecaster.forecasts if taught else prior.score
 
     def score(self, x: FloatArray) -> FloatArray:
         """Forecasts (n, 4) in the order of SCORES for features (n, F); before the first block was learnt, the prior's."""
         if len(x) <= _BLOCK:
             return self._forecasts(x)
         return np.concatenate([self._forecasts(x[start : start + _BLOCK]) for start in range(0, len(x), _BLOCK)])
+
+    def intervals(self, scores: FloatArray) -> FloatArray:
+        """(n, 2): between which two amounts the spend of 90 days ends up, four times in five (`models.learning.intervals`).
+
+        Args:
+            scores: (n, 4), as `score` gives them.
+        """
+        return self._forecaster.intervals(scores)

@@ -5,12 +5,12 @@
     arrays    as they lie in memory, little endian
 
 A snapshot is all that a worker needs to score and all that a trainer needs to go on: the population, statistics of the
-inputs, weights and their covariances, the labels of an unfinished block, those seen lately and the offset in model-train
-after the last label taken.
+inputs, weights and their covariances, calibration and margins, what the scoreboard may go back to, the labels of an
+unfinished block, those seen lately and the offset in model-train after the last label taken.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -22,7 +22,9 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from models.learning.inputs import input_names
+from models.learning.intervals import GROUPS
 from models.learning.population import WIDTH
+from models.learning.scoreboard import array_size
 from models.learning.seen import REMEMBERED_LABELS
 from schemas.learning import SCORES
 
@@ -30,7 +32,7 @@ LIMIT_BYTES = 1_000_000  # a Kafka record is at most 1 MiB by default, its key a
 DYNAMIC = "dynamic"
 BLOCK = 256  # labels learnt at once; fewer than that can be pending
 PENDING = 4  # numbers of a pending label beside its features
-_FORMAT = 1
+_FORMAT = 2  # 2: calibration, margins, scoreboard
 _METADATA = "regulars"
 
 
@@ -50,6 +52,12 @@ class Metadata(Struct, frozen=True):
     next_offset: int
     quality: dict[str, dict[str, float]]
     format: int = _FORMAT
+    scoreboard: dict[str, dict[str, float]] = {}
+    rollbacks: int = 0
+    drifts: dict[str, int] = {}
+
+
+_PLAIN = [name for name in Metadata.__struct_fields__ if name not in ("format", "quality", "scoreboard", "drifts")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +73,15 @@ class Snapshot:
         learnt_to: event time (epoch seconds) of the latest label's maturity; 0 before the first.
         next_offset: where in model-train learning goes on.
         quality: score -> measure -> value, by progressive validation over the latest labels.
+        scoreboard: score -> contestant -> loss over the latest labels (`models.learning.scoreboard`).
+        rollbacks: versions taken back so far.
+        drifts: score -> alarms of its drift detector since the trainer started.
         arrays: of the kind `DYNAMIC`, with I inputs (`models.learning.inputs`), rows in the order of SCORES:
             population (22,): see `models.learning.population`; means and variances (I,) of the inputs;
             weights (4, I + 1), covariances (4, (I + 1)(I + 2) / 2): constant first, upper triangles row by row;
             levels (2, 2), level_covariances (2, 3): of the mixtures of count and spend;
+            calibration (3,), calibration_covariance (6,): of the 30-day probability; margins (GROUPS, 2) of spend;
+            scoreboard (any,): see `models.learning.scoreboard`;
             counts (2,) int64: labels learnt, and described by means and variances; clock (1,): event time of the last
             block; pending (fewer than BLOCK, F + PENDING): features, horizon, matured_at, purchases, spend of a label;
             seen (any,) uint64: labels seen lately, oldest first.
@@ -83,6 +96,9 @@ class Snapshot:
     next_offset: int
     quality: Mapping[str, Mapping[str, float]]
     arrays: Mapping[str, NDArray[Any]]
+    scoreboard: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    rollbacks: int = 0
+    drifts: Mapping[str, int] = field(default_factory=dict)
 
 
 def version_of(kind: str, labels: int, arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -103,8 +119,10 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     """
     _check_arrays(snapshot.kind, snapshot.names, snapshot.arrays)
     metadata = Metadata(
-        **{name: getattr(snapshot, name) for name in Metadata.__struct_fields__ if name not in ("format", "quality")},
+        **{name: getattr(snapshot, name) for name in _PLAIN},
         quality={score: dict(measures) for score, measures in snapshot.quality.items()},
+        scoreboard={score: dict(losses) for score, losses in snapshot.scoreboard.items()},
+        drifts=dict(snapshot.drifts),
     )
     data: bytes = safetensors.save(
         {name: np.ascontiguousarray(array) for name, array in snapshot.arrays.items()},
@@ -164,6 +182,7 @@ def _check_arrays(kind: str, names: tuple[str, ...], arrays: Mapping[str, NDArra
         raise SnapshotError(f"a snapshot of kind {kind!r}, this process knows {DYNAMIC!r}; run the same release")
     width = len(input_names(names)) + 1
     pending = np.shape(arrays.get("pending", ()))[:1]
+    fit_size = WIDTH + 2 * (width - 1) + len(SCORES) * width + 4 + 3 + 2 * GROUPS
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {
         "population": ("float64", (WIDTH,)),
         "means": ("float64", (width - 1,)),
@@ -172,6 +191,10 @@ def _check_arrays(kind: str, names: tuple[str, ...], arrays: Mapping[str, NDArra
         "covariances": ("float64", (len(SCORES), width * (width + 1) // 2)),
         "levels": ("float64", (2, 2)),
         "level_covariances": ("float64", (2, 3)),
+        "calibration": ("float64", (3,)),
+        "calibration_covariance": ("float64", (6,)),
+        "margins": ("float64", (GROUPS, 2)),
+        "scoreboard": ("float64", (array_size(names, fit_size, arrays.get("scoreboard", np.zeros(0))),)),
         "counts": ("int64", (2,)),
         "clock": ("float64", (1,)),
         "pending": ("float64", (min(*pending, BLOCK - 1) if pending else 0, len(names) + PENDING)),

@@ -11,7 +11,12 @@ from streams.sources.datasets import SOURCES
 @click.command("backtest")
 @click.argument("dataset", type=click.Choice(list(SOURCES)))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Where the forecasts go.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where the forecasts go, as parquet.")
+@click.option(
+    "--report", type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for a page (index.html) that shows the forecasts beside what came.",
+)  # fmt: skip
+@click.option("--group-by", help="Column of FILE whose values group the customers in the report.")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, envvar="REGULARS_SEED", show_envvar=True,
     help="Orders the labels that mature on the same day, as partitions would.",
@@ -21,29 +26,45 @@ from streams.sources.datasets import SOURCES
     help="Policy whose currency and segments are used; the shipped one by default.",
 )  # fmt: skip
 @click.option("--prior", is_flag=True, help="Forecast with the prior alone: what is served before anything is learnt.")
-def command(dataset: str, file: Path, out: Path, seed: int, policy: Path | None, prior: bool) -> None:
+def command(
+    dataset: str,
+    file: Path,
+    out: Path | None,
+    report: Path | None,
+    group_by: str | None,
+    seed: int,
+    policy: Path | None,
+    prior: bool,
+) -> None:
     """Take FILE, a real DATASET, through the live code in event-time order and forecast at each first of a month.
 
     Writes one row for each buyer known and cut-off (customer_id, as_of, p_purchase_30d, p_purchase_90d,
-    expected_purchases_90d, expected_spend_90d), made from events before the cut-off and labels matured by then. Cut-offs
+    expected_purchases_90d, expected_spend_90d and the interval that should hold four in five such customers' spend), made
+    from events before the cut-off and labels matured by then; a page that compares them with what came; or both. Cut-offs
     begin three months after the first purchase and end thirty days before the last.
     """
+    if out is None and report is None:
+        raise click.UsageError("say where to: --out FILE for the forecasts, --report DIR for the page")
     import os
     import time
 
     # Matrices of 80 x 80: two BLAS threads take five times as long as one.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-    from streams.ops.backtesting import NothingToForecast, run_backtest
+    from streams.ops.backtesting import Backtest, NothingToForecast
     from streams.sources.tables import FileRefused
 
     started = time.monotonic()
     try:
-        done = run_backtest(dataset, file, out, seed=seed, policy=policy, prior_alone=prior)
+        run = Backtest(dataset, file, seed=seed, policy=policy)
+        if out is not None:
+            run.write(out, prior_alone=prior)
+        shown = None if report is None else run.report(report, group_by=group_by)
     except (FileRefused, NothingToForecast) as exc:
         raise Failure(str(exc)) from exc
+    done, places = run.done, " and ".join(str(path) for path in (out, shown) if path is not None)
     click.echo(
-        f"{done.rows:,} forecasts at {done.cutoffs} cut-offs in {out}: {done.events:,} events, {done.labels:,} labels"
+        f"{done.rows:,} forecasts at {done.cutoffs} cut-offs in {places}: {done.events:,} events, {done.labels:,} labels"
         f" learnt, {time.monotonic() - started:.0f} s",
         err=True,
     )

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,18 @@ def encoder(**options: Any) -> None:
     run_script("encoder.py", options)
 
 
-def run_script(script: str, options: dict[str, Any]) -> None:
+@command.command("learning")
+@click.option("--online-retail", type=click.Path(exists=True, dir_okay=False), help="UCI Online Retail")
+@click.option("--cdnow", type=click.Path(exists=True, dir_okay=False), help="the CDNOW 1/10 sample")
+@click.option("--batch", is_flag=True, help="retrain an ensemble of batch models at each cut-off; needs scikit-learn")
+@click.option("--draws", default=200, show_default=True, help="bootstrap draws over customers")
+@click.option("--repeats", default=3, show_default=True, help="timed runs; the median counts")
+def learning(batch: bool, **options: Any) -> None:
+    """The learner: labels/s, snapshot size, rows/s; with real data its gain over BG/NBD and batch models."""
+    run_script("learning.py", options, ("--batch",) if batch else ())
+
+
+def run_script(script: str, options: dict[str, Any], switches: Sequence[str] = ()) -> None:
     """Runs a benchmark with its options as arguments.
 
     Raises:
@@ -83,7 +95,8 @@ def run_script(script: str, options: dict[str, Any]) -> None:
     path = FOLDER / script
     if not path.exists():
         raise Failure(f"no benchmark at {path}", "run it from a checkout of the repository (`make setup`)")
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value != ""]
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value not in ("", None)]
+    arguments += switches
     code = subprocess.run([sys.executable, str(path), *arguments], check=False).returncode
     if code:
         raise Failure(f"{script} ended with code {code}", "its last line says why")

@@ -26,7 +26,7 @@ def command(
     from rich.console import Console
 
     from streams.ops.cluster import BrokerAway, TopicMissing
-    from streams.ops.explain import look_up
+    from streams.ops.explain import look_up, spend_interval
 
     settings = settings_from(bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix, app_id=app_id)
     try:
@@ -38,20 +38,21 @@ def command(
             f"no customer {customer!r} is known to {settings.app_id} at {settings.bootstrap_servers}",
             "ids are exact (case, leading zeros); events that were sent but not processed show in `regulars lag`",
         )
-    _print(Console(highlight=False), found)
+    interval = None if found.standing is None else asyncio.run(spend_interval(settings, found.standing))
+    _print(Console(highlight=False), found, interval)
 
 
-def _print(console: "Console", customer: "Customer") -> None:
+def _print(console: "Console", customer: "Customer", interval: tuple[float, float] | None) -> None:
     from rich.text import Text
 
     console.print(Text(customer.customer_id, "bold"), Text(f"(partition {customer.partition})", "dim"))
-    _print_standing(console, customer)
+    _print_standing(console, customer, interval)
     _print_profile(console, customer)
     _print_next(console, customer)
     _print_history(console, customer.changes)
 
 
-def _print_standing(console: "Console", customer: "Customer") -> None:
+def _print_standing(console: "Console", customer: "Customer", interval: tuple[float, float] | None) -> None:
     from rich.markup import escape
 
     from schemas.times import to_rfc3339
@@ -69,6 +70,8 @@ def _print_standing(console: "Console", customer: "Customer") -> None:
     scores = _grid("scores")
     for name, value in customer.standing.scores.items():
         scores.add_row(name.replace("_", " "), f"{value:,.3f}", "")
+    if interval is not None:
+        scores.add_row("spend 90d", f"{interval[0]:,.2f} to {interval[1]:,.2f}", "four in five such customers")
     versions = customer.standing.versions
     scores.add_row("by", escape(f"policy {versions.policy}, model {versions.model}, encoder {versions.encoder}"), "")
     console.print(scores)

@@ -7,13 +7,18 @@ found without reading what is older.
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.partitioner import murmur2
 from aiokafka.structs import ConsumerRecord
 
+from models.learning.scorer import SnapshotScorer
 from schemas.changes import Change, Standing, decode_change, decode_standing
+from schemas.learning import SCORES
 from schemas.states import CustomerState, decode_state
 from streams.ops.cluster import connect, layout, read_span, reader
+from streams.plane.errors import TopicsNotReady
+from streams.preview import served_scorer
 from streams.settings import Settings
 
 FIRST_BLOCK = 20_000
@@ -62,6 +67,21 @@ async def look_up(settings: Settings, customer_id: str, history: int, first_bloc
         None if standing is None else decode_standing(standing),
         changes,
     )
+
+
+async def spend_interval(settings: Settings, standing: Standing) -> tuple[float, float] | None:
+    """Between which amounts the customer's spend of 90 days ends up, four times in five; None before a snapshot is served.
+
+    By the snapshot that workers serve now, for the scores of the standing (`models.learning.intervals`).
+    """
+    try:
+        scorer = await served_scorer(settings)
+    except TopicsNotReady:
+        return None
+    if not isinstance(scorer, SnapshotScorer) or not standing.scores.keys() >= set(SCORES):
+        return None
+    low, high = scorer.intervals(np.array([[standing.scores[name] for name in SCORES]]))[0].tolist()
+    return low, high
 
 
 async def _latest(consumer: AIOKafkaConsumer, tp: TopicPartition, key: bytes, block: int) -> bytes | None:

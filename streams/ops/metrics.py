@@ -153,6 +153,23 @@ class Metrics:
         self._auc = GaugeMetric(
             "regulars_learner_auc", "Progressive AUC of the served model", ("model",), registry=self.registry
         )
+        self._loss = GaugeMetric(
+            "regulars_scoreboard_loss",
+            "Loss on the latest matured labels of the served model, the previous version, RFM and BG/NBD",
+            ("score", "model"),
+            registry=self.registry,
+        )
+        self._rollbacks = GaugeMetric(
+            "regulars_learner_rollbacks",
+            "Versions that the trainer took back, worse beyond noise",
+            registry=self.registry,
+        )
+        self._drifts = GaugeMetric(
+            "regulars_learner_drifts",
+            "Alarms of a score's drift detector since the trainer started",
+            ("score",),
+            registry=self.registry,
+        )
         self._restored = CounterMetric(
             "regulars_restore_records_total", "Changelog records read to restore", registry=self.registry
         )
@@ -199,6 +216,17 @@ class Metrics:
             self._log_loss.labels(model).set(log_loss)
         if auc is not None:
             self._auc.labels(model).set(auc)
+
+    def set_scoreboard(
+        self, losses: Mapping[str, Mapping[str, float]], *, rollbacks: int, drifts: Mapping[str, int]
+    ) -> None:
+        """What the served snapshot says of learning: score -> model -> loss, versions taken back, score -> alarms."""
+        for score, by_model in losses.items():
+            for model, loss in by_model.items():
+                self._loss.labels(score, model).set(loss)
+        self._rollbacks.set(rollbacks)
+        for score, alarms in drifts.items():
+            self._drifts.labels(score).set(alarms)
 
     def watch_customers(self, count: Callable[[], int]) -> None:
         """Ask `count` for the number of customers whenever the metrics are read."""

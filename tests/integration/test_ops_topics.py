@@ -4,11 +4,17 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from aiokafka import AIOKafkaProducer
 from click.testing import CliRunner
 
+from models.features import FEATURE_SET, NAMES
+from models.learning.learner import Learner
+from models.learning.scorer import SnapshotScorer
+from models.learning.snapshots import encode_snapshot
+from models.scores import PriorScorer
 from schemas.changes import (
     Change,
     Contribution,
@@ -22,10 +28,11 @@ from schemas.changes import (
     encode_change,
     encode_standing,
 )
+from schemas.learning import SCORES
 from schemas.states import NEVER, PARTITION_KEY, Browsing, CustomerState, Held, Spending, encode_state
 from streams.commands.explain import command as explain
 from streams.commands.state import command as state
-from streams.ops.explain import look_up, partition_of
+from streams.ops.explain import look_up, partition_of, spend_interval
 from streams.settings import Settings
 from streams.topics import create
 
@@ -164,6 +171,23 @@ def test_latest_of_a_customer_is_found_in_blocks_of_any_size(ada: Settings, bloc
     assert found.standing.segments == {"value": "mid"}
     assert found.state is not None
     assert found.state.purchases == 3
+
+
+def test_the_interval_of_spend_is_the_served_snapshots(ada: Settings) -> None:
+    """None before a snapshot is published; then the bounds that its scorer gives for the scores of the standing."""
+    profile = Profile(2.0, 3, 1234.0, 3, 1, 3702, 100, 7, 0, AT, AT, AT)
+    scores = dict(zip(SCORES, (0.3, 0.55, 1.2, 61.5), strict=True))
+    standing = Standing("ada", 3, {"value": "mid"}, scores, profile, None, VERSIONS, AT)
+    assert asyncio.run(spend_interval(ada, standing)) is None
+    snapshot = Learner(NAMES, FEATURE_SET, PriorScorer()).snapshot()
+    one_partition = ada.model_copy(update={"partitions": 1})
+    asyncio.run(produce(one_partition, ada.topic("model-snapshots"), [("dynamic", encode_snapshot(snapshot))]))
+
+    interval = asyncio.run(spend_interval(ada, standing))
+
+    ((low, high),) = SnapshotScorer(snapshot, PriorScorer()).intervals(np.array([list(scores.values())]))
+    assert interval == (low, high)
+    assert 0 <= low < 61.5 < high
 
 
 def test_history_is_cut_to_what_was_asked_for(ada: Settings) -> None:

@@ -6,17 +6,21 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
 import pytest
+import structlog.testing
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from models import features
 from models.learning.course import Course
 from models.learning.learner import Learner
-from models.learning.snapshots import Snapshot, decode_snapshot
+from models.learning.snapshots import Snapshot, decode_snapshot, encode_snapshot, version_of
 from models.scores import PriorScorer
 from schemas.learning import Label, encode_label
+from schemas.times import DAY_S
 from streams.broadcast import read_latest
 from streams.plane.errors import TopicsNotReady
 from streams.settings import Settings
@@ -241,6 +245,54 @@ class OneFeature(PriorScorer):
     def score(self, x: features.FloatArray) -> features.FloatArray:
         """A half, whatever comes."""
         return x[:, [0, 0, 0, 0]] * 0.0 + 0.5
+
+
+def days_of(first: int, count: int) -> list[Label]:
+    """Sixty labels a day of customers who buy by two of their features."""
+    rng = np.random.default_rng(first)
+    found = []
+    for i in range(count * 60):
+        horizon: Literal[30, 90] = 30 if i % 2 else 90
+        x = rng.gamma(1.0, 1.0, size=FEATURES)
+        n = int(rng.poisson(0.4 * np.exp(x[0] - x[1] / 2) * horizon / 90))
+        of, at = f"c{first}-{i}:0:{horizon}", (first + i / 60) * DAY_S
+        found.append(Label(of, 0.0, at, horizon, features.FEATURE_SET, tuple(x.tolist()), n > 0, n, 20.0 * n))
+    return found
+
+
+async def test_a_spoiled_version_is_rolled_back_and_said_so(settings: Settings, wait_until_async: WaitAsync) -> None:
+    """Taken over from a snapshot whose weights were turned round, the trainer publishes the previous weights by itself."""
+    await create(settings)
+    course = Course(Learner(features.NAMES, features.FEATURE_SET, PriorScorer()))
+    course.learn(days_of(0, 70), 0)
+    before = course.snapshot()
+    arrays = {**before.arrays, "weights": -3.0 * before.arrays["weights"]}
+    spoiled = replace(before, arrays=arrays, version=version_of(before.kind, before.labels, arrays))
+    await publish(settings, spoiled)
+    await send(settings, [encode_label(label) for label in days_of(70, 32)])
+
+    with structlog.testing.capture_logs() as said:
+        async with running(settings, Pace(200, 60.0)) as trainer:
+            await wait_until_async(lambda: trainer.published is not None and trainer.published.rollbacks == 1, 60.0)
+
+    (told,) = [line for line in said if line["event"].startswith("rolled back")]
+    assert told["withdrawn"] is None or told["withdrawn"].startswith("dynamic-")
+    assert told["loss"] > told["previous_loss"]
+    assert 0 < told["back_to_labels"] < 70 * 60
+    found = await last_snapshot(settings)
+    assert found is not None
+    assert found.rollbacks == 1
+    assert set(found.scoreboard["p_purchase_30d"]) >= {"served", "previous", "rfm", "bgnbd"}
+
+
+async def publish(settings: Settings, snapshot: Snapshot) -> None:
+    """A snapshot as another trainer left it."""
+    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers, acks="all")
+    await producer.start()
+    try:
+        await producer.send_and_wait(settings.topic(MODEL_SNAPSHOTS), encode_snapshot(snapshot), key=SNAPSHOT_KEY)
+    finally:
+        await producer.stop()
 
 
 async def test_missing_topics_are_named(settings: Settings) -> None:

@@ -125,6 +125,23 @@ def test_what_an_event_says_reaches_the_features_of_its_customer_and_of_no_other
     assert not x[~spoke][:, COLUMN["sentiment"] :].any()
 
 
+def test_rivals_saw_what_the_learner_saw_and_the_previous_version_a_month_less() -> None:
+    """At the second cut-off the previous version is what was served at the first; none of the others is the learner."""
+    told = history()
+    made = forecasts_over(SHOP, told)
+    next(made)
+    a_month_ago = told._scorer
+    second = next(made)
+    states = [told._states[each][0] for each in second.customer_ids]
+    x = rows(states, [second.as_of] * len(states), RULES.unit_minor)
+
+    assert second.rivals.keys() == {"previous", "rfm", "bgnbd"}
+    np.testing.assert_array_equal(second.rivals["previous"], a_month_ago.score(x))
+    for scores in second.rivals.values():
+        assert scores.shape == second.scores.shape
+        assert not np.allclose(scores, second.scores)
+
+
 def test_cut_offs_are_the_first_of_each_month_after_three() -> None:
     """150 days from 1 December on: 1 March and 1 April; everybody who bought before is in, each once."""
     assert [each.as_of for each in BASE] == [CUTOFF_S, MONTH_LATER_S]
@@ -164,12 +181,14 @@ def test_the_command_writes_what_the_evaluator_reads(tmp_path: Path) -> None:
     written = pd.read_parquet(tmp_path / "forecasts.parquet")
     assert written.columns.tolist() == [
         "customer_id", "as_of", "p_purchase_30d", "p_purchase_90d", "expected_purchases_90d", "expected_spend_90d",
+        "expected_spend_90d_low", "expected_spend_90d_high",
     ]  # fmt: skip
     covered = [at for at in (CUTOFF_S, MONTH_LATER_S) if at + 30 * DAY_S <= SHOP[-1].at_s]
     assert sorted({at.timestamp() for at in written.as_of}) == covered
     assert not written.duplicated(["customer_id", "as_of"]).any()
     assert written.iloc[:, 2:4].stack().between(0, 1).all()
     assert (written.iloc[:, 4:] >= 0).all(axis=None)
+    assert (written.expected_spend_90d_low <= written.expected_spend_90d_high).all()
 
 
 def test_a_history_without_a_cut_off_is_refused(tmp_path: Path) -> None:

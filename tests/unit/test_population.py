@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from models.features import rows
+from models.learning.further import expected_purchases
 from models.learning.population import PopulationFilter, fit_bgnbd, log_likelihood
 from models.scores import PUBLISHED, Population, PriorScorer
 from schemas.states import CustomerState, Spending
@@ -64,6 +65,26 @@ def test_a_shop_unlike_the_published_one_is_met_within_weeks() -> None:
     assert scores[:, 2].sum() / n.sum() == pytest.approx(1.0, abs=0.05)
     assert scores[:, 3].sum() / n.sum() == pytest.approx(50.0, rel=0.05)
     assert abs(PriorScorer().score(x)[:, 2].sum() / n.sum() - 1) > 0.05
+
+
+def test_forecasts_further_ahead_are_the_papers() -> None:
+    """Fader, Hardie and Lee (2005), customer 0001 of CDNOW: x 2, t_x 30.43, T 38.86 weeks; 1.226 purchases in 39 weeks."""
+    week = 7 * DAY_S
+    spending = Spending(purchases=3, spend_minor=3_000, first_purchase_at=0.0, last_purchase_at=30.43 * week)
+    x = rows([CustomerState(landmark=0.0, last_event_at=30.43 * week, spending=spending)], [38.86 * week])
+
+    assert expected_purchases(PriorScorer(), x, 39 * 7)[0] == pytest.approx(1.226, abs=0.002)
+
+
+def test_without_dropout_purchases_grow_with_the_days() -> None:
+    """Where nobody leaves, twice as far ahead is twice as many, and 90 days are the prior's own forecast."""
+    prior = PriorScorer(Population(r=1.2, alpha_days=60.0, a=1e-9, b=1.0, mean_amount=50.0))
+    x, _ = buyers(50, np.random.default_rng(4), prior.population._replace(a=0.0))
+
+    near, far = expected_purchases(prior, x, 90.0), expected_purchases(prior, x, 180.0)
+
+    np.testing.assert_allclose(far, 2 * near, rtol=1e-5)
+    np.testing.assert_allclose(near, prior.score(x)[:, 2], rtol=1e-5)
 
 
 def test_it_comes_back_from_its_array() -> None:

@@ -1,0 +1,379 @@
+"""What was tried and didn't stay, beside what is served: each variant over the same labels and cut-offs, in one pass.
+
+    python benchmarks/tried.py online-retail FILE [--only served --only calibration-none ...]
+
+The history is read once (half a minute); a variant of the served learner then takes some seconds, a forest of River's
+up to an hour. Without --only all but the slow ones run. Every row is pooled over the cut-offs, as `regulars backtest`.
+"""
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from models.features import FEATURE_SET, NAMES, FloatArray, rows
+from models.learning.backtest import Forecasts, History, Sale, forecasts_over
+from models.learning.forecasting import Forecaster, Stage
+from models.learning.glm import DynamicGlm
+from models.learning.inputs import links, log_of
+from models.learning.learner import Learner
+from models.learning.scoreboard import SERVED
+from models.policy import Rules, load
+from models.scores import COUNT_90, P_30, P_90, SPEND_90, PriorScorer
+from schemas.learning import SCORES, Label
+from schemas.times import DAY_S
+from streams.report.evaluation import by_cutoff, rows_by_score, table
+from streams.sources.datasets import SOURCES, open_dataset
+
+_WEIGHT = 1 / 3
+
+
+class Cut(NamedTuple):
+    """A cut-off: who is forecast, their features, and how many labels had matured."""
+
+    as_of: float
+    customers: list[str]
+    x: FloatArray
+    labels: int
+
+
+@dataclass
+class Past:
+    """All that the variants have in common."""
+
+    labels: list[Label]
+    cuts: list[Cut]
+    sales: list[Sale]
+    until: float
+
+
+class _Keeper(Learner):
+    """Learns nothing, keeps the labels."""
+
+    def __init__(self) -> None:
+        super().__init__(NAMES, FEATURE_SET, PriorScorer())
+        self.kept: list[Label] = []
+
+    def learn_many(self, labels: Sequence[Label]) -> None:
+        self.kept += labels
+
+
+class _Keeping(History):
+    """Gives the features instead of forecasts."""
+
+    def forecasts(self) -> Any:
+        known = sorted(each for each, (state, _) in self._states.items() if state.purchases)
+        states = [self._states[each][0] for each in known]
+        keeper: Any = self.learner
+        x = rows(states, [self.now] * len(states), self._rules.unit_minor)
+        return Cut(self.now, known, x, len(keeper.kept))
+
+
+def past(dataset: str, file: Path) -> Past:
+    """Reads the history once."""
+    source, keeper = open_dataset(dataset, file), _Keeper()
+    history = _Keeping(Rules(load()), keeper, PriorScorer())
+    cuts: list[Any] = list(forecasts_over(source.items(0, len(source.times_s)), history))
+    until = history.last_purchase_at
+    return Past(keeper.kept, [cut for cut in cuts if cut.as_of + 30 * DAY_S <= until], history.sales, until)
+
+
+# --- variants of the served learner ----------------------------------------------------------------------------------
+
+
+class Served(Learner):
+    """As it is served; the other variants change one thing of it."""
+
+    def __init__(self) -> None:
+        super().__init__(NAMES, FEATURE_SET, PriorScorer())
+
+    def score(self, x: FloatArray) -> FloatArray:
+        """Forecasts (n, 4)."""
+        return self._forecaster().forecasts(x)
+
+
+def drifting(weights: float, level: float) -> Callable[[], Served]:
+    """Other drifts of the four models, a day."""
+
+    class Drifting(Served):
+        def __init__(self) -> None:
+            super().__init__()
+            for model in self._models:
+                model.drift, model.level_drift = weights, level
+
+    return Drifting
+
+
+class Uncalibrated(Served):
+    """No calibration."""
+
+    def _calibrate(self, block: Any, raw: FloatArray, days: float) -> None:
+        return
+
+
+def calibrating(drift: float, level_drift: float) -> Callable[[], Served]:
+    """Calibration that moves at another pace."""
+
+    class Calibrating(Served):
+        def __init__(self) -> None:
+            super().__init__()
+            self._calibrator.drift, self._calibrator.level_drift = drift, level_drift
+
+    return Calibrating
+
+
+class Isotonic(Uncalibrated):
+    """Isotonic calibration of both probabilities, on the latest 20,000 forecasts made before their labels were learnt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[int, tuple[FloatArray, FloatArray]] = {}
+        self.on_judged = self._keep
+
+    def _keep(self, judged: Any) -> None:
+        for score, days in ((P_30, 30), (P_90, 90)):
+            of = judged.block.horizon == days
+            said, came = self._told.get(score, (np.zeros(0), np.zeros(0)))
+            self._told[score] = (
+                np.r_[said, judged.forecasts[SERVED][of, score]][-20_000:],
+                np.r_[came, judged.block.bought[of]][-20_000:],
+            )
+
+    def score(self, x: FloatArray) -> FloatArray:
+        """Forecasts (n, 4)."""
+        from sklearn.isotonic import IsotonicRegression
+
+        scores = super().score(x)
+        for score, (said, came) in self._told.items():
+            if len(said) > 500:
+                fit = IsotonicRegression(out_of_bounds="clip").fit(said, came)
+                scores[:, score] = np.clip(fit.predict(scores[:, score]), 0.002, 0.998)
+        return scores
+
+
+class BetaOfBoth(Served):
+    """The 90-day probability calibrated as the 30-day one is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._other = DynamicGlm(2, "logit", scale=0.1, level_scale=0.3, drift=3e-6, level_drift=3e-5)
+
+    def _views(self, p: FloatArray) -> tuple[FloatArray, FloatArray]:
+        p = np.clip(p, 1e-5, 1 - 1e-5)
+        return np.column_stack([np.log(p), -np.log1p(-p)]), np.log(p / (1 - p))
+
+    def _calibrate(self, block: Any, raw: FloatArray, days: float) -> None:
+        super()._calibrate(block, raw, days)
+        of = block.horizon == 90
+        if of.any():
+            said = self._forecaster().calibrated(raw)[of, P_90]
+            self._other.learn_block(*self._views(said), block.bought[of], days, _WEIGHT)
+
+    def score(self, x: FloatArray) -> FloatArray:
+        """Forecasts (n, 4)."""
+        scores = super().score(x)
+        scores[:, P_90] = self._other.predict_block(*self._views(scores[:, P_90]))
+        return scores
+
+
+# Weights of the views of spend: the spend model, count x recent mean, decayed spend, power law.
+Shares = tuple[float, float, float, float]
+
+
+def mixing(shares: Shares, days: tuple[int, ...] = (30,), drift: float = 1e-5, slope: float = 0.3) -> Any:
+    """Another mixture of spend, its level from labels of these horizons, drifting so much a day; slope 0: none on age."""
+
+    class Mixing(Forecaster):
+        def mixed(self, x: FloatArray, raw: FloatArray, stage: Stage) -> FloatArray:
+            found, columns = super().mixed(x, raw, stage), self.columns
+            volume = log_of(x, columns.volume, 0.03, self.unit)
+            power = 0.6 * raw[:, COUNT_90] + 0.7 * log_of(x, columns.spend, 0.1, self.unit)
+            recent = log_of(x, columns.volume, 1.0, self.unit) - x[:, columns.purchases]
+            views = (raw[:, SPEND_90], found[:, 0] + recent, volume, power)
+            found[:, 1] = sum(share * view for share, view in zip(shares, views, strict=True)) / sum(shares)
+            return found
+
+    class Mixed(Served):
+        def __init__(self) -> None:
+            super().__init__()
+            level = self._levels[1]
+            level.level_drift, level.scale = drift, slope
+            level.covariance = np.diag([level.level_scale**2, slope**2])
+
+        def _forecaster(self) -> Forecaster:
+            return Mixing(self.names, self._prior, self.fit())
+
+        def _teach_levels(self, forecaster: Any, x: Any, stage: Any, horizon: Any, came: Any, days: float) -> None:
+            count, spend = self._levels
+            self._levels = (count,)
+            super()._teach_levels(forecaster, x, stage, horizon, came, days)
+            self._levels = (count, spend)
+            of = np.isin(horizon, days_of)
+            if of.any():
+                mixed = forecaster.mixed(x, forecaster.corrected(stage), stage)
+                offset = mixed[:, 1] + np.log(horizon / 90.0)
+                seen = forecaster.slopes_on(mixed, stage)[of, 1, None]
+                spend.learn_block(seen, offset[of], came[of, 1], days, _WEIGHT)
+
+    days_of = days
+    return Mixed
+
+
+class TwoStage(Served):
+    """Spend as P(buys) x exp(E[log spend of those who buy]), a Gaussian dynamic linear model; its level learnt again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._log_spend = np.zeros(self._width + 1)
+        self._unsure = np.diag(np.r_[1.0, np.full(self._width, 0.01)])
+        self._level = DynamicGlm(0, "log", level_scale=1.0, level_drift=1e-5, dispersion=20.0)
+
+    def _stages(self, forecaster: Forecaster, x: FloatArray, stage: Stage) -> tuple[FloatArray, FloatArray]:
+        a = np.hstack([np.ones((len(x), 1)), stage.z])
+        p = np.clip(forecaster.forecasts(x)[:, P_90], 1e-5, 1.0)
+        return a, np.log(p) + a @ self._log_spend
+
+    def _teach_levels(self, forecaster: Any, x: Any, stage: Any, horizon: Any, came: Any, days: float) -> None:
+        super()._teach_levels(forecaster, x, stage, horizon, came, days)
+        a, said = self._stages(forecaster, x, stage)
+        of = (horizon == 90) & (came[:, 1] > 0)
+        if of.any():
+            told, drift = _WEIGHT / 0.8, np.r_[1e-3, np.full(self._width, 1e-4)] * days
+            self._unsure[np.diag_indices(len(drift))] += drift
+            surprise = np.log(came[of, 1]) - a[of] @ self._log_spend
+            known = np.linalg.solve(np.eye(len(drift)) + self._unsure @ (a[of].T @ a[of] * told), self._unsure)
+            self._unsure = (known + known.T) / 2
+            self._log_spend = self._log_spend + self._unsure @ (a[of].T @ surprise * told)
+        of = horizon == 90
+        if of.any():
+            self._level.learn_block(np.zeros((of.sum(), 0)), said[of], came[of, 1], days, _WEIGHT)
+
+    def score(self, x: FloatArray) -> FloatArray:
+        """Forecasts (n, 4)."""
+        forecaster = self._forecaster()
+        scores = forecaster.forecasts(x)
+        _, said = self._stages(forecaster, x, forecaster.stage(x))
+        scores[:, SPEND_90] = self._level.predict_block(np.zeros((len(x), 0)), said) * forecaster.unit
+        return scores
+
+
+# --- River's own models, for the 30-day probability --------------------------------------------------------------------
+
+
+class River:
+    """A classifier of River's behind a standard scaler, over features and the prior's forecasts; 30-day labels alone."""
+
+    def __init__(self, model: Any) -> None:
+        from river import preprocessing
+
+        self._prior = PriorScorer()
+        self._model = preprocessing.StandardScaler() | model
+
+    def _inputs(self, x: FloatArray) -> list[dict[int, float]]:
+        given = np.hstack([x, links(self._prior.score(x))])
+        return [dict(enumerate(row)) for row in given.tolist()]
+
+    def learn_many(self, labels: Sequence[Label]) -> None:
+        """Learns the 30-day labels one by one, in order."""
+        mine = [label for label in labels if label.horizon_days == 30]
+        if mine:
+            for row, label in zip(self._inputs(np.array([label.features for label in mine])), mine, strict=True):
+                self._model.learn_one(row, label.bought)
+
+    def score(self, x: FloatArray) -> FloatArray:
+        """The prior's forecasts, with the 30-day probability learnt."""
+        scores = self._prior.score(x)
+        scores[:, P_30] = [self._model.predict_proba_one(row).get(True, 0.5) for row in self._inputs(x)]
+        return scores
+
+
+def _river(name: str) -> Callable[[], River]:
+    def make() -> River:
+        from river import ensemble, forest, linear_model, optim, tree
+
+        models: dict[str, Callable[[], Any]] = {
+            "adagrad": lambda: linear_model.LogisticRegression(optim.AdaGrad(0.05)),
+            "adam": lambda: linear_model.LogisticRegression(optim.Adam(0.003)),
+            "tree": lambda: tree.HoeffdingAdaptiveTreeClassifier(seed=0),
+            "forest": lambda: forest.ARFClassifier(n_models=10, seed=0),
+            "srp": lambda: ensemble.SRPClassifier(tree.HoeffdingTreeClassifier(), n_models=5, seed=0),
+        }
+        return River(models[name]())
+
+    return make
+
+
+VARIANTS: dict[str, Callable[[], Any]] = {
+    "served": Served,
+    "drift-none": drifting(0.0, 0.0),
+    "drift-level": drifting(0.0, 1e-4),
+    "drift-slow": drifting(1e-5, 1e-4),
+    "drift-fast": drifting(1e-3, 1e-3),
+    "calibration-none": Uncalibrated,
+    "calibration-slow": calibrating(0.0, 0.0),
+    "calibration-fast": calibrating(1e-4, 1e-3),
+    "calibration-both": BetaOfBoth,
+    "calibration-isotonic": Isotonic,
+    "spend-before": mixing((4, 0, 1, 1), (30, 90), 1e-4, 0.0),
+    "spend-equal-3": mixing((1, 0, 1, 1)),
+    "spend-equal-4": mixing((1, 1, 1, 1)),
+    "spend-closed": mixing((0, 1, 1, 1)),
+    "spend-both-horizons": mixing((2, 1, 1, 1), (30, 90), 1e-4, 0.0),
+    "spend-90-days": mixing((2, 1, 1, 1), (90,), 1e-4, 0.0),
+    "spend-no-age": mixing((2, 1, 1, 1), (30,), 1e-5, 0.0),
+    "spend-level-fast": mixing((2, 1, 1, 1), (30,), 1e-4, 0.3),
+    "spend-two-stage": TwoStage,
+    "river-adagrad": _river("adagrad"),
+    "river-adam": _river("adam"),
+    "river-tree": _river("tree"),
+    "river-forest": _river("forest"),
+    "river-srp": _river("srp"),
+}
+SLOW = ("river-tree", "river-forest", "river-srp")
+
+
+def forecasts(known: Past, learner: Any) -> Iterator[Forecasts]:
+    """The forecasts of one variant."""
+    done = 0
+    for cut in known.cuts:
+        learner.learn_many(known.labels[done : cut.labels])
+        done = max(done, cut.labels)
+        scores = learner.score(cut.x)
+        yield Forecasts(cut.as_of, cut.customers, scores, scores, np.zeros((len(cut.x), 2)), {})
+
+
+def main() -> int:
+    """Prints a row a variant."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", choices=list(SOURCES))
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--only", action="append", choices=list(VARIANTS), default=[])
+    given = parser.parse_args()
+    known = past(given.dataset, given.file)
+    print(f"{len(known.labels):,} labels, {len(known.cuts)} cut-offs", flush=True)
+    for name in given.only or [name for name in VARIANTS if name not in SLOW]:
+        began = time.perf_counter()
+        learner = VARIANTS[name]()
+        made = list(forecasts(known, learner))
+        seconds = time.perf_counter() - began
+        by_score = rows_by_score(made, known.sales, known.until)
+        print(f"{name} ({seconds:.0f} s, {known.cuts[-1].labels / seconds:,.0f} labels/s)")
+        for score in SCORES[:1] if name.startswith("river") else SCORES:
+            values = table(by_score[score], score)[SERVED]
+            totals = [own.forecasts[SERVED].sum() / own.truth.sum() for _, own in by_cutoff(by_score[score])]
+            shown = "  ".join(f"{measure} {value:,.4f}" for measure, value in values.items())
+            print(f"  {score:<24}{shown}  by cut-off {min(totals):.2f} to {max(totals):.2f}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

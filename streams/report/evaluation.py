@@ -1,0 +1,198 @@
+"""Forecasts of a backtest beside what came: rows by score, measures, and how sure a difference is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.features import FloatArray
+from models.learning.backtest import Forecasts, Sale
+from models.learning.measures import (
+    OF_AMOUNT,
+    OF_PROBABILITY,
+    Measure,
+    auc,
+    level,
+    log_loss,
+    normalized_gini,
+    paired_difference,
+    spearman,
+)
+from models.learning.scoreboard import BG_NBD, HORIZON_OF, SERVED
+from models.scores import P_30, P_90, SPEND_90
+from schemas.learning import SCORES
+from schemas.times import DAY_S
+
+PRIOR = "published prior"
+# Fewer customers in a group say nothing of it.
+SMALLEST_GROUP = 25
+
+
+class Rows(NamedTuple):
+    """One score at every cut-off whose horizon the data cover, n rows."""
+
+    as_of: FloatArray  # (n,), epoch seconds
+    customers: NDArray[np.str_]  # (n,)
+    truth: FloatArray  # (n,)
+    forecasts: Mapping[str, FloatArray]  # contestant -> (n,)
+    intervals: FloatArray  # (n, 2), of the spend; of other scores zeros
+
+    def at(self, which: NDArray[np.bool_]) -> "Rows":
+        """Some of the rows."""
+        chosen = {name: forecast[which] for name, forecast in self.forecasts.items()}
+        return Rows(self.as_of[which], self.customers[which], self.truth[which], chosen, self.intervals[which])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A measure of the served forecasts less that of BG/NBD, and its standard error over customers."""
+
+    score: str
+    measure: str
+    value: float
+    error: float
+
+
+def rows_by_score(forecasts: Sequence[Forecasts], sales: Sequence[Sale], until: float) -> dict[str, Rows]:
+    """What was forecast and what came, score by score.
+
+    Args:
+        forecasts: of each cut-off.
+        sales: all purchases, in any order.
+        until: event time up to which purchases are known; a cut-off counts for a score whose horizon ends by then.
+    """
+    ids, place = np.unique(np.array([sale.customer_id for sale in sales]), return_inverse=True)
+    at = np.array([sale.at for sale in sales])
+    amount = np.array([sale.amount for sale in sales])
+    found: dict[str, list[Rows]] = {}
+    for each in forecasts:
+        known = np.searchsorted(ids, np.array(each.customer_ids))
+        for score, name in enumerate(SCORES):
+            end = each.as_of + HORIZON_OF[score] * DAY_S
+            if end > until:
+                continue
+            within = (at >= each.as_of) & (at < end)
+            worth = amount[within] if score == SPEND_90 else None
+            came = np.bincount(place[within], weights=worth, minlength=len(ids)).astype(np.float64)[known]
+            truth = np.minimum(came, 1.0) if score in (P_30, P_90) else came
+            by = {SERVED: each.scores, PRIOR: each.prior, **each.rivals}
+            found.setdefault(name, []).append(
+                Rows(
+                    np.full(len(known), each.as_of),
+                    ids[known],
+                    truth,
+                    {contestant: scores[:, score] for contestant, scores in by.items()},
+                    each.intervals if score == SPEND_90 else np.zeros((len(known), 2)),
+                )
+            )
+    return {name: _joined(pieces) for name, pieces in found.items()}
+
+
+def _joined(pieces: Sequence[Rows]) -> Rows:
+    names = set.intersection(*(set(piece.forecasts) for piece in pieces))
+    whole = {name: np.concatenate([piece.forecasts[name] for piece in pieces]) for name in pieces[0].forecasts}
+    return Rows(
+        np.concatenate([piece.as_of for piece in pieces]),
+        np.concatenate([piece.customers for piece in pieces]),
+        np.concatenate([piece.truth for piece in pieces]),
+        {name: values for name, values in whole.items() if name in names},
+        np.concatenate([piece.intervals for piece in pieces]),
+    )
+
+
+def measures_of(score: str) -> Mapping[str, Measure]:
+    """Name of a measure -> the measure, for this score."""
+    return OF_PROBABILITY if score.startswith("p_") else OF_AMOUNT
+
+
+def table(rows: Rows, score: str) -> dict[str, dict[str, float]]:
+    """Contestant -> measure -> value over all rows."""
+    return {
+        name: {measure: compute(rows.truth, forecast) for measure, compute in measures_of(score).items()}
+        for name, forecast in rows.forecasts.items()
+    }
+
+
+def differences(by_score: Mapping[str, Rows], draws: int = 200, than: str = BG_NBD) -> list[Difference]:
+    """Served less BG/NBD on the same rows, bootstrap over customers, for the measures that decide."""
+    chosen: tuple[tuple[str, str, Measure], ...] = (
+        (SCORES[P_30], "log loss", log_loss),
+        (SCORES[P_90], "log loss", log_loss),
+        (SCORES[2], "Spearman", spearman),
+        (SCORES[SPEND_90], "Spearman", spearman),
+        (SCORES[SPEND_90], "normalized Gini", normalized_gini),
+    )
+    found = []
+    for score, name, measure in chosen:
+        if score not in by_score or than not in by_score[score].forecasts:
+            continue
+        rows = by_score[score]
+        pair = rows.forecasts[SERVED], rows.forecasts[than]
+        found.append(Difference(score, name, *paired_difference(measure, rows.truth, pair, rows.customers, draws)))
+    return found
+
+
+def by_cutoff(rows: Rows) -> list[tuple[float, Rows]]:
+    """Cut-off -> its rows, by time."""
+    moments = np.unique(rows.as_of)
+    return [(float(moment), rows.at(rows.as_of == moment)) for moment in moments]
+
+
+@dataclass(frozen=True)
+class Group:
+    """One group of customers: rows of the 90-day scores, and how well it was forecast."""
+
+    name: str
+    customers: int
+    share_of_spend: float
+    auc_90: float
+    spend_level: float
+    inside: float  # share of spends within their interval
+
+
+def groups(by_score: Mapping[str, Rows], group_of: Mapping[str, str]) -> list[Group]:
+    """Groups by falling spend; those of fewer than `SMALLEST_GROUP` customers are taken together."""
+    bought, spend = by_score[SCORES[P_90]], by_score[SCORES[SPEND_90]]
+    names = np.array([group_of.get(customer, "unknown") for customer in spend.customers.tolist()])
+    counts = {name: len(np.unique(spend.customers[names == name])) for name in np.unique(names).tolist()}
+    small = [name for name, count in counts.items() if count < SMALLEST_GROUP]
+    if small:
+        names = np.where(np.isin(names, small), f"{len(small)} smaller ones", names)
+    total = max(float(spend.truth.sum()), 1e-9)
+    found = []
+    for name in np.unique(names).tolist():
+        of = names == name
+        own, probability = spend.at(of), bought.at(of)
+        found.append(
+            Group(
+                name,
+                len(np.unique(own.customers)),
+                float(own.truth.sum()) / total,
+                auc(probability.truth, probability.forecasts[SERVED]),
+                level(own.truth, own.forecasts[SERVED]),
+                coverage(own),
+            )
+        )
+    return sorted(found, key=lambda group: -group.share_of_spend)
+
+
+def coverage(rows: Rows) -> float:
+    """Share of rows whose truth lies within its interval."""
+    return float(np.mean((rows.truth >= rows.intervals[:, 0] - 1e-9) & (rows.truth <= rows.intervals[:, 1] + 1e-9)))
+
+
+def coverage_by_fifth(rows: Rows) -> list[tuple[float, float, float]]:
+    """Of each fifth by expected spend: mean expected spend, coverage, median width of the interval."""
+    order = np.argsort(rows.forecasts[SERVED], kind="stable")
+    edges = np.linspace(0, len(order), 6).astype(int)
+    found = []
+    for start, end in pairwise(edges.tolist()):
+        which = np.zeros(len(order), dtype=bool)
+        which[order[start:end]] = True
+        own = rows.at(which)
+        width = float(np.median(own.intervals[:, 1] - own.intervals[:, 0])) if len(own.truth) else 0.0
+        found.append((float(own.forecasts[SERVED].mean()), coverage(own), width))
+    return found

@@ -1,0 +1,444 @@
+"""The report of a backtest as one HTML page: what a marketer asks, answered with a chart and a sentence each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+from models.learning.intervals import COVERAGE
+from models.learning.measures import bins, gains, level, log_loss
+from models.learning.scoreboard import BG_NBD, PREVIOUS, RFM, SERVED
+from schemas.learning import SCORES
+from streams.report.charts import Axis, Line, bar_chart, line_chart, number, short
+from streams.report.evaluation import (
+    PRIOR,
+    Difference,
+    Group,
+    Rows,
+    by_cutoff,
+    coverage,
+    coverage_by_fifth,
+    table,
+)
+from streams.report.pieces import STYLE, card, day, figure, grid, months, pair, percent, section, thinned
+from streams.report.timeline import Timeline
+
+P_30, P_90, COUNT_90, SPEND_90 = SCORES
+_NAMES = {
+    SERVED: "Regulars, learning",
+    PREVIOUS: "Regulars, a month behind",
+    BG_NBD: "BG/NBD × Gamma-Gamma, refitted",
+    RFM: "RFM cells",
+    PRIOR: "before any learning",
+}
+# Okabe and Ito's palette: told apart by everybody, also in print.
+_COLORS = {SERVED: "#0072B2", PREVIOUS: "#56B4E9", BG_NBD: "#D55E00", RFM: "#7A7A7A", PRIOR: "#CC79A7"}
+_REAL = "#1B1B1B"
+_ASKED = {
+    P_30: "Will they buy in the next 30 days?",
+    P_90: "Will they buy in the next 90 days?",
+    COUNT_90: "How many purchases in 90 days?",
+    SPEND_90: "How much will they spend in 90 days?",
+}
+_BETTER = {
+    "AUC": "higher", "log loss": "lower", "ECE": "lower", "Spearman": "higher", "normalized Gini": "higher",
+    "RMSE": "lower", "MAE": "lower", "total": "near 1",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page shows.
+
+    Attributes:
+        title: the data set and file.
+        made_with: one line on how to make this page again.
+        currency: ISO 4217.
+        events: heard.
+        labels: learnt.
+        by_score: forecasts beside what came; at least P_30.
+        timeline: quality while learning.
+        differences: served less BG/NBD.
+        groups: by what `grouped_by` names; empty if the file names no groups.
+    """
+
+    title: str
+    made_with: str
+    currency: str
+    events: int
+    labels: int
+    by_score: Mapping[str, Rows]
+    timeline: Timeline
+    differences: Sequence[Difference]
+    groups: Sequence[Group]
+    grouped_by: str = ""
+
+
+def page(report: Report) -> str:
+    """The HTML."""
+    sections = [
+        _summary(report),
+        _calibration(report),
+        _lift(report),
+        _totals(report),
+        _over_time(report),
+        _drift(report),
+        _side_by_side(report),
+        _intervals(report),
+        _groups(report),
+        _method(report),
+    ]
+    body = "\n".join(section for section in sections if section)
+    title = escape(f"Backtest of {report.title}")
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
+        f"<body><main><h1>{title}</h1>{body}</main></body></html>\n"
+    )
+
+
+# --- sections -----------------------------------------------------------------------------------------------------
+
+
+def _summary(report: Report) -> str:
+    first = report.by_score[P_30]
+    moments = np.unique(first.as_of)
+    customers = len(np.unique(first.customers))
+    cards = [
+        card(f"{customers:,}", "customers forecast"),
+        card(f"{len(moments)}", f"cut-offs, {day(moments[0])} to {day(moments[-1])}"),
+        card(f"{report.events:,}", "events read once, in order"),
+        card(f"{report.labels:,}", "outcomes learnt as they became known"),
+    ]
+    points = [_right(first)]
+    spend = report.by_score.get(SPEND_90)
+    if spend is not None:
+        tenth = _top(spend, SERVED, 0.1)
+        points.append(
+            f"The tenth of customers forecast to spend most made <b>{percent(tenth)}</b> of what was spent in the 90 days"
+            f" after; picked by RFM it is {percent(_top(spend, RFM, 0.1))}, with hindsight {percent(_best(spend, 0.1))}."
+            if RFM in spend.forecasts
+            else f"The tenth of customers forecast to spend most made <b>{percent(tenth)}</b> of what was spent."
+        )
+        total = level(spend.truth, spend.forecasts[SERVED])
+        points.append(
+            f"For every 100 {report.currency} that were forecast over all cut-offs, {100 / total:.0f} were spent; by"
+            f" cut-off that goes from {_levels(spend)[0]:.0f} to {_levels(spend)[1]:.0f}."
+        )
+        points.append(
+            f"{percent(coverage(spend))} of customers ended up within the interval that should hold"
+            f" {percent(COVERAGE)} of them."
+        )
+    items = "".join(f"<li>{point}</li>" for point in points)
+    return (
+        f'<p class="lead">At the first of each month every known customer was forecast from what had been heard before'
+        f" that day, and nothing later. This page compares those forecasts with what the customers went on to do.</p>"
+        f'<div class="cards">{"".join(cards)}</div><ul class="points">{items}</ul>'
+    )
+
+
+def _right(rows: Rows) -> str:
+    stated, came, _ = bins(rows.truth, rows.forecasts[SERVED])[-1]
+    return (
+        "Of the tenth of customers that were given the highest chance to buy within 30 days"
+        f" ({percent(stated)} on average), <b>{percent(came)}</b> did; over all customers"
+        f" {percent(rows.forecasts[SERVED].mean(), 1)} was forecast and {percent(rows.truth.mean(), 1)} came."
+    )
+
+
+def _levels(rows: Rows) -> tuple[float, float]:
+    found = [100 / level(own.truth, own.forecasts[SERVED]) for _, own in by_cutoff(rows)]
+    return min(found), max(found)
+
+
+def _calibration(report: Report) -> str:
+    charts = []
+    for score in (P_30, P_90):
+        rows = report.by_score.get(score)
+        if rows is None:
+            continue
+        lines = [Line("perfectly right", [(0.0, 0.0), (1.0, 1.0)], "#9A9A9A", dashed=True)]
+        for name in (RFM, BG_NBD, SERVED):
+            if name in rows.forecasts:
+                found = bins(rows.truth, rows.forecasts[name])
+                notes = [f"{int(count):,} customers" for _, _, count in found.tolist()]
+                points = [(stated, came) for stated, came, _ in found.tolist()]
+                lines.append(Line(_NAMES[name], points, _COLORS[name], dots=name == SERVED, notes=notes))
+        x = Axis("chance that was forecast", (0.0, 1.0), percent=True)
+        y = Axis("share that did buy", (0.0, 1.0), percent=True)
+        charts.append(f"<div><h3>{_ASKED[score]}</h3>{line_chart(lines, x, y)}</div>")
+    return section(
+        "Can the percentages be taken at their word?",
+        "Customers are sorted by the chance they were given and cut into ten groups of equal size. Where a dot lies on"
+        " the dashed line, as many bought as was said. Above it more bought, below it fewer.",
+        pair(charts),
+    )
+
+
+def _lift(report: Report) -> str:
+    charts = []
+    for score in (P_30, SPEND_90):
+        rows = report.by_score.get(score)
+        if rows is None:
+            continue
+        lines = [Line("at random", [(0.0, 0.0), (1.0, 1.0)], "#9A9A9A", dashed=True)]
+        lines.append(Line("with hindsight", thinned(gains(rows.truth, rows.truth)), _REAL, dashed=True))
+        for name in (RFM, BG_NBD, SERVED):
+            if name in rows.forecasts:
+                points = thinned(gains(rows.truth, rows.forecasts[name]))
+                lines.append(Line(_NAMES[name], points, _COLORS[name]))
+        what = "share of the buyers reached" if score == P_30 else "share of the spend reached"
+        x = Axis("share of customers contacted, best first", (0.0, 1.0), percent=True)
+        chart = line_chart(lines, x, Axis(what, (0.0, 1.0), percent=True))
+        charts.append(f"<div><h3>{_ASKED[score]}</h3>{chart}</div>")
+    rows_of = []
+    for share in (0.05, 0.1, 0.2, 0.4):
+        cells = [percent(share)]
+        for score in (P_30, SPEND_90):
+            rows = report.by_score.get(score)
+            if rows is not None:
+                cells += [
+                    percent(_top(rows, name, share), 1) for name in (SERVED, BG_NBD, RFM) if name in rows.forecasts
+                ]
+        rows_of.append(cells)
+    heads = ["contacted"]
+    for score, what in ((P_30, "buyers (30 days)"), (SPEND_90, "spend (90 days)")):
+        rows = report.by_score.get(score)
+        if rows is not None:
+            heads += [f"{what}: {_SHORT[name]}" for name in (SERVED, BG_NBD, RFM) if name in rows.forecasts]
+    return section(
+        "Who should a campaign reach?",
+        "Contact customers in the order of their forecast, best first: how much of what came do the first 10 % or 20 %"
+        " account for? The higher the line, the fewer messages for the same result.",
+        pair(charts) + grid(heads, rows_of),
+    )
+
+
+_SHORT = {SERVED: "Regulars", BG_NBD: "BG/NBD", RFM: "RFM"}
+
+
+def _totals(report: Report) -> str:
+    rows = report.by_score.get(SPEND_90)
+    if rows is None:
+        return ""
+    pieces = by_cutoff(rows)
+    days = [day(moment) for moment, _ in pieces]
+    bars = [("spent", _REAL, [float(own.truth.sum()) for _, own in pieces])]
+    for name in (SERVED, BG_NBD):
+        if name in rows.forecasts:
+            sums = [float(own.forecasts[name].sum()) for _, own in pieces]
+            bars.append((f"forecast: {_NAMES[name]}", _COLORS[name], sums))
+    heads = ["as of", "customers", "spent", "Regulars (of spent)", "BG/NBD (of spent)"]
+    cells = []
+    for (_, own), as_of in zip(pieces, days, strict=True):
+        row = [as_of, f"{len(own.truth):,}", short(float(own.truth.sum()))]
+        for name in (SERVED, BG_NBD):
+            forecast = own.forecasts[name]
+            row.append(f"{short(float(forecast.sum()))} ({level(own.truth, forecast):.2f})")
+        cells.append(row)
+    return section(
+        "Does the total come out?",
+        f"What all customers together spent in the 90 days after each cut-off, in {escape(report.currency)}, beside what"
+        " was forecast. A season that the data have not shown before is the hardest part: outcomes of 90 days are known"
+        " three months late.",
+        pair(
+            [bar_chart([as_of[:7] for as_of in days], bars, Axis(f"{report.currency} in 90 days")), grid(heads, cells)]
+        ),
+    )
+
+
+def _over_time(report: Report) -> str:
+    charts = []
+    for score in (P_30, P_90):
+        losses = report.timeline.losses(score)
+        names = _NAMES | {PREVIOUS: "Regulars, the version before"}
+        lines = [
+            Line(names[name], losses[name], _COLORS[name]) for name in (RFM, BG_NBD, PREVIOUS, SERVED) if losses[name]
+        ]
+        if not lines:
+            continue
+        axis = Axis(
+            "week in which the outcome was known", ticks=months([at for line in lines for at, _ in line.points])
+        )
+        chart = line_chart(lines, axis, Axis("log loss, lower is better", _settled(lines)))
+        charts.append(f"<div><h3>{_ASKED[score]}</h3>{chart}</div>")
+    monthly = []
+    rows = report.by_score[P_30]
+    for moment, own in by_cutoff(rows):
+        cells = [day(moment), f"{len(own.truth):,}"]
+        for name in (SERVED, PREVIOUS, BG_NBD, RFM):
+            forecast = own.forecasts.get(name)
+            cells.append("" if forecast is None else f"{log_loss(own.truth, forecast):.4f}")
+        monthly.append(cells)
+    heads = ["as of", "customers", "Regulars", "a month behind", "BG/NBD", "RFM"]
+    return section(
+        "Does it get better while it learns?",
+        "Every outcome is forecast before it is learnt. The lines are the mean error of those forecasts, week by week,"
+        " for models that learn from the same outcomes. The table gives the same for the 30-day forecasts of each cut-off.",
+        pair(charts) + grid(heads, monthly),
+    )
+
+
+def _drift(report: Report) -> str:
+    charts = []
+    for score in (P_30, SPEND_90):
+        rows = report.by_score.get(score)
+        if rows is None:
+            continue
+        pieces = by_cutoff(rows)
+        lines = []
+        for name in (BG_NBD, PREVIOUS, SERVED):
+            if name in rows.forecasts:
+                points = [(moment, level(own.truth, own.forecasts[name])) for moment, own in pieces]
+                lines.append(Line(_NAMES[name], points, _COLORS[name], dots=name == SERVED))
+        ends = [pieces[0][0], pieces[-1][0]]
+        lines.insert(0, Line("as much came as was forecast", [(at, 1.0) for at in ends], "#9A9A9A", dashed=True))
+        axis = Axis("cut-off", ticks=months([moment for moment, _ in pieces]))
+        charts.append(f"<div><h3>{_ASKED[score]}</h3>{line_chart(lines, axis, Axis('forecast / came'))}</div>")
+    alarms = report.timeline.alarms
+    if alarms:
+        heads = ["when", "forecast", "what"]
+        words = {"drift": "outcomes moved away from the forecasts", "version taken back": "version taken back"}
+        cells = [[day(alarm.at), _ASKED[alarm.score], words[alarm.says]] for alarm in alarms]
+        shown = grid(heads, cells[:40]) + (f"<p>… and {len(cells) - 40} more.</p>" if len(cells) > 40 else "")
+    else:
+        shown = "<p>No alarm went off.</p>"
+    return section(
+        "Is the world moving away?",
+        "A drift detector (ADWIN) watches the difference between what was forecast and what came, for each of the four"
+        " forecasts. An alarm says that this difference has moved by more than chance.",
+        pair(charts) + shown,
+    )
+
+
+def _side_by_side(report: Report) -> str:
+    parts = []
+    for score, rows in report.by_score.items():
+        found = table(rows, score)
+        heads = [_ASKED[score], *(f"{measure} ({_BETTER[measure]})" for measure in found[SERVED])]
+        cells = []
+        for name in (SERVED, PREVIOUS, BG_NBD, RFM, PRIOR):
+            if name in found:
+                values = found[name].items()
+                cells.append([_NAMES[name], *(figure(measure, value) for measure, value in values)])
+        parts.append(grid(heads, cells, ours=True))
+    sure = ""
+    if report.differences:
+        cells = [
+            [
+                _ASKED[each.score],
+                each.measure,
+                f"{each.value:+.4f}",
+                f"{each.error:.4f}",
+                f"{abs(each.value) / max(each.error, 1e-12):.1f}",
+            ]
+            for each in report.differences
+        ]
+        heads = ["Regulars less BG/NBD, same customers", "measure", "difference", "standard error", "standard errors"]
+        sure = (
+            "<h3>How sure is the gain?</h3><p>Customers were drawn again at random, 200 times; beyond two standard"
+            " errors chance is an unlikely reason.</p>" + grid(heads, cells)
+        )
+    return section(
+        "What does each part contribute?",
+        "The same customers and cut-offs, forecast by what a shop would have without this learner: RFM cells; the closed"
+        " form of the literature (BG/NBD × Gamma-Gamma), its parameters learnt from the same outcomes; the same with"
+        " published parameters, before any learning; and the learner as it was one month earlier.",
+        "".join(parts) + sure,
+    )
+
+
+def _intervals(report: Report) -> str:
+    rows = report.by_score.get(SPEND_90)
+    if rows is None:
+        return ""
+    pieces = [(moment, coverage(own)) for moment, own in by_cutoff(rows)]
+    ends = [pieces[0][0], pieces[-1][0]]
+    lines = [
+        Line("promised", [(at, COVERAGE) for at in ends], "#9A9A9A", dashed=True),
+        Line("ended up inside", pieces, _COLORS[SERVED], dots=True),
+    ]
+    axis = Axis("cut-off", ticks=months([moment for moment, _ in pieces]))
+    chart = line_chart(lines, axis, Axis("share of customers", (0.0, 1.0), percent=True))
+    heads = [
+        "customers by expected spend",
+        f"expected on average ({escape(report.currency)})",
+        "inside",
+        "median width",
+    ]
+    names = ("lowest fifth", "second", "third", "fourth", "highest fifth")
+    cells = [
+        [name, number(expected), percent(inside), number(width)]
+        for name, (expected, inside, width) in zip(names, coverage_by_fifth(rows), strict=True)
+    ]
+    return section(
+        "How far off can a single customer be?",
+        f"Each forecast of spend comes with an interval that should hold what {percent(COVERAGE)} of such customers go on"
+        f" to spend. Over all cut-offs {percent(coverage(rows), 1)} ended up inside.",
+        pair([chart, grid(heads, cells)]),
+    )
+
+
+def _groups(report: Report) -> str:
+    if not report.groups:
+        return ""
+    heads = [
+        report.grouped_by,
+        "customers",
+        "share of spend",
+        "AUC, 90 days",
+        "spend: forecast / came",
+        "inside interval",
+    ]
+    cells = [
+        [
+            group.name,
+            f"{group.customers:,}",
+            percent(group.share_of_spend, 1),
+            "–" if np.isnan(group.auc_90) else f"{group.auc_90:.3f}",
+            "–" if np.isnan(group.spend_level) else f"{group.spend_level:.2f}",
+            percent(group.inside),
+        ]
+        for group in report.groups
+    ]
+    return section(
+        f"Is it as good for everybody? By {escape(report.grouped_by.lower())}",
+        "The model does not know these groups. A group forecast far from 1 is served worse than the others; with a few"
+        " dozen customers, one large order is enough for that.",
+        grid(heads, cells),
+    )
+
+
+def _method(report: Report) -> str:
+    return section(
+        "How this page was made",
+        "",
+        f"<p><code>{escape(report.made_with)}</code></p>"
+        "<p>The events went once, in order, through the code that serves customers live. A forecast as of a cut-off is"
+        " made before anything of that day or later is heard; an outcome is learnt only when its 30 or 90 days have"
+        " passed. Amounts are gross: refunds are left out of forecasts and outcomes alike. AUC: the chance that one who"
+        " bought was ranked above one who did not. Log loss: punishes sure and wrong percentages. ECE: by how much"
+        " percentages are off on average. Spearman and Gini: how well the order is right, 1 at best. RMSE and MAE: the"
+        f" error of a single forecast. Total: all that was forecast over all that came. RFM: {escape(_RFM)}.</p>",
+    )
+
+
+_RFM = "125 cells of recency, frequency and mean purchase, each forecast by its own rate of late"
+
+
+def _settled(lines: Sequence[Line]) -> tuple[float, float]:
+    """The span of all but each line's first month: whoever has learnt nothing yet may be off the chart."""
+    values = [value for line in lines for _, value in line.points[4:]] or [v for line in lines for _, v in line.points]
+    room = (max(values) - min(values)) * 0.1 or 0.1
+    return max(min(values) - room, 0.0), max(values) + room
+
+
+def _top(rows: Rows, name: str, share: float) -> float:
+    curve = gains(rows.truth, rows.forecasts[name])
+    return float(curve[round(share * (len(curve) - 1))])
+
+
+def _best(rows: Rows, share: float) -> float:
+    curve = gains(rows.truth, rows.truth)
+    return float(curve[round(share * (len(curve) - 1))])

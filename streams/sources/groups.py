@@ -1,0 +1,22 @@
+"""Which group each customer of a table belongs to, by one of its columns: for reports, never for models."""
+
+from pathlib import Path
+
+from streams.sources.tables import identifiers, read_columns
+
+_CUSTOMER = ("CustomerID", "Customer ID", "customer_id")
+# The column that a data set is grouped by unless the caller names another.
+USUAL_COLUMN = {"online-retail": "Country"}
+
+
+def customer_groups(path: Path, column: str) -> dict[str, str]:
+    """Customer id -> the value that stands most often in `column` for them; those without any are left out.
+
+    Raises:
+        FileRefused: the file has no customer ids or no such column.
+    """
+    rows = read_columns(path, {"customer": _CUSTOMER, "group": (column,)}).dropna()
+    rows["customer"] = identifiers(rows["customer"])
+    counts = rows.assign(group=rows["group"].astype(str)).value_counts(["customer", "group"]).reset_index()
+    first = counts.drop_duplicates("customer")
+    return dict(zip(first["customer"].tolist(), first["group"].tolist(), strict=True))
