@@ -36,11 +36,11 @@ lint: $(STAMP) ## style, types, import contracts
 	$(BIN)/lint-imports --no-cache
 
 unit: $(STAMP) ## laws of the pure parts, contracts, the examples in docstrings; no broker
-	$(BIN)/pytest tests/unit tests/contracts $(ARGS)
+	$(BIN)/pytest -n 2 tests/unit tests/contracts $(ARGS)
 	$(BIN)/pytest --doctest-modules schemas models streams
 
-integration: $(STAMP) ## on a real broker
-	$(BIN)/pytest tests/integration $(ARGS)
+integration: $(STAMP) ## on a real broker; most of it is waiting, so two at a time, each with a broker of its own
+	$(BIN)/pytest -n 2 --dist loadfile tests/integration $(ARGS)
 
 test-faults: $(STAMP) ## break it at every point, under an oracle; half an hour
 	$(BIN)/python -m tests.faults.run $(ARGS)
