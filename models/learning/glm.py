@@ -34,6 +34,8 @@ class DynamicGlm(base.Estimator):  # type: ignore[misc]
         scale: standard deviation of a weight before anything was learnt (of the constant: `level_scale`).
         drift: variance that a weight gains a day; of the constant `level_drift`: the level moves with the season.
         dispersion: variance of an outcome over that of its distribution.
+        cautious: inputs, by index, that are held to say little: their weights start a tenth as wide and drift a
+            hundredth as fast. Many such inputs would cost more than they tell.
     """
 
     def __init__(
@@ -45,17 +47,21 @@ class DynamicGlm(base.Estimator):  # type: ignore[misc]
         drift: float = 1e-4,
         level_drift: float = 1e-3,
         dispersion: float = 1.0,
+        cautious: frozenset[int] = frozenset(),
     ) -> None:
         self.width, self.link, self.scale, self.level_scale = width, link, scale, level_scale
-        self.drift, self.level_drift, self.dispersion = drift, level_drift, dispersion
+        self.drift, self.level_drift, self.dispersion, self.cautious = drift, level_drift, dispersion, cautious
+        held_back = np.ones(width)
+        held_back[list(cautious)] = 0.01
+        self._drifts = np.r_[level_drift, drift * held_back]
         self.weights: FloatArray = np.zeros(width + 1)
-        self.covariance: FloatArray = np.diag(np.r_[level_scale**2, np.full(width, scale**2)])
+        self.covariance: FloatArray = np.diag(np.r_[level_scale**2, scale**2 * held_back])
 
     def learn_block(self, z: FloatArray, offset: FloatArray, y: FloatArray, days: float, weight: float = 1.0) -> None:
         """Learns outcomes y (n,) of inputs z (n, width), `days` after the block before; `weight` of each outcome."""
         size = self.width + 1
         covariance = self.covariance
-        covariance[np.diag_indices(size)] += np.r_[self.level_drift, np.full(self.width, self.drift)] * days
+        covariance[np.diag_indices(size)] += self._drifts * days
         a = np.hstack([np.ones((len(z), 1)), z])
         mean = self.predict_block(z, offset)
         variance = mean * (1.0 - mean) if self.link == "logit" else mean

@@ -8,6 +8,7 @@ snapshot. Law: learning all labels equals learning some, taking a snapshot, `Lea
 rest. A version that the scoreboard finds worse than the one before is taken back (`models.learning.scoreboard`).
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -38,7 +39,7 @@ _DISPERSION = (1.0, 1.0, 3.0, 20.0)
 # wide. Spend hangs on few customers: a level that moved as fast as the count's would follow wholesale orders.
 _LEVEL_SCALE, _SLOPE_SCALES, _LEVEL_DRIFTS = 1.0, (0.2, 0.3), (1e-4, 1e-5)
 # Calibration is three numbers told by every 30-day label, of a model that is nearly calibrated: it moves slowly.
-_CALIBRATION = {"scale": 0.1, "level_scale": 0.3, "drift": 3e-6, "level_drift": 3e-5}
+_CALIBRATION: dict[str, Any] = {"scale": 0.1, "level_scale": 0.3, "drift": 3e-6, "level_drift": 3e-5}
 
 
 class Judged(NamedTuple):
@@ -76,9 +77,14 @@ class Learner:
         self._population = PopulationFilter()
         self._seen = 0
         self._means, self._variances = np.zeros(self._width), np.zeros(self._width)
+        # What customers write about, sixteen numbers that say little of what they will buy; sentiment isn't among them.
+        texts = frozenset(i for i, name in enumerate(names) if re.fullmatch(r"text_\d+", name))
         self._models = tuple(
             DynamicGlm(
-                self._width, "logit" if score in PROBABILITY_OF_HORIZON.values() else "log", dispersion=dispersion
+                self._width,
+                "logit" if score in PROBABILITY_OF_HORIZON.values() else "log",
+                dispersion=dispersion,
+                cautious=texts,
             )
             for score, dispersion in enumerate(_DISPERSION)
         )

@@ -75,13 +75,25 @@ def start(port: int, folder: Path, kafka_version: str, cache_dir: Path | None) -
         click.echo(f"other commands find it with: export REGULARS_BOOTSTRAP_SERVERS={broker.bootstrap}")
 
 
+_port_asked = click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=None,
+    help="port on 127.0.0.1; by default that of the broker of --dir",
+)
+
+
 @command.command()
+@_port_asked
 @_place
-def stop(folder: Path) -> None:
-    """Stop the broker of --dir; its data stays."""
-    from streams.broker import BrokerError
+def stop(port: int | None, folder: Path) -> None:
+    """Stop the broker of --dir; its data stays. With --port, only if that is where it listens."""
+    from streams.broker import BrokerError, storage
     from streams.broker import stop as end
 
+    running = storage.read_pid(folder.expanduser().resolve())
+    if running is not None and port is not None and not running[1].endswith(f":{port}"):
+        raise Failure(f"the broker of {folder} listens at {running[1]}", "name the other one's folder with --dir")
     try:
         stopped = end(folder)
     except BrokerError as exc:
@@ -90,14 +102,16 @@ def stop(folder: Path) -> None:
 
 
 @command.command()
+@_port_asked
 @_place
 @setting_option("bootstrap_servers")
-def status(folder: Path, bootstrap_servers: str | None) -> None:
+def status(port: int | None, folder: Path, bootstrap_servers: str | None) -> None:
     """Say whether a broker answers: the named one, else that of --dir; exit code 1 where none does."""
     from streams.broker import probe, storage
 
     running = storage.read_pid(folder.expanduser().resolve())
-    address = bootstrap_servers or (running[1] if running else settings_from().bootstrap_servers)
+    asked = None if port is None else f"127.0.0.1:{port}"
+    address = asked or bootstrap_servers or (running[1] if running else settings_from().bootstrap_servers)
     cluster = probe.ask(address)
     if cluster is None:
         raise Failure(f"no Kafka answers at {address}", "start one with `regulars broker start`")

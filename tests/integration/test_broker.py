@@ -52,6 +52,17 @@ def test_second_start_finds_the_running_broker_and_does_not_own_it(folder: Path,
     assert probe.ask(first.bootstrap) is not None
 
 
+def test_a_broker_is_stopped_from_the_command_line_only_at_its_own_port(folder: Path, free_port: int) -> None:
+    """A mistyped --port ends nothing; the right one stops it."""
+    broker = Broker.start(folder, free_port, heap=HEAP)
+    command = [sys.executable, "-m", "streams.cli", "broker", "stop", "--dir", str(folder), "--port"]
+
+    assert subprocess.run([*command, str(free_port % 65535 + 1)], check=False).returncode == 1
+    assert probe.ask(broker.bootstrap) is not None
+    assert subprocess.run([*command, str(free_port)], check=False).returncode == 0
+    assert probe.ask(broker.bootstrap) is None
+
+
 def test_broker_killed_without_warning_starts_again(
     folder: Path, free_port: int, wait_until: Callable[..., Any]
 ) -> None:
