@@ -1,7 +1,7 @@
 """One chunk's order, from the records of a poll to durable effects, and what a job's surroundings may ask and do.
 
-A chunk is all records of one partition number in one poll, over all input topics, or work without records. Chunks of a
-partition run one after another:
+A chunk is all records of one partition number in one poll, over all input topics, with what further small polls brought
+while the chunk before was under way; or work without records. Chunks of a partition run one after another:
 
 1. decode; read the states of the keys; step
 2. check that this worker may still write (lease)
