@@ -24,7 +24,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.acceptance.verify_replay import INPUTS, Stage, StepFailed, arguments, fold, read_invoices
+from tests.acceptance.verify_replay import INPUTS, Stage, command_line, fold, read_invoices
 
 NEVER = float("inf")
 
@@ -172,18 +172,7 @@ def _heard(stage: Stage) -> dict[str, list[tuple[float, str]]]:
 
 def main() -> int:
     """The command line."""
-    options = arguments("Compare what was promised with what then came.")
-    if not options.file.exists():
-        print(f"skipped: there is no {options.file}; name UCI Online Retail as a parquet file to verify with it")
-        return 0
-    from confluent_kafka import KafkaException
-
-    try:
-        broken = verify(options.file, options.workers, options.kills, options.speed)
-    except (StepFailed, KafkaException) as exc:
-        print(f"verify-promises: {exc}", file=sys.stderr)
-        return 1
-    return 1 if broken else 0
+    return command_line("verify-promises", "Compare what was promised with what then came.", verify)
 
 
 if __name__ == "__main__":

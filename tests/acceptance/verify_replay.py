@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -480,20 +480,25 @@ def arguments(description: str) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    """The command line."""
-    options = arguments("Compare a replayed year with a direct computation on its file.")
+def command_line(name: str, purpose: str, check: Callable[[Path, int, int, str], int]) -> int:
+    """Parses the arguments, runs `check` (file, workers, kills, speed), which counts what is wrong; gives the exit code."""
+    options = arguments(purpose)
     if not options.file.exists():
         print(f"skipped: there is no {options.file}; name UCI Online Retail as a parquet file to verify with it")
         return 0
     from confluent_kafka import KafkaException
 
     try:
-        differences = verify(options.file, options.workers, options.kills, options.speed)
+        wrong = check(options.file, options.workers, options.kills, options.speed)
     except (StepFailed, KafkaException) as exc:
-        print(f"verify-replay: {exc}", file=sys.stderr)
+        print(f"{name}: {exc}", file=sys.stderr)
         return 1
-    return 1 if differences else 0
+    return 1 if wrong else 0
+
+
+def main() -> int:
+    """The command line."""
+    return command_line("verify-replay", "Compare a replayed year with a direct computation on its file.", verify)
 
 
 if __name__ == "__main__":
