@@ -55,7 +55,8 @@ async def reader(servers: str) -> AsyncIterator[AIOKafkaConsumer]:
         fetch_max_wait_ms=50,
     )
     try:
-        await asyncio.wait_for(consumer.start(), CONNECT_LIMIT_S)
+        async with asyncio.timeout(CONNECT_LIMIT_S):
+            await consumer.start()
     except (KafkaError, OSError, TimeoutError) as exc:
         await consumer.stop()
         raise BrokerAway(servers, type(exc).__name__) from exc
@@ -73,7 +74,8 @@ async def connect(servers: str) -> AIOKafkaClient:
     """
     client = AIOKafkaClient(bootstrap_servers=servers)
     try:
-        await asyncio.wait_for(client.bootstrap(), CONNECT_LIMIT_S)
+        async with asyncio.timeout(CONNECT_LIMIT_S):
+            await client.bootstrap()
     except (KafkaError, OSError, TimeoutError) as exc:
         await client.close()
         raise BrokerAway(servers, type(exc).__name__) from exc

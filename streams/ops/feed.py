@@ -38,7 +38,8 @@ class ChangeFeed:
             # One event for all readers: whoever wakes first makes the next one to wait for.
             news, left_s = self._news, deadline - asyncio.get_running_loop().time()
             try:
-                await asyncio.wait_for(news.wait(), left_s)
+                async with asyncio.timeout(left_s):
+                    await news.wait()
             except TimeoutError:
                 return []
             if self._news is news:

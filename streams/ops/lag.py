@@ -179,7 +179,8 @@ class _Clients(NamedTuple):
             stack.push_async_callback(client.close)
             admin = AIOKafkaAdminClient(bootstrap_servers=servers)
             stack.push_async_callback(admin.close)
-            await asyncio.wait_for(admin.start(), CONNECT_LIMIT_S)
+            async with asyncio.timeout(CONNECT_LIMIT_S):
+                await admin.start()
             return cls(consumer, admin, client, stack.pop_all())
         raise AssertionError("unreachable")
 

@@ -302,7 +302,8 @@ class Sender:
             await asyncio.sleep(delay_s)
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), delay_s)
+            async with asyncio.timeout(delay_s):
+                await stop.wait()
 
     def _partition(self, key: bytes) -> int:
         number = self._where.get(key)
