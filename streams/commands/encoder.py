@@ -1,5 +1,6 @@
 """`regulars encoder`: fine-tune the text encoder on labelled texts, teach its sentiment head."""
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ def finetune(
     from models.text.finetuning import CheckpointRefused, Recipe
     from streams.ops.finetuning import NotBetter, Stopped, TooFew
     from streams.ops.finetuning import finetune as run
+    from streams.sources.labelled import OneSided
     from streams.sources.tables import FileRefused
 
     with _Watch() as watch:
@@ -57,7 +59,7 @@ def finetune(
                 data, out, settings, Recipe(epochs=epochs, batch=batch, rate=rate, seed=seed), held_out, force,
                 watch.stopping, watch.told,
             )  # fmt: skip
-        except (FileRefused, TooFew, EncoderUnavailable, CheckpointRefused, Stopped, NotBetter) as exc:
+        except (FileRefused, OneSided, TooFew, EncoderUnavailable, CheckpointRefused, Stopped, NotBetter) as exc:
             raise Failure(str(exc)) from exc
     _show_figures(published.figures)
     click.echo(f"{published.folder}: served by REGULARS_ENCODER={published.folder}")
@@ -69,31 +71,40 @@ def head() -> None:
 
 
 @head.command("train")
-@DATA
+@click.argument("data", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--from-topic", is_flag=True, help="Learn from the ratings in the topic reviews, instead of DATA.")
+@click.option(
+    "--latest", type=click.IntRange(min=1), default=50_000, show_default=True, help="Of the topic, so many at most."
+)
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File of the head.")
 @click.option("--passes", type=click.IntRange(min=1), default=2, show_default=True, help="Passes over the texts.")
 @SEED
-@setting_options("encoder", "device", "cache_dir", "text_cache_mb")
-def train(data: Path, out: Path, passes: int, seed: int, **options: Any) -> None:
+@setting_options("bootstrap_servers", "topic_prefix", "encoder", "device", "cache_dir", "text_cache_mb")
+def train(data: Path | None, from_topic: bool, latest: int, out: Path, passes: int, seed: int, **options: Any) -> None:
     """Teach a head by DATA (parquet or csv: text, title?, recommended or rating), judge it by 5 folds, write it to OUT.
 
-    Serve it by REGULARS_SENTIMENT=OUT, or as sentiment.safetensors in the encoder's own directory. It holds weights
-    of hashed n-grams and of vector components, no text.
+    With --from-topic by what this shop's customers wrote and how they rated it, up to now. Serve it by
+    REGULARS_SENTIMENT=OUT, or as sentiment.safetensors in the encoder's own directory. It holds weights of hashed
+    n-grams and of vector components, no text.
     """
     settings = settings_from(**options)
+    if (data is None) != from_topic:
+        raise click.UsageError("name a file to learn from, or say --from-topic: one of the two")
     from models.text.directory import EncoderUnavailable, open_directory
     from models.text.head import encode_head
     from models.text.sentiment import ANCHORS, AnchorSentiment
+    from streams.ops.cluster import BrokerAway, TopicMissing
     from streams.ops.finetuning import Told
     from streams.ops.heads import teach
     from streams.ops.judging import judged
+    from streams.ops.ratings import read_ratings
     from streams.ops.vectors import vectors_of
-    from streams.sources.labelled import read_labelled
+    from streams.sources.labelled import OneSided, read_labelled
     from streams.sources.tables import FileRefused
 
     with _Watch() as watch:
         try:
-            labelled = read_labelled(data)
+            labelled = asyncio.run(read_ratings(settings, latest)) if data is None else read_labelled(data)
             directory = open_directory(settings.encoder)
 
             def told(done: int) -> None:
@@ -107,7 +118,7 @@ def train(data: Path, out: Path, passes: int, seed: int, **options: Any) -> None
                 labelled.texts, vectors, labelled.positive, directory.version, anchors.direction, passes, seed,
                 lambda step: watch.told(Told(f"learning, {step}", 0, 0)),
             )  # fmt: skip
-        except (FileRefused, EncoderUnavailable) as exc:
+        except (FileRefused, OneSided, BrokerAway, TopicMissing, EncoderUnavailable) as exc:
             raise Failure(str(exc)) from exc
     _show(
         f"{len(labelled.texts):,} texts, {labelled.positive.mean():.1%} content; 5 folds",

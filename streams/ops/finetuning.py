@@ -91,7 +91,7 @@ def finetune(
     """Fine-tunes the encoder of `settings` on `data`, from the checkpoint in `out` where there is one.
 
     Raises:
-        FileRefused: `data` holds no labelled texts.
+        FileRefused, OneSided: `data` holds no labelled texts, or of one kind alone.
         TooFew: fewer than `LEAST_HELD_OUT` of a label are held out.
         EncoderUnavailable: the encoder of the settings can't be opened.
         CheckpointRefused: `out` holds a checkpoint of something else.

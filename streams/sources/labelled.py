@@ -24,8 +24,18 @@ NEUTRAL_RATING = 3
 _SHARES = 1_000
 
 
+class OneSided(Exception):
+    """All writers were content, or none was: nothing to be learnt. More texts with ratings, of both kinds, are needed."""
+
+    def __init__(self, source: object, texts: int) -> None:
+        super().__init__(
+            f"{source}: {texts:,} texts say whether their writer was content{', all the same' if texts else ''}; "
+            f"needs both kinds"
+        )
+
+
 class Labelled(NamedTuple):
-    """Texts and their labels, in the order of the file.
+    """Texts and their labels, in the order of the file, or of event time.
 
     Attributes:
         texts: "title. text", as a replay sends them; none is empty.
@@ -44,7 +54,8 @@ def read_labelled(path: Path) -> Labelled:
     The label is the column `recommended` (0 or 1) where there is one, else `rating` above or below `NEUTRAL_RATING`.
 
     Raises:
-        FileRefused: no such columns, or not both labels among the rows with a text.
+        FileRefused: no such columns.
+        OneSided: not both labels among the rows with a text.
     """
     rows = read_columns(path, COLUMNS, optional=("title", "recommended", "rating"))
     by_rating = rows["recommended"].isna().all()
@@ -59,7 +70,7 @@ def read_labelled(path: Path) -> Labelled:
     kept = [index for index, text in enumerate(texts) if text and known[index]]
     positive = (values[kept] > 0).astype(np.int64)
     if not 0 < positive.sum() < len(positive):
-        raise FileRefused(f"{path}: {len(kept)} texts say whether their writer was content, all the same; needs both")
+        raise OneSided(path, len(kept))
     return Labelled([texts[index] for index in kept], positive, len(texts) - len(kept))
 
 

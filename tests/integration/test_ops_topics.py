@@ -1,6 +1,7 @@
-"""Laws of what is read from the topics alone: the state export, and a customer explained."""
+"""Laws of what is read from the topics alone: the state export, a customer explained, ratings to learn from."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,11 @@ from schemas.changes import (
 )
 from schemas.learning import SCORES
 from schemas.states import NEVER, PARTITION_KEY, Browsing, CustomerState, Held, Spending, encode_state
+from streams.commands.encoder import command as encoder
 from streams.commands.explain import command as explain
 from streams.commands.state import command as state
 from streams.ops.explain import look_up, partition_of, spend_interval
+from streams.ops.ratings import read_ratings
 from streams.settings import Settings
 from streams.topics import create
 
@@ -218,3 +221,47 @@ def test_unknown_customer_fails_with_a_hint(ada: Settings) -> None:
     assert told.exit_code == 1
     assert told.stderr.count("\n") == 1
     assert "regulars lag" in told.stderr
+
+
+def rated(number: int, rating: int | None, text: str | None = None) -> tuple[str, bytes]:
+    """A record of `reviews`, one a minute."""
+    event = {
+        "event_id": f"e{number}",
+        "customer_id": f"c{number % 7}",
+        "event_time": f"2024-05-01T{number // 60:02}:{number % 60:02}:00Z",
+        "type": "review",
+        "text": f"text {number}" if text is None else text,
+        **({} if rating is None else {"rating": rating}),
+    }
+    return f"c{number % 7}", json.dumps(event).encode()
+
+
+def test_ratings_are_read_once_each_in_order_of_time(own: Settings) -> None:
+    """Repeats, neutral, unrated and blank ones and rubbish are left out; the latest are kept when there are more."""
+    records: list[tuple[str | bytes, bytes | None]] = [rated(i, 1 + i % 5) for i in reversed(range(40))]
+    others = [rated(7, 3, "again"), rated(50, None), rated(51, 5, " "), ("c1", b"{"), ("c1", None)]
+    asyncio.run(produce(own, own.topic("reviews"), [*records, *others]))
+
+    found = asyncio.run(read_ratings(own, 100))
+    latest = asyncio.run(read_ratings(own, 3))
+
+    telling = [i for i in range(40) if i % 5 != 2]
+    assert found.texts == [f"text {i}" for i in telling]
+    assert found.positive.tolist() == [int(i % 5 > 2) for i in telling]
+    assert found.left_out == 45 - len(telling)
+    assert (latest.texts, latest.positive.tolist()) == (found.texts[-3:], found.positive.tolist()[-3:])
+
+
+def test_ratings_all_alike_teach_nothing(own: Settings, tmp_path: Path) -> None:
+    """The command says so and writes no head; nor without the topic."""
+    asyncio.run(produce(own, own.topic("reviews"), [rated(i, 5) for i in range(3)]))
+    out = tmp_path / "head.safetensors"
+    command = ["head", "train", "--from-topic", "--out", str(out), *connection(own)[:2]]
+
+    told = CliRunner().invoke(encoder, command)
+    untold = CliRunner().invoke(encoder, [*command, "--topic-prefix", "nobody-"])
+
+    assert (told.exit_code, untold.exit_code) == (1, 1)
+    assert "3 texts say whether their writer was content, all the same" in told.stderr
+    assert "nobody-reviews does not exist" in untold.stderr
+    assert not out.exists()
