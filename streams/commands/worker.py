@@ -9,6 +9,7 @@ from streams.commands.options import setting_options, settings_from
 
 SETTINGS = (
     "data_dir",
+    "store_memory_mb",
     "web_port",
     "web_host",
     "bootstrap_servers",

@@ -28,7 +28,7 @@ from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEO
 from streams.plane.pipeline import Changelog, Pipeline
 from streams.plane.records import Job
 from streams.plane.restore import Restorer
-from streams.plane.store import STORE_OPTIONS, STORE_URL
+from streams.plane.store import STORE_URL
 from streams.plane.transport import MAX_BATCH_BYTES, Transport
 from streams.settings import Settings
 
@@ -243,7 +243,7 @@ def build_app(settings: Settings, job: Job[Any]) -> App:
             internal=True,
             allow_empty=True,
         ),
-        options=dict(STORE_OPTIONS),
+        options={"memory": settings.store_memory_mb << 20},
     )
     batches = BatchTopic(app, topics=list(job.topics), key_type=bytes, value_type=bytes)
 

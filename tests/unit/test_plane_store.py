@@ -1,7 +1,8 @@
 """Laws of the local store, on a real RocksDB in a temporary folder."""
 
+import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from streams.plane.app import build_app
 from streams.plane.errors import StoreBroken
 from streams.plane.records import CONFIRMED_KEY, JOB_PREFIX, Effects, PartitionGone
-from streams.plane.store import BulkStore, StoreLocked
+from streams.plane.store import BulkStore, SharedMemory, StoreLocked
 from streams.settings import Settings
 
 
@@ -51,6 +52,35 @@ def store(tmp_path: Path) -> Iterator[BulkStore]:
     made.open(0)
     yield made
     made.close(0)
+
+
+def test_all_partitions_share_one_budget_of_memory(tmp_path: Path, wait_until: Callable[..., Any]) -> None:
+    """Twelve partitions, each with as much data as all of them may hold: buffered, written out, and read, within it."""
+    store = new_store(tmp_path)
+    memory, budget = SharedMemory(16 << 20), 16 << 20
+    store.rocksdb_options = memory
+    partitions = range(12)
+
+    def write(offset: int) -> None:
+        for partition in partitions:
+            store.write(
+                partition, [(b"%d" % key, b"%d" % offset * 1000) for key in range(offset, offset + 100)], offset
+            )
+
+    for partition in partitions:
+        store.open(partition)
+    for offset in range(1000, 5000, 100):
+        write(offset)
+    # disks are slower than this loop: the buffers run over, but not for good
+    offsets = itertools.count(5000)
+    wait_until(lambda: write(next(offsets)) or memory.used < budget)
+    for partition in partitions:
+        read = sum(len(value) for _, value in store.items(partition))
+        assert read > budget - (1 << 20)
+        assert memory.used < 1.5 * budget
+    assert memory.used > budget // 2
+    for partition in partitions:
+        store.close(partition)
 
 
 def test_states_and_offsets_are_there_after_reopening(store: BulkStore) -> None:
