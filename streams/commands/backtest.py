@@ -45,11 +45,7 @@ def command(
     """
     if out is None and report is None:
         raise click.UsageError("say where to: --out FILE for the forecasts, --report DIR for the page")
-    import os
     import time
-
-    # Matrices of 80 x 80: two BLAS threads take five times as long as one.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from streams.ops.backtesting import Backtest, NothingToForecast
     from streams.sources.tables import FileRefused

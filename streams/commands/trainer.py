@@ -33,11 +33,7 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
     One trainer learns; a second one waits until the first leaves. A restart goes on from the last snapshot published.
     """
     import asyncio
-    import os
     import signal
-
-    # Matrices of 80 x 80: two BLAS threads take five times as long as one.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from aiokafka.errors import KafkaConnectionError, KafkaError
 
