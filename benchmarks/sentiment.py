@@ -24,12 +24,12 @@ from models.text.directory import open_directory
 from models.text.head import head_of
 from models.text.logistic import FloatArray, sigmoid
 from models.text.sentiment import ANCHORS, AnchorSentiment
-from streams.ops.heads import FOLDS, teach
-from streams.ops.judging import judged
-from streams.ops.vectors import vectors_of
 from streams.settings import Settings
 from streams.sources.clothing_reviews import joined
 from streams.sources.labelled import read_labelled
+from streams.teaching.heads import FOLDS, teach
+from streams.teaching.judging import judged
+from streams.teaching.vectors import vectors_of
 
 CONTENT = (
     "The kettle boils fast and looks great, very happy with it.",

@@ -43,10 +43,10 @@ from models.text.sentiment import ANCHORS, AnchorSentiment
 from schemas.events import Event, Purchase, Review, decode
 from schemas.states import NEVER
 from schemas.times import DAY_S, from_rfc3339
-from streams.ops.vectors import vectors_of
 from streams.settings import Settings
 from streams.sources.datasets import open_dataset
 from streams.sources.shop import Shop, ShopPlan
+from streams.teaching.vectors import vectors_of
 
 VARIANTS = {
     "online-retail": ("without", "weight", "text", "components"),

@@ -9,8 +9,8 @@ import click
 from streams.commands.options import Failure, setting_options, settings_from
 
 if TYPE_CHECKING:
-    from streams.ops.finetuning import Figures, Told
-    from streams.ops.judging import Judged
+    from streams.teaching.finetuning import Figures, Told
+    from streams.teaching.judging import Judged
 
 DATA = click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 SEED = click.option(
@@ -48,10 +48,10 @@ def finetune(
     settings = settings_from(**options)
     from models.text.directory import EncoderUnavailable
     from models.text.finetuning import CheckpointRefused, Recipe
-    from streams.ops.finetuning import NotBetter, Stopped, TooFew
-    from streams.ops.finetuning import finetune as run
     from streams.sources.labelled import OneSided
     from streams.sources.tables import FileRefused
+    from streams.teaching.finetuning import NotBetter, Stopped, TooFew
+    from streams.teaching.finetuning import finetune as run
 
     with _Watch() as watch:
         try:
@@ -94,13 +94,13 @@ def train(data: Path | None, from_topic: bool, latest: int, out: Path, passes: i
     from models.text.head import encode_head
     from models.text.sentiment import ANCHORS, AnchorSentiment
     from streams.ops.cluster import BrokerAway, TopicMissing
-    from streams.ops.finetuning import Told
-    from streams.ops.heads import teach
-    from streams.ops.judging import judged
-    from streams.ops.ratings import read_ratings
-    from streams.ops.vectors import vectors_of
     from streams.sources.labelled import OneSided, read_labelled
     from streams.sources.tables import FileRefused
+    from streams.teaching.finetuning import Told
+    from streams.teaching.heads import teach
+    from streams.teaching.judging import judged
+    from streams.teaching.ratings import read_ratings
+    from streams.teaching.vectors import vectors_of
 
     with _Watch() as watch:
         try:

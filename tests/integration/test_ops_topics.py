@@ -35,8 +35,8 @@ from streams.commands.encoder import command as encoder
 from streams.commands.explain import command as explain
 from streams.commands.state import command as state
 from streams.ops.explain import look_up, partition_of, spend_interval
-from streams.ops.ratings import read_ratings
 from streams.settings import Settings
+from streams.teaching.ratings import read_ratings
 from streams.topics import create
 
 AT = "2024-05-01T10:00:00Z"

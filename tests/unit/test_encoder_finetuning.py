@@ -18,8 +18,8 @@ from models.text.encoder import Encoder
 from models.text.finetuning import CHECKPOINT, CheckpointRefused, FineTuning, Recipe
 from models.text.head import head_of
 from streams.commands.encoder import command
-from streams.ops.finetuning import Stopped, finetune
 from streams.settings import Settings
+from streams.teaching.finetuning import Stopped, finetune
 
 RECIPE = Recipe(epochs=2, batch=8, rate=2e-3, head_rate=2e-2)
 

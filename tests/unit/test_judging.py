@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from river import metrics
 
-from streams.ops.judging import gain, judged
+from streams.teaching.judging import gain, judged
 
 forecasts = st.lists(st.tuples(st.integers(-40, 40), st.sampled_from([0, 1])), min_size=4, max_size=60).filter(
     lambda rows: 0 < sum(label for _, label in rows) < len(rows)

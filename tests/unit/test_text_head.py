@@ -23,7 +23,7 @@ from models.text.head import (
     read_head,
 )
 from models.text.ngrams import VERSION, ngrams
-from streams.ops.heads import HeadLearner, blended, fitted, teach
+from streams.teaching.heads import HeadLearner, blended, fitted, teach
 
 DIM, BITS = 24, 14
 GOOD = ("love", "perfect", "soft", "keeper")

@@ -26,11 +26,11 @@ from models.text.finetuning import FineTuning, Recipe
 from models.text.head import FILE, encode_head
 from models.text.logistic import FloatArray
 from models.text.sentiment import ANCHORS, AnchorSentiment
-from streams.ops.heads import HeadLearner, blended, fitted, learnt
-from streams.ops.judging import Gain, Judged, gain, judged
-from streams.ops.vectors import vectors_of
 from streams.settings import Settings
 from streams.sources.labelled import held_out, read_labelled
+from streams.teaching.heads import HeadLearner, blended, fitted, learnt
+from streams.teaching.judging import Gain, Judged, gain, judged
+from streams.teaching.vectors import vectors_of
 
 WORK = "work"
 CHECKPOINT_S = 60.0
