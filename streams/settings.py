@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     # --- worker
     data_dir: Path = Field(Path("regulars-data"), description="the local store; keep it across restarts, one a worker")
     store_memory_mb: int = Field(
-        256, ge=16, description="what the local stores of all partitions together may cache and buffer"
+        128, ge=16, description="what the local stores of all partitions together may cache and buffer"
     )
     web_port: int = Field(6066, ge=0, le=65535, description="/live, /ready, /metrics, dashboard; 0: off")
     web_host: str = Field("127.0.0.1", description="address the web server binds")
