@@ -3,6 +3,7 @@
 The structs are the truth; a test holds the committed files to them.
 """
 
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -79,8 +80,20 @@ def documents() -> dict[str, str]:
 
 def record_schema(name: str) -> dict[str, Any]:
     """The JSON Schema (2020-12) of a name of `RECORDS`, standing alone."""
-    schema = msgspec.json.schema(RECORDS[name])
+    schema = _unindented(msgspec.json.schema(RECORDS[name]))
     return {"$schema": DIALECT, "$id": f"regulars:{name}", **schema}
+
+
+def _unindented(schema: Any) -> Any:
+    """`schema` with its descriptions, which are docstrings, as any version of Python would print them."""
+    if isinstance(schema, list):
+        return [_unindented(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: inspect.cleandoc(part) if key == "description" and isinstance(part, str) else _unindented(part)
+        for key, part in schema.items()
+    }
 
 
 def asyncapi() -> dict[str, Any]:

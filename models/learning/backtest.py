@@ -226,6 +226,6 @@ def first_cutoff(first_purchase_at: float) -> float:
         return NEVER
     day = np.datetime64(int(first_purchase_at), "s").astype("datetime64[D]")
     month = day.astype("datetime64[M]")
-    start, end = (month + 3).astype("datetime64[D]"), (month + 4).astype("datetime64[D]")
-    moment = start + min(day - month.astype("datetime64[D]"), end - start - 1)
+    start, end = ((month + np.timedelta64(n, "M")).astype("datetime64[D]") for n in (3, 4))
+    moment = start + min(day - month.astype("datetime64[D]"), end - start - np.timedelta64(1, "D"))
     return float(moment.astype("datetime64[s]").astype(np.int64))

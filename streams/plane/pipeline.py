@@ -15,6 +15,7 @@ outputs again (`restore.py`), before 6 the records come again and the job skips 
 """
 
 import asyncio
+import contextlib
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -211,7 +212,7 @@ class Pipeline:
         self._closing = False
         self._unstepped: list[tuple[int, Work, Sequence[bytes | None], asyncio.Future[Effects]]] = []
         self._waiting: set[asyncio.Task[None]] = set()  # to hear that a partition is gone
-        self._in_flight = 0  # batches, and work from outside
+        self._in_flight = 0  # chunks, and work from outside
         self._batches: dict[asyncio.Task[None], int] = {}  # with their numbers of records
         self._ticks: list[tuple[float, Callable[[], Awaitable[None]]]] = []
         self._drains: list[Callable[[], Awaitable[None]]] = []
@@ -267,16 +268,10 @@ class Pipeline:
             PartitionGone: the partition isn't owned.
         """
         owned = self._owned_or_gone(partition)
-        self._in_flight += 1
-        try:
+        with self._under_way(partition):
             async with owned.lock:
                 await self._may_write(partition, owned)
                 await action()
-        except Fenced as exc:
-            self._lost(partition, exc)
-            raise PartitionGone(partition) from None
-        finally:
-            self._in_flight -= 1
 
     def throttle(self, tps: Iterable[TP]) -> None:
         """Leaves topic partitions out of polls, without blocking others; a rebalance ends it."""
@@ -332,27 +327,34 @@ class Pipeline:
     async def process(self, batch: Batch) -> None:
         """Runs a poll's chunks, those of different partitions beside each other; returns when all are durable."""
         groups = batch.partitions()
-        self._in_flight += 1
-        try:
-            if len(groups) == 1:
-                ((partition, tps),) = groups.items()
-                await self._guarded(partition, self._chunk(partition, tps, batch))
-            else:
-                await asyncio.gather(
-                    *(self._guarded(partition, self._chunk(partition, tps, batch)) for partition, tps in groups.items())
-                )
-        finally:
-            self._in_flight -= 1
+        if len(groups) == 1:
+            ((partition, tps),) = groups.items()
+            await self._guarded(partition, self._chunk(partition, tps, batch))
+        else:
+            await asyncio.gather(
+                *(self._guarded(partition, self._chunk(partition, tps, batch)) for partition, tps in groups.items())
+            )
 
     async def _guarded(self, partition: int, chunk: Awaitable[None]) -> None:
         try:
-            await chunk
+            with self._under_way(partition):
+                await chunk
         except (PartitionGone, Stale):
             log.info("chunk dropped: the partition went away", partition=partition)
-        except Fenced as exc:
-            self._lost(partition, exc)
         except Exception as exc:
             self._fail(exc)
+
+    @contextlib.contextmanager
+    def _under_way(self, partition: int) -> Iterator[None]:
+        """What `settled` waits for. A partition that turns out to be another worker's is given up."""
+        self._in_flight += 1
+        try:
+            yield
+        except Fenced as exc:
+            self._lost(partition, exc)
+            raise PartitionGone(partition) from None
+        finally:
+            self._in_flight -= 1
 
     async def _chunk(self, partition: int, tps: list[TP], batch: Batch) -> None:
         owned = self._owned_or_gone(partition)
@@ -396,27 +398,22 @@ class Pipeline:
         if self._closing:
             raise PartitionGone(partition)
         owned, epoch = self._owned_or_gone(partition), self.progress.epoch
-        self._in_flight += 1
         try:
-            async with owned.lock:
-                if epoch != self.progress.epoch or self._owned.get(partition) is not owned:
-                    raise PartitionGone(partition)
-                await self._effect(partition, owned, work)
-                self.progress.release(
-                    epoch, [(TP(record.topic, record.partition), record.offset) for record in records]
-                )
+            with self._under_way(partition):
+                async with owned.lock:
+                    if epoch != self.progress.epoch or self._owned.get(partition) is not owned:
+                        raise PartitionGone(partition)
+                    await self._effect(partition, owned, work)
+                    self.progress.release(
+                        epoch, [(TP(record.topic, record.partition), record.offset) for record in records]
+                    )
         except Stale:
             raise PartitionGone(partition) from None
         except PartitionGone:
             raise
-        except Fenced as exc:
-            self._lost(partition, exc)
-            raise PartitionGone(partition) from None
         except Exception as exc:
             self._fail(exc)
             raise
-        finally:
-            self._in_flight -= 1
 
     def _stepped(self, partition: int, work: Work, values: Sequence[bytes | None]) -> "asyncio.Future[Effects]":
         """The effects of a chunk; chunks that are ready in the same turn of the loop are stepped in one call."""

@@ -19,7 +19,7 @@ def thinned(curve: FloatArray, most: int = 100) -> list[tuple[float, float]]:
 def months(moments: Sequence[float]) -> list[Tick]:
     """Firsts of months between the moments (epoch seconds), at most seven, with their names."""
     first, last = (np.datetime64(int(at), "s").astype("datetime64[M]") for at in (min(moments), max(moments)))
-    months = np.arange(first, last + 1)
+    months = np.arange(first, last + np.timedelta64(1, "M"))
     step = -(-len(months) // 7)
     found = [(float(month.astype("datetime64[s]").astype(np.int64)), str(month)) for month in months[::step]]
     return [tick for tick in found if min(moments) - 1 <= tick[0] <= max(moments)]
