@@ -21,6 +21,7 @@ from aiokafka.client import AIOKafkaClient
 from mode import CrashingSupervisor
 from yarl import URL
 
+from streams.plane import memory
 from streams.plane.batch import BatchTopic
 from streams.plane.errors import BrokerLost, InfrastructureFailure, StoreBroken, TopicsNotReady
 from streams.plane.lease import Lease
@@ -228,6 +229,7 @@ def build_app(settings: Settings, job: Job[Any]) -> App:
             await patiently("claiming again", partial(pipeline.alone, partition, claim))
 
     pipeline.on_tick(CLAIM_AGAIN_S, claim_again)
+    pipeline.on_tick(memory.EVERY_S, memory.give_back)
     states = app.Table(
         "states",
         key_type=bytes,
