@@ -191,13 +191,10 @@ class Forecaster:
             spend = (2 * spend + mixed + recent_mean + volume + power) / 5
         else:
             rhythm = mixed = (3 * count + 2 * implied + prior) / 6
-        count_seen = np.empty((len(x), 4))
-        count_seen[:, 0] = mixed
-        for i, view in enumerate((implied, prior, rhythm), start=1):
-            np.subtract(view, mixed, out=count_seen[:, i])
-        np.minimum(np.maximum(count_seen, -_MIX_LIMIT, out=count_seen), _MIX_LIMIT, out=count_seen)
+        seen = np.array((mixed, implied - mixed, prior - mixed, rhythm - mixed))
+        count_seen = np.minimum(np.maximum(seen, -_MIX_LIMIT, out=seen), _MIX_LIMIT, out=seen).T
         known = self.columns.known
-        spend_seen = np.zeros((len(x), 1)) if known is None else stage.z[:, [known]]
+        spend_seen = np.zeros((len(x), 1)) if known is None else stage.z[:, known : known + 1]
         return Mixtures(mixed, spend, count_seen, spend_seen)
 
 
