@@ -12,21 +12,23 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from models.features import FEATURE_SET, NAMES, FloatArray, rows
+from models.learning.averaging import SPEEDS, AveragedGlm
 from models.learning.backtest import Forecasts, History, Sale, forecasts_over
-from models.learning.forecasting import Forecaster, Stage
+from models.learning.forecasting import Forecaster, Mixtures, Stage
 from models.learning.glm import DynamicGlm
 from models.learning.inputs import links, log_of
 from models.learning.learner import Learner
-from models.learning.scoreboard import SERVED
+from models.learning.scoreboard import SERVED, Block
 from models.policy import Rules, load
 from models.scores import COUNT_90, P_30, P_90, SPEND_90, PriorScorer
 from schemas.learning import SCORES, Label
@@ -78,10 +80,10 @@ class _Keeping(History):
         return Cut(self.now, known, x, len(keeper.kept))
 
 
-def past(dataset: str, file: Path) -> Past:
+def past(dataset: str, file: Path, seed: int = 0) -> Past:
     """Reads the history once."""
     source, keeper = open_dataset(dataset, file), _Keeper()
-    history = _Keeping(Rules(load()), keeper, PriorScorer())
+    history = _Keeping(Rules(load()), keeper, PriorScorer(), seed)
     cuts: list[Any] = list(forecasts_over(source.items(0, len(source.times_s)), history))
     until = history.last_purchase_at
     return Past(keeper.kept, [cut for cut in cuts if cut.as_of + 30 * DAY_S <= until], history.sales, until)
@@ -101,16 +103,57 @@ class Served(Learner):
         return self._forecaster().forecasts(x)
 
 
-def drifting(weights: float, level: float) -> Callable[[], Served]:
-    """Other drifts of the four models, a day."""
+Speeds = tuple[tuple[float, float], ...]
 
-    class Drifting(Served):
+
+def averaging(speeds: Speeds, lag: bool = True, dispersion: float | None = None) -> Callable[[], Served]:
+    """Other speeds of the four models; with lag False, judged by the weights of the day before the label.
+
+    Args:
+        speeds: drift of the weights and of the level, a day.
+        lag: whether a label is judged by the weights of when its features were taken.
+        dispersion: of the spend model.
+    """
+
+    class Averaging(Served):
         def __init__(self) -> None:
             super().__init__()
-            for model in self._models:
-                model.drift, model.level_drift = weights, level
+            self._models = tuple(
+                AveragedGlm(
+                    self._width,
+                    model.link,
+                    speeds,
+                    model.lag_days if lag else 0.0,
+                    dispersion if dispersion is not None and score == SPEND_90 else model.dispersion,
+                    model.cautious,
+                )
+                for score, model in enumerate(self._models)
+            )
 
-    return Drifting
+    return Averaging
+
+
+class AllAlike(Served):
+    """The plain mean of the speeds: nobody is judged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for model in self._models:
+            model.lag_days = np.inf
+
+
+def levelling(drift: float = 0.0, shares: float = 0.1, age: float = 0.3) -> Callable[[], Served]:
+    """Other levels of the mixtures: their drift a day, the count's shares, the slope of spend on age."""
+
+    class Levelling(Served):
+        def __init__(self) -> None:
+            super().__init__()
+            count, spend = self._count_level.dispersion, self._spend_level.dispersion
+            still = {"drift": 0.0, "level_drift": drift}
+            self._count_level = DynamicGlm(4, "log", (0.2, shares, shares, shares), dispersion=count, **still)
+            self._spend_level = DynamicGlm(1, "log", age, dispersion=spend, **still)
+
+    return Levelling
 
 
 class Uncalibrated(Served):
@@ -126,7 +169,7 @@ def calibrating(drift: float, level_drift: float) -> Callable[[], Served]:
     class Calibrating(Served):
         def __init__(self) -> None:
             super().__init__()
-            self._calibrator.drift, self._calibrator.level_drift = drift, level_drift
+            self._calibrator = DynamicGlm(2, "logit", scale=0.1, level_scale=0.3, drift=drift, level_drift=level_drift)
 
     return Calibrating
 
@@ -189,40 +232,43 @@ class BetaOfBoth(Served):
 Shares = tuple[float, float, float, float]
 
 
-def mixing(shares: Shares, days: tuple[int, ...] = (30,), drift: float = 1e-5, slope: float = 0.3) -> Any:
+def mixing(shares: Shares, days: tuple[int, ...] = (30,), drift: float = 0.0, slope: float = 0.3) -> Any:
     """Another mixture of spend, its level from labels of these horizons, drifting so much a day; slope 0: none on age."""
 
     class Mixing(Forecaster):
-        def mixed(self, x: FloatArray, raw: FloatArray, stage: Stage) -> FloatArray:
+        def mixed(self, x: FloatArray, raw: FloatArray, stage: Stage) -> Mixtures:
             found, columns = super().mixed(x, raw, stage), self.columns
             volume = log_of(x, columns.volume, 0.03, self.unit)
             power = 0.6 * raw[:, COUNT_90] + 0.7 * log_of(x, columns.spend, 0.1, self.unit)
             recent = log_of(x, columns.volume, 1.0, self.unit) - x[:, columns.purchases]
-            views = (raw[:, SPEND_90], found[:, 0] + recent, volume, power)
-            found[:, 1] = sum(share * view for share, view in zip(shares, views, strict=True)) / sum(shares)
-            return found
+            views = (raw[:, SPEND_90], found.count + recent, volume, power)
+            spend = sum(share * view for share, view in zip(shares, views, strict=True)) / sum(shares)
+            return replace(found, spend=np.asarray(spend))
 
     class Mixed(Served):
         def __init__(self) -> None:
             super().__init__()
-            level = self._levels[1]
-            level.level_drift, level.scale = drift, slope
-            level.covariance = np.diag([level.level_scale**2, slope**2])
+            dispersion = self._spend_level.dispersion
+            self._spend_level = DynamicGlm(1, "log", slope, drift=0.0, level_drift=drift, dispersion=dispersion)
 
         def _forecaster(self) -> Forecaster:
             return Mixing(self.names, self._prior, self.fit())
 
-        def _teach_levels(self, forecaster: Any, x: Any, stage: Any, horizon: Any, came: Any, days: float) -> None:
-            count, spend = self._levels
-            self._levels = (count,)
-            super()._teach_levels(forecaster, x, stage, horizon, came, days)
-            self._levels = (count, spend)
-            of = np.isin(horizon, days_of)
+        def _teach_levels(self, forecaster: Any, block: Block, days: float) -> None:
+            level = self._spend_level
+            if days_of == (30,):
+                super()._teach_levels(forecaster, block, days)
+                return
+            self._spend_level = copy.deepcopy(level)  # what 30-day labels teach goes to waste
+            super()._teach_levels(forecaster, block, days)
+            self._spend_level = level
+            of = np.isin(block.horizon, days_of)
             if of.any():
+                x = block.x[of]
+                stage = forecaster.stage(x)
                 mixed = forecaster.mixed(x, forecaster.corrected(stage), stage)
-                offset = mixed[:, 1] + np.log(horizon / 90.0)
-                seen = forecaster.slopes_on(mixed, stage)[of, 1, None]
-                spend.learn_block(seen, offset[of], came[of, 1], days, _WEIGHT)
+                offset = mixed.spend + np.log(block.horizon[of] / 90.0)
+                level.learn_block(mixed.spend_seen, offset, block.spend[of] / stage.unit, days, _WEIGHT)
 
     days_of = days
     return Mixed
@@ -242,20 +288,22 @@ class TwoStage(Served):
         p = np.clip(forecaster.forecasts(x)[:, P_90], 1e-5, 1.0)
         return a, np.log(p) + a @ self._log_spend
 
-    def _teach_levels(self, forecaster: Any, x: Any, stage: Any, horizon: Any, came: Any, days: float) -> None:
-        super()._teach_levels(forecaster, x, stage, horizon, came, days)
-        a, said = self._stages(forecaster, x, stage)
-        of = (horizon == 90) & (came[:, 1] > 0)
+    def _teach_levels(self, forecaster: Any, block: Block, days: float) -> None:
+        super()._teach_levels(forecaster, block, days)
+        stage = forecaster.stage(block.x)
+        a, said = self._stages(forecaster, block.x, stage)
+        spent = block.spend / stage.unit
+        of = (block.horizon == 90) & (spent > 0)
         if of.any():
             told, drift = _WEIGHT / 0.8, np.r_[1e-3, np.full(self._width, 1e-4)] * days
             self._unsure[np.diag_indices(len(drift))] += drift
-            surprise = np.log(came[of, 1]) - a[of] @ self._log_spend
+            surprise = np.log(spent[of]) - a[of] @ self._log_spend
             known = np.linalg.solve(np.eye(len(drift)) + self._unsure @ (a[of].T @ a[of] * told), self._unsure)
             self._unsure = (known + known.T) / 2
             self._log_spend = self._log_spend + self._unsure @ (a[of].T @ surprise * told)
-        of = horizon == 90
+        of = block.horizon == 90
         if of.any():
-            self._level.learn_block(np.zeros((of.sum(), 0)), said[of], came[of, 1], days, _WEIGHT)
+            self._level.learn_block(np.zeros((of.sum(), 0)), said[of], spent[of], days, _WEIGHT)
 
     def score(self, x: FloatArray) -> FloatArray:
         """Forecasts (n, 4)."""
@@ -314,22 +362,31 @@ def _river(name: str) -> Callable[[], River]:
 
 VARIANTS: dict[str, Callable[[], Any]] = {
     "served": Served,
-    "drift-none": drifting(0.0, 0.0),
-    "drift-level": drifting(0.0, 1e-4),
-    "drift-slow": drifting(1e-5, 1e-4),
-    "drift-fast": drifting(1e-3, 1e-3),
+    "drift-none": averaging(((0.0, 0.0),)),
+    "drift-level": averaging(((0.0, 1e-4),)),
+    "drift-slow": averaging(((1e-5, 1e-4),)),
+    "drift-middle": averaging(((1e-4, 1e-3),)),
+    "drift-fast": averaging(((1e-3, 1e-3),)),
+    "speeds-alike": AllAlike,
+    "speeds-at-once": averaging(SPEEDS, lag=False),
+    "speeds-four": averaging(((1e-6, 1e-5), (1e-5, 1e-4), (1e-4, 1e-3), (1e-3, 1e-2))),
+    "speeds-wider": averaging(((0.0, 0.0), *SPEEDS, (1e-2, 1e-1))),
+    "level-drift": levelling(drift=1e-4),
+    "level-no-shares": levelling(shares=1e-6),
+    "level-shares-wide": levelling(shares=0.3),
     "calibration-none": Uncalibrated,
     "calibration-slow": calibrating(0.0, 0.0),
     "calibration-fast": calibrating(1e-4, 1e-3),
     "calibration-both": BetaOfBoth,
     "calibration-isotonic": Isotonic,
+    "spend-dispersion-20": averaging(SPEEDS, dispersion=20.0),
     "spend-before": mixing((4, 0, 1, 1), (30, 90), 1e-4, 0.0),
     "spend-equal-3": mixing((1, 0, 1, 1)),
     "spend-equal-4": mixing((1, 1, 1, 1)),
     "spend-closed": mixing((0, 1, 1, 1)),
     "spend-both-horizons": mixing((2, 1, 1, 1), (30, 90), 1e-4, 0.0),
     "spend-90-days": mixing((2, 1, 1, 1), (90,), 1e-4, 0.0),
-    "spend-no-age": mixing((2, 1, 1, 1), (30,), 1e-5, 0.0),
+    "spend-no-age": mixing((2, 1, 1, 1), (30,), 0.0, 0.0),
     "spend-level-fast": mixing((2, 1, 1, 1), (30,), 1e-4, 0.3),
     "spend-two-stage": TwoStage,
     "river-adagrad": _river("adagrad"),
@@ -357,8 +414,9 @@ def main() -> int:
     parser.add_argument("dataset", choices=list(SOURCES))
     parser.add_argument("file", type=Path)
     parser.add_argument("--only", action="append", choices=list(VARIANTS), default=[])
+    parser.add_argument("--seed", type=int, default=0, help="orders the labels of a day, as in `regulars backtest`")
     given = parser.parse_args()
-    known = past(given.dataset, given.file)
+    known = past(given.dataset, given.file, given.seed)
     print(f"{len(known.labels):,} labels, {len(known.cuts)} cut-offs", flush=True)
     for name in given.only or [name for name in VARIANTS if name not in SLOW]:
         began = time.perf_counter()

@@ -7,9 +7,9 @@
 * The count is a geometric mixture of the count model, the rate that the 90-day probability implies, the prior and the
   decayed number of purchases. Spend is one of the spend model (two parts in five), the count at the customer's own recent
   mean purchase (decayed spend over decayed purchases, shrunk as by one purchase of the population's mean), decayed spend,
-  and a power law of purchases and spend so far. Each mixture's level is learnt again on top, from labels of 30 days, with
-  a slope: the count's on the mixture itself, that of spend on how long the customer has been known, as the views that
-  aren't learnt don't fade with age as customers do.
+  and a power law of purchases and spend so far. Each mixture is corrected on top, by forecasts that were made before their
+  labels of 30 days were learnt: its level, the count's slope and what share each view should have had, and the slope of
+  spend on how long the customer has been known, as the views that aren't learnt don't fade with age as customers do.
 * The 30-day probability is calibrated (beta calibration, Kull, Silva Filho and Flach 2017): log odds = level + a log p -
   b log(1 - p), taught by forecasts made before their labels were learnt. The 90-day one isn't: what its labels say of
   calibration is three months old and made it worse (docs/models.md).
@@ -47,7 +47,8 @@ class Fit:
         population: array of the `PopulationFilter`.
         means, variances: (I,), of the inputs.
         weights: (4, I + 1), in the order of SCORES; the constant first.
-        levels: (2, 2): constant and slope of the mixtures of count and spend, see `Forecaster.slopes_on`.
+        count_level: (5,): what is added to the mixture of the count: a constant, and weights of `Mixtures.count_seen`.
+        spend_level: (2,): the same of spend.
         calibration: (3,): level, a - 1 and b - 1 of the 30-day probability.
         margins: (GROUPS, 2): see `models.learning.intervals`.
     """
@@ -56,7 +57,8 @@ class Fit:
     means: FloatArray
     variances: FloatArray
     weights: FloatArray
-    levels: FloatArray
+    count_level: FloatArray
+    spend_level: FloatArray
     calibration: FloatArray
     margins: FloatArray
 
@@ -85,6 +87,18 @@ class Stage:
     offsets: FloatArray
     z: FloatArray
     unit: float
+
+
+@dataclass(eq=False)
+class Mixtures:
+    """Logs of count and spend (in units of money), mixed, (n,) each; and what their levels see."""
+
+    count: FloatArray
+    spend: FloatArray
+    count_seen: (
+        FloatArray  # (n, 4): the mixture itself; of the implied rate, the prior and the rhythm what they say more
+    )
+    spend_seen: FloatArray  # (n, 1): since when a customer is known, standardised
 
 
 class Forecaster:
@@ -123,11 +137,11 @@ class Forecaster:
         stage = self.stage(x)
         raw = self.corrected(stage)
         mixed = self.mixed(x, raw, stage)
-        level = self.fit.levels[:, 0] + self.fit.levels[:, 1] * self.slopes_on(mixed, stage)
-        level = limited(level)
+        fit = self.fit
         raw[:, P_90] = stage.offsets[:, P_90] + _SHRINKAGE * (raw[:, P_90] - stage.offsets[:, P_90])
-        raw[:, COUNT_90] = mixed[:, 0] + level[:, 0]
-        raw[:, SPEND_90] = mixed[:, 1] + level[:, 1] + self._log_unit
+        raw[:, COUNT_90] = mixed.count + limited(fit.count_level[0] + mixed.count_seen @ fit.count_level[1:])
+        level = limited(fit.spend_level[0] + mixed.spend_seen @ fit.spend_level[1:])
+        raw[:, SPEND_90] = mixed.spend + level + self._log_unit
         return raw
 
     def intervals(self, forecasts: FloatArray) -> FloatArray:
@@ -161,32 +175,27 @@ class Forecaster:
         corrections = self.corrections(stage)
         return self._started(stage, corrections) + corrections
 
-    def mixed(self, x: FloatArray, raw: FloatArray, stage: Stage) -> FloatArray:
-        """(n, 2): logs of count and spend (in units of money), mixed, before their level."""
+    def mixed(self, x: FloatArray, raw: FloatArray, stage: Stage) -> Mixtures:
+        """Count and spend before their level; raw: what `corrected` gives."""
         columns = self.columns
         count, spend = raw[:, COUNT_90], raw[:, SPEND_90]
         implied = np.log(np.log1p(np.exp(np.minimum(raw[:, P_90], _RATE_LIMIT))))
-        mixed = np.empty((len(x), 2))
         prior = stage.offsets[:, COUNT_90]
-        mixed[:, 0] = (3 * count + 2 * implied + prior) / 6
-        mixed[:, 1] = spend
         if columns.have_amounts:
             rhythm = log_of(x, columns.rhythm, 0.02)
             spent = np.expm1(x[:, columns.volume]) / self.unit
             volume = np.log(0.03 + spent)
             power = 0.6 * count + 0.7 * log_of(x, columns.spend, 0.1, self.unit)
-            mixed[:, 0] = (2.4 * count + 2 * implied + prior + 0.6 * rhythm) / 6
+            mixed = (2.4 * count + 2 * implied + prior + 0.6 * rhythm) / 6
             recent_mean = np.log1p(spent) - x[:, columns.purchases]  # a feature of purchases is their log(1 + n)
-            mixed[:, 1] = (2 * spend + mixed[:, 0] + recent_mean + volume + power) / 5
-        return mixed
-
-    def slopes_on(self, mixed: FloatArray, stage: Stage) -> FloatArray:
-        """(n, 2): what the slopes of the levels of count and spend see: the mixed count, and since when one is known."""
-        seen = np.zeros((len(mixed), 2))
-        seen[:, 0] = np.minimum(np.maximum(mixed[:, 0], -_MIX_LIMIT), _MIX_LIMIT)
-        if self.columns.known is not None:
-            seen[:, 1] = stage.z[:, self.columns.known]
-        return seen
+            spend = (2 * spend + mixed + recent_mean + volume + power) / 5
+        else:
+            rhythm = mixed = (3 * count + 2 * implied + prior) / 6
+        seen = np.array((mixed, implied - mixed, prior - mixed, rhythm - mixed))
+        count_seen = np.minimum(np.maximum(seen, -_MIX_LIMIT, out=seen), _MIX_LIMIT, out=seen).T
+        known = self.columns.known
+        spend_seen = np.zeros((len(x), 1)) if known is None else stage.z[:, known : known + 1]
+        return Mixtures(mixed, spend, count_seen, spend_seen)
 
 
 def limited(moved: FloatArray) -> FloatArray:

@@ -20,57 +20,25 @@ from models.learning.forecasting import CORRECTION_LIMIT
 
 # An outcome counts as at most so far above what was expected (in purchases, or in purchases of the mean amount): one
 # wholesale order must not outweigh a hundred customers.
-_SURPRISE_LIMIT = 30.0
+SURPRISE_LIMIT = 30.0
 
 Link = Literal["logit", "log"]
 
 
-class DynamicGlm(base.Estimator):  # type: ignore[misc]
-    """log odds or log mean = offset + correction, correction = weights . [1, z], within `CORRECTION_LIMIT`.
+class BlockGlm(base.Estimator):  # type: ignore[misc]
+    """What all generalised linear models here have in common: blocks of rows, and River's dicts as blocks of one.
 
-    Args:
-        width: inputs, without the constant.
-        link: `logit` for 0 and 1, `log` for amounts (variance proportional to the mean).
-        scale: standard deviation of a weight before anything was learnt (of the constant: `level_scale`).
-        drift: variance that a weight gains a day; of the constant `level_drift`: the level moves with the season.
-        dispersion: variance of an outcome over that of its distribution.
-        cautious: inputs, by index, that are held to say little: their weights start a tenth as wide and drift a
-            hundredth as fast. Many such inputs would cost more than they tell.
+    Attributes:
+        link: `logit` for 0 and 1, `log` for amounts.
+        weights: (inputs + 1,), the constant first: what is served.
     """
 
-    def __init__(
-        self,
-        width: int,
-        link: Link,
-        scale: float = 0.1,
-        level_scale: float = 1.0,
-        drift: float = 1e-4,
-        level_drift: float = 1e-3,
-        dispersion: float = 1.0,
-        cautious: frozenset[int] = frozenset(),
-    ) -> None:
-        self.width, self.link, self.scale, self.level_scale = width, link, scale, level_scale
-        self.drift, self.level_drift, self.dispersion, self.cautious = drift, level_drift, dispersion, cautious
-        held_back = np.ones(width)
-        held_back[list(cautious)] = 0.01
-        self._drifts = np.r_[level_drift, drift * held_back]
-        self.weights: FloatArray = np.zeros(width + 1)
-        self.covariance: FloatArray = np.diag(np.r_[level_scale**2, scale**2 * held_back])
+    link: Link
+    weights: FloatArray
 
     def learn_block(self, z: FloatArray, offset: FloatArray, y: FloatArray, days: float, weight: float = 1.0) -> None:
-        """Learns outcomes y (n,) of inputs z (n, width), `days` after the block before; `weight` of each outcome."""
-        size = self.width + 1
-        covariance = self.covariance
-        covariance[np.diag_indices(size)] += self._drifts * days
-        a = np.hstack([np.ones((len(z), 1)), z])
-        mean = self.predict_block(z, offset)
-        variance = mean * (1.0 - mean) if self.link == "logit" else mean
-        told = weight / self.dispersion
-        information = (a * (variance * told)[:, None]).T @ a
-        surprise = np.clip(y - mean, -_SURPRISE_LIMIT, _SURPRISE_LIMIT)
-        known = np.asarray(np.linalg.solve(np.eye(size) + covariance @ information, covariance), dtype=np.float64)
-        self.covariance = (known + known.T) / 2
-        self.weights = self.weights + self.covariance @ (a.T @ (surprise * told))
+        """Learns outcomes y (n,) of inputs z (n, inputs), `days` after the block before; `weight` of each outcome."""
+        raise NotImplementedError
 
     def predict_block(self, z: FloatArray, offset: FloatArray) -> FloatArray:
         """Probabilities or means (n,)."""
@@ -87,6 +55,55 @@ class DynamicGlm(base.Estimator):  # type: ignore[misc]
     @classmethod
     def _unit_test_params(cls) -> Any:
         yield {"width": 1, "link": "logit"}
+
+
+class DynamicGlm(BlockGlm):
+    """log odds or log mean = offset + correction, correction = weights . [1, z], within `CORRECTION_LIMIT`.
+
+    Args:
+        width: inputs, without the constant.
+        link: `logit` for 0 and 1, `log` for amounts (variance proportional to the mean).
+        scale: standard deviation of a weight before anything was learnt, one for all or one an input (of the constant:
+            `level_scale`).
+        drift: variance that a weight gains a day; of the constant `level_drift`: the level moves with the season.
+        dispersion: variance of an outcome over that of its distribution.
+        cautious: inputs, by index, that are held to say little: their weights start a tenth as wide and drift a
+            hundredth as fast. Many such inputs would cost more than they tell.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        link: Link,
+        scale: float | tuple[float, ...] = 0.1,
+        level_scale: float = 1.0,
+        drift: float = 1e-4,
+        level_drift: float = 1e-3,
+        dispersion: float = 1.0,
+        cautious: frozenset[int] = frozenset(),
+    ) -> None:
+        self.width, self.link, self.scale, self.level_scale = width, link, scale, level_scale
+        self.drift, self.level_drift, self.dispersion, self.cautious = drift, level_drift, dispersion, cautious
+        held_back = np.ones(width)
+        held_back[list(cautious)] = 0.01
+        self._drifts = np.r_[level_drift, drift * held_back]
+        self.weights: FloatArray = np.zeros(width + 1)
+        self.covariance: FloatArray = np.diag(np.r_[level_scale**2, np.square(scale) * held_back])
+
+    def learn_block(self, z: FloatArray, offset: FloatArray, y: FloatArray, days: float, weight: float = 1.0) -> None:
+        """See `BlockGlm.learn_block`."""
+        size = self.width + 1
+        covariance = self.covariance
+        covariance[np.diag_indices(size)] += self._drifts * days
+        a = np.hstack([np.ones((len(z), 1)), z])
+        mean = self.predict_block(z, offset)
+        variance = mean * (1.0 - mean) if self.link == "logit" else mean
+        told = weight / self.dispersion
+        information = (a * (variance * told)[:, None]).T @ a
+        surprise = np.clip(y - mean, -SURPRISE_LIMIT, SURPRISE_LIMIT)
+        known = np.asarray(np.linalg.solve(np.eye(size) + covariance @ information, covariance), dtype=np.float64)
+        self.covariance = (known + known.T) / 2
+        self.weights = self.weights + self.covariance @ (a.T @ (surprise * told))
 
 
 def correction(weights: FloatArray, z: FloatArray) -> FloatArray:

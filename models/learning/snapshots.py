@@ -31,8 +31,10 @@ from schemas.learning import SCORES
 LIMIT_BYTES = 1_000_000  # a Kafka record is at most 1 MiB by default, its key and headers included
 DYNAMIC = "dynamic"
 BLOCK = 256  # labels learnt at once; fewer than that can be pending
+EXPERTS = 3  # of each model, see `models.learning.averaging`
+MEMORIES = 12  # at most, of their weights: a quarter at one in ten days, and both ends
 PENDING = 4  # numbers of a pending label beside its features
-_FORMAT = 2  # 2: calibration, margins, scoreboard
+_FORMAT = 3  # 2: calibration, margins, scoreboard; 3: experts, levels of the mixtures apart
 _METADATA = "regulars"
 
 
@@ -78,9 +80,9 @@ class Snapshot:
         drifts: score -> alarms of its drift detector since the trainer started.
         arrays: of the kind `DYNAMIC`, with I inputs (`models.learning.inputs`), rows in the order of SCORES:
             population (22,): see `models.learning.population`; means and variances (I,) of the inputs;
-            weights (4, I + 1), covariances (4, (I + 1)(I + 2) / 2): constant first, upper triangles row by row;
-            levels (2, 2), level_covariances (2, 3): of the mixtures of count and spend;
-            calibration (3,), calibration_covariance (6,): of the 30-day probability; margins (GROUPS, 2) of spend;
+            weights (4, I + 1): constant first; experts_<score> (any,): those that they are the mean of, for the trainer
+            (`models.learning.averaging`); count_level (5,), spend_level (2,): of the mixtures; calibration (3,): of the
+            30-day probability; <name>_covariance of these three: upper triangles row by row; margins (GROUPS, 2) of spend;
             scoreboard (any,): see `models.learning.scoreboard`;
             counts (2,) int64: labels learnt, and described by means and variances; clock (1,): event time of the last
             block; pending (fewer than BLOCK, F + PENDING): features, horizon, matured_at, purchases, spend of a label;
@@ -177,20 +179,28 @@ def _check_size(data: bytes) -> None:
         raise SnapshotError(f"a snapshot of {len(data)} bytes; at most {LIMIT_BYTES}")
 
 
+def experts_size(width: int, array: NDArray[Any]) -> int:
+    """How long an array of experts is, by the number of memories that it states; `width`: weights of one expert."""
+    stated = np.ravel(array)[1:2].tolist()
+    memories = min(max(int(stated[0]), 1), MEMORIES) if stated and np.isfinite(stated[0]) else 1
+    return 2 + EXPERTS * (1 + width + width * (width + 1) // 2) + memories * (1 + EXPERTS * width)
+
+
 def _check_arrays(kind: str, names: tuple[str, ...], arrays: Mapping[str, NDArray[Any]]) -> None:
     if kind != DYNAMIC:
         raise SnapshotError(f"a snapshot of kind {kind!r}, this process knows {DYNAMIC!r}; run the same release")
     width = len(input_names(names)) + 1
     pending = np.shape(arrays.get("pending", ()))[:1]
-    fit_size = WIDTH + 2 * (width - 1) + len(SCORES) * width + 4 + 3 + 2 * GROUPS
+    fit_size = WIDTH + 2 * (width - 1) + len(SCORES) * width + 5 + 2 + 3 + 2 * GROUPS
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {
         "population": ("float64", (WIDTH,)),
         "means": ("float64", (width - 1,)),
         "variances": ("float64", (width - 1,)),
         "weights": ("float64", (len(SCORES), width)),
-        "covariances": ("float64", (len(SCORES), width * (width + 1) // 2)),
-        "levels": ("float64", (2, 2)),
-        "level_covariances": ("float64", (2, 3)),
+        "count_level": ("float64", (5,)),
+        "count_level_covariance": ("float64", (15,)),
+        "spend_level": ("float64", (2,)),
+        "spend_level_covariance": ("float64", (3,)),
         "calibration": ("float64", (3,)),
         "calibration_covariance": ("float64", (6,)),
         "margins": ("float64", (GROUPS, 2)),
@@ -199,6 +209,10 @@ def _check_arrays(kind: str, names: tuple[str, ...], arrays: Mapping[str, NDArra
         "clock": ("float64", (1,)),
         "pending": ("float64", (min(*pending, BLOCK - 1) if pending else 0, len(names) + PENDING)),
         "seen": ("uint64", (min(np.size(arrays.get("seen", ())), REMEMBERED_LABELS),)),
+        **{
+            name: ("float64", (experts_size(width, arrays.get(name, np.zeros(0))),))
+            for name in (f"experts_{score}" for score in SCORES)
+        },
     }
     if arrays.keys() != shapes.keys():
         raise SnapshotError(f"a snapshot with arrays {sorted(arrays)}; expected {sorted(shapes)}")

@@ -12,17 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import numpy as safetensors
 
+from models.features import NAMES as NAMES_SERVED
+from models.learning.averaging import AveragedGlm
 from models.learning.inputs import input_names
 from models.learning.snapshots import (
     BLOCK,
     DYNAMIC,
     LIMIT_BYTES,
+    MEMORIES,
     Snapshot,
     SnapshotError,
     decode_snapshot,
     encode_snapshot,
+    experts_size,
     version_of,
 )
+from schemas.learning import SCORES
 
 NAMES = ("recency_days", "spend")
 FEATURE_SET = "f00d"
@@ -39,9 +44,11 @@ def arrays(seed: int = 1, seen: int = 3) -> dict[str, Any]:
         "means": rng.normal(size=WIDTH - 1),
         "variances": rng.uniform(size=WIDTH - 1),
         "weights": rng.normal(size=(4, WIDTH)),
-        "covariances": rng.uniform(size=(4, WIDTH * (WIDTH + 1) // 2)),
-        "levels": rng.normal(size=(2, 2)),
-        "level_covariances": rng.uniform(size=(2, 3)),
+        "count_level": rng.normal(size=5),
+        "count_level_covariance": rng.uniform(size=15),
+        "spend_level": rng.normal(size=2),
+        "spend_level_covariance": rng.uniform(size=3),
+        **{f"experts_{score}": AveragedGlm(WIDTH - 1, "log").to_array() for score in SCORES},
         "calibration": rng.normal(size=3),
         "calibration_covariance": rng.uniform(size=6),
         "margins": rng.normal(size=(10, 2)),
@@ -119,15 +126,21 @@ def test_the_version_names_kind_labels_and_content() -> None:
     assert version_of(DYNAMIC, 12, content) != f"{kind}-{labels}-{digest}"
 
 
-def test_a_full_snapshot_of_twice_the_features_is_below_the_limit() -> None:
-    """With a full block but one pending and every label remembered, of twice as many features as there are."""
+def test_a_full_snapshot_of_a_fifth_more_features_is_below_the_limit() -> None:
+    """With a full block but one pending, every label remembered, and every memory of the experts."""
     from models.learning.learner import Learner
     from models.learning.seen import REMEMBERED_LABELS
     from models.scores import PriorScorer
 
-    names = tuple(f"feature_{i}" for i in range(128))
+    names = tuple(f"feature_{i}" for i in range(len(NAMES_SERVED) * 6 // 5))
     whole = Learner(names, FEATURE_SET, PriorScorer()).snapshot(seen=np.zeros(REMEMBERED_LABELS, dtype=np.uint64))
-    full = replace(whole, arrays={**whole.arrays, "pending": np.ones((BLOCK - 1, len(names) + 4))})
+    width = len(input_names(names)) + 1
+    experts = {}
+    for score in SCORES:
+        least = whole.arrays[f"experts_{score}"]
+        least[1] = MEMORIES
+        experts[f"experts_{score}"] = np.resize(least, experts_size(width, least))
+    full = replace(whole, arrays={**whole.arrays, **experts, "pending": np.ones((BLOCK - 1, len(names) + 4))})
 
     assert len(encode_snapshot(full)) < LIMIT_BYTES
 
@@ -145,6 +158,7 @@ def test_a_full_snapshot_of_twice_the_features_is_below_the_limit() -> None:
         (bytes(LIMIT_BYTES + 1), "at most 1000000"),
         (with_metadata(feature_set="beef"), "beef, this process computes f00d"),
         (with_metadata(format=1), "format 1"),
+        (with_metadata(format=2), "format 2, this process knows 3"),
         (with_metadata(kind="forest"), "kind 'forest'"),
         (with_metadata(labels=13), "damaged"),
         (with_metadata(names=["recency_days"]), "'means' is float64 \\(7,\\); expected float64 \\(6,\\)"),
@@ -156,6 +170,9 @@ def test_a_full_snapshot_of_twice_the_features_is_below_the_limit() -> None:
         (with_array("weights", np.zeros((4, WIDTH))), "damaged"),
         (with_array("scoreboard", np.zeros(29)), "'scoreboard' is float64"),
         (with_array("scoreboard", np.zeros(0)), "'scoreboard' is float64"),
+        (with_array("experts_p_purchase_30d", np.zeros(1)), "'experts_p_purchase_30d' is float64"),
+        (with_array("experts_p_purchase_30d", np.full(9, np.nan)), "'experts_p_purchase_30d' is float64"),
+        (with_array("experts_p_purchase_30d", np.full(9, 1e300)), "'experts_p_purchase_30d' is float64"),
         (with_array("weights", None), "a snapshot with arrays"),
         (with_array("more", np.zeros(1)), "a snapshot with arrays"),
         (with_array("pending", np.zeros((BLOCK, len(NAMES) + 4))), "'pending' is float64"),
@@ -184,7 +201,7 @@ def test_no_flipped_byte_goes_unnoticed_or_raises_another_error(position: int, b
 
 @pytest.mark.parametrize(
     "spoil",
-    [lambda content: content["weights"].__setitem__((0, 0), np.nan), lambda content: content.pop("levels")],
+    [lambda content: content["weights"].__setitem__((0, 0), np.nan), lambda content: content.pop("count_level")],
     ids=["a weight that isn't finite", "a missing array"],
 )
 def test_a_snapshot_that_nobody_could_decode_is_not_encoded(spoil: Callable[[dict[str, Any]], object]) -> None:
