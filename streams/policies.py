@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
 
 from models.policy import Policy, PolicyError, parse, parse_marked, read
-from streams.ops.cluster import connect, layout, read_span, reader
+from streams.ops.cluster import connect, layout, read_topic
 from streams.plane.patience import leave
 from streams.settings import Settings
 
@@ -56,18 +56,10 @@ async def history(settings: Settings) -> tuple[Version, ...]:
         BrokerAway: no broker answers.
         TopicMissing: there is no topic `policies`.
     """
-    topic = settings.topic("policies")
-    client = await connect(settings.bootstrap_servers)
-    try:
-        tps = list(await layout(client, [topic], settings.bootstrap_servers))
-    finally:
-        await client.close()
     latest: ConsumerRecord | None = None
-    async with reader(settings.bootstrap_servers) as consumer:
-        starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-        async for records in read_span(consumer, {tp: (starts[tp], ends[tp]) for tp in tps}):
-            served = (r for r in reversed(records) if r.value is not None and r.key != SHADOW_KEY)
-            latest = next(served, latest)
+    async for records in read_topic(settings.bootstrap_servers, settings.topic("policies")):
+        served = (r for r in reversed(records) if r.value is not None and r.key != SHADOW_KEY)
+        latest = next(served, latest)
     return () if latest is None else _versions(latest)
 
 

@@ -91,14 +91,18 @@ class Stage:
 
 @dataclass(eq=False)
 class Mixtures:
-    """Logs of count and spend (in units of money), mixed, (n,) each; and what their levels see."""
+    """Mixed count and spend before their levels, and what those see.
+
+    Attributes:
+        count, spend: (n,) logs, spend in units of money.
+        count_seen: (n, 4): the mixed count; what the implied rate, the prior and the rhythm say more than it.
+        spend_seen: (n, 1): since when a customer is known, standardised.
+    """
 
     count: FloatArray
     spend: FloatArray
-    count_seen: (
-        FloatArray  # (n, 4): the mixture itself; of the implied rate, the prior and the rhythm what they say more
-    )
-    spend_seen: FloatArray  # (n, 1): since when a customer is known, standardised
+    count_seen: FloatArray
+    spend_seen: FloatArray
 
 
 class Forecaster:

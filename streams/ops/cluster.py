@@ -150,3 +150,21 @@ async def read_span(
                 del open_spans[tp]
         if loop.time() - heard > SILENCE_LIMIT_S:
             raise BrokerAway(", ".join(sorted({tp.topic for tp in open_spans})), f"silent for {SILENCE_LIMIT_S:.0f} s")
+
+
+async def read_topic(servers: str, topic: str) -> AsyncIterator[Sequence[ConsumerRecord]]:
+    """Every record of `topic` as of the call, in chunks of one partition.
+
+    Raises:
+        BrokerAway: no broker answers.
+        TopicMissing: the topic isn't there.
+    """
+    client = await connect(servers)
+    try:
+        tps = list(await layout(client, [topic], servers))
+    finally:
+        await client.close()
+    async with reader(servers) as consumer:
+        starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        async for records in read_span(consumer, {tp: (starts[tp], ends[tp]) for tp in tps}):
+            yield records

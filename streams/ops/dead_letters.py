@@ -16,7 +16,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import ConsumerRecord
 
 from schemas.events import INPUT_TOPICS
-from streams.ops.cluster import connect, layout, read_span, reader
+from streams.ops.cluster import connect, layout, read_topic
 from streams.settings import Settings
 
 REPLAYED_FROM = "regulars-replayed-from"
@@ -96,18 +96,11 @@ async def letters(settings: Settings) -> AsyncIterator[Letter]:
         TopicMissing: there is no `dead-letters`.
     """
     seen: set[str] = set()
-    client = await connect(settings.bootstrap_servers)
-    try:
-        tps = list(await layout(client, [settings.topic("dead-letters")], settings.bootstrap_servers))
-    finally:
-        await client.close()
-    async with reader(settings.bootstrap_servers) as consumer:
-        starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-        async for records in read_span(consumer, {tp: (starts[tp], ends[tp]) for tp in tps}):
-            for letter in map(letter_of, records):
-                if letter.source_offset < 0 or letter.origin not in seen:
-                    seen.add(letter.origin)
-                    yield letter
+    async for records in read_topic(settings.bootstrap_servers, settings.topic("dead-letters")):
+        for letter in map(letter_of, records):
+            if letter.source_offset < 0 or letter.origin not in seen:
+                seen.add(letter.origin)
+                yield letter
 
 
 def heaps(found: Iterable[Letter]) -> list[Heap]:

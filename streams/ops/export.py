@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.states import CustomerState, Held, decode_state
-from streams.ops.cluster import connect, layout, read_span, reader
+from streams.ops.cluster import read_topic
 from streams.settings import Settings
 
 SCHEMA = pa.schema(
@@ -72,23 +72,16 @@ async def latest_values(settings: Settings) -> tuple[dict[bytes, bytes], int]:
     """The stored value of every customer by key, as the changelog has it at the time of the call, and records read."""
     values: dict[bytes, bytes] = {}
     count = 0
-    client = await connect(settings.bootstrap_servers)
-    try:
-        tps = list(await layout(client, [settings.changelog_topic], settings.bootstrap_servers))
-    finally:
-        await client.close()
-    async with reader(settings.bootstrap_servers) as consumer:
-        starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-        async for records in read_span(consumer, {tp: (starts[tp], ends[tp]) for tp in tps}):
-            count += len(records)
-            for record in records:
-                key, value = record.key, record.value
-                if not key or key[0] == RESERVED:
-                    continue
-                if value is None:
-                    values.pop(key, None)
-                else:
-                    values[key] = value
+    async for records in read_topic(settings.bootstrap_servers, settings.changelog_topic):
+        count += len(records)
+        for record in records:
+            key, value = record.key, record.value
+            if not key or key[0] == RESERVED:
+                continue
+            if value is None:
+                values.pop(key, None)
+            else:
+                values[key] = value
     return values, count
 
 

@@ -346,7 +346,7 @@ class Pipeline:
 
     @contextlib.contextmanager
     def _under_way(self, partition: int) -> Iterator[None]:
-        """What `settled` waits for. A partition that turns out to be another worker's is given up."""
+        """What `quiesce` waits for. A partition that turns out to be another worker's is given up."""
         self._in_flight += 1
         try:
             yield

@@ -69,9 +69,14 @@ def read_labelled(path: Path) -> Labelled:
     texts = [cut(joined(title, text)) for title, text in zip(rows["title"], rows["text"], strict=True)]
     kept = [index for index, text in enumerate(texts) if text and known[index]]
     positive = (values[kept] > 0).astype(np.int64)
-    if not 0 < positive.sum() < len(positive):
-        raise OneSided(path, len(kept))
-    return Labelled([texts[index] for index in kept], positive, len(texts) - len(kept))
+    return two_sided(path, Labelled([texts[index] for index in kept], positive, len(texts) - len(kept)))
+
+
+def two_sided(source: object, labelled: Labelled) -> Labelled:
+    """`labelled`, read from `source`; raises OneSided where not both labels are among them."""
+    if not 0 < labelled.positive.sum() < len(labelled.positive):
+        raise OneSided(source, len(labelled.positive))
+    return labelled
 
 
 def held_out(texts: list[str], share: float) -> NDArray[np.bool_]:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.events import REVIEWS, Rejected, Review, decode
-from streams.ops.cluster import connect, layout, read_span, reader
+from streams.ops.cluster import read_topic
 from streams.settings import Settings
-from streams.sources.labelled import NEUTRAL_RATING, Labelled, OneSided
+from streams.sources.labelled import NEUTRAL_RATING, Labelled, two_sided
 
 
 class _Rated(NamedTuple):
@@ -33,29 +33,19 @@ async def read_ratings(settings: Settings, latest: int) -> Labelled:
         OneSided: not both labels among them.
     """
     topic = settings.topic(REVIEWS)
-    client = await connect(settings.bootstrap_servers)
-    try:
-        tps = list(await layout(client, [topic], settings.bootstrap_servers))
-    finally:
-        await client.close()
     rated: dict[str, _Rated] = {}
-    seen = left_out = 0
-    async with reader(settings.bootstrap_servers) as consumer:
-        starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-        async for records in read_span(consumer, {tp: (starts[tp], ends[tp]) for tp in tps}):
-            seen += len(records)
-            for record in records:
-                found = _rated(record.key, record.value)
-                if found is not None:
-                    rated.setdefault(found.event_id, found)
-            if len(rated) > 2 * latest:
-                rated = _latest(rated, latest)
-    kept = sorted(_latest(rated, latest).values())
-    left_out = seen - len(kept)
+    seen = 0
+    async for records in read_topic(settings.bootstrap_servers, topic):
+        seen += len(records)
+        for record in records:
+            found = _rated(record.key, record.value)
+            if found is not None:
+                rated.setdefault(found.event_id, found)
+        if len(rated) > 2 * latest:
+            rated = _latest(rated, latest)
+    kept = list(_latest(rated, latest).values())
     positive = np.array([one.positive for one in kept], np.int64)
-    if not 0 < positive.sum() < len(positive):
-        raise OneSided(topic, len(kept))
-    return Labelled([one.text for one in kept], positive, left_out)
+    return two_sided(topic, Labelled([one.text for one in kept], positive, seen - len(kept)))
 
 
 def _rated(key: bytes | None, value: bytes | None) -> _Rated | None:
@@ -70,4 +60,5 @@ def _rated(key: bytes | None, value: bytes | None) -> _Rated | None:
 
 
 def _latest(rated: dict[str, _Rated], count: int) -> dict[str, _Rated]:
+    """The last `count`, in their order."""
     return {one.event_id: one for one in sorted(rated.values())[-count:]}
