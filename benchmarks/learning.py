@@ -34,6 +34,7 @@ from models.learning.scorer import SnapshotScorer
 from models.learning.snapshots import encode_snapshot
 from models.policy import Rules, load
 from models.scores import COUNT_90, P_30, P_90, SPEND_90, PriorScorer
+from models.season import USUAL
 from schemas.learning import Label
 from schemas.times import DAY_S
 
@@ -177,7 +178,7 @@ class _Matrices(History):
     def forecasts(self) -> Any:
         known = sorted(each for each, (state, _) in self._states.items() if state.purchases)
         states = [self._states[each][0] for each in known]
-        self.x = rows(states, [self.now] * len(states), self._rules.unit_minor)
+        self.x = rows(states, [self.now] * len(states), self._rules.shop)
         return super().forecasts()
 
 
@@ -263,10 +264,11 @@ def cdnow(file: Path) -> None:
     r, alpha, a, b, _ = population
     print(f"  BG/NBD by maximum likelihood: r {r:.3f} alpha {alpha:.3f} a {a:.3f} b {b:.3f} LL {likelihood:.1f}")
     fit = history.learner.fit()
+    index = USUAL.mean(until.timestamp(), int(HOLDOUT_DAYS))
     learnt = population_of(fit.population)
     print("  population learnt online (days): " + " ".join(f"{value:.3f}" for value in learnt))
     for name, forecast in (
-        ("learner, one pass", further(NAMES, fit, history.x, HOLDOUT_DAYS)),
+        ("learner, one pass", further(NAMES, fit, history.x, HOLDOUT_DAYS, index)),
         ("prior, as published", _published(history.x)),
     ):
         for what, truth, value in (("purchases", n, forecast[:, 0]), ("spend", spend, forecast[:, 1])):

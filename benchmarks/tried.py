@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace as replaced
 
-from models.features import FEATURE_SET, NAMES, FloatArray, rows
+from models.features import COLUMN, FEATURE_SET, NAMES, FloatArray, rows
 from models.learning.averaging import SPEEDS, AveragedGlm
 from models.learning.backtest import Forecasts, History, Sale, forecasts_over
 from models.learning.forecasting import Forecaster, Mixtures, Stage
@@ -76,7 +77,7 @@ class _Keeping(History):
         known = sorted(each for each, (state, _) in self._states.items() if state.purchases)
         states = [self._states[each][0] for each in known]
         keeper: Any = self.learner
-        x = rows(states, [self.now] * len(states), self._rules.unit_minor)
+        x = rows(states, [self.now] * len(states), self._rules.shop)
         return Cut(self.now, known, x, len(keeper.kept))
 
 
@@ -228,6 +229,38 @@ class BetaOfBoth(Served):
         return scores
 
 
+class WithoutSeason(Served):
+    """No month is unlike another."""
+
+    def learn_many(self, labels: Sequence[Label]) -> None:
+        """Learns the labels, their season left out."""
+        super().learn_many([replaced(each, features=tuple(_without_season(each.features))) for each in labels])
+
+    def score(self, x: FloatArray) -> FloatArray:
+        """Forecasts (n, 4)."""
+        return super().score(np.array([_without_season(row) for row in x.tolist()]))
+
+
+def _without_season(row: Sequence[float]) -> list[float]:
+    return [0.0 if name.startswith("season_") else value for name, value in zip(NAMES, row, strict=True)]
+
+
+class SeasonAsInput(Served):
+    """The season is one of the inputs, its weights learnt, and no more."""
+
+    def _forecaster(self) -> Forecaster:
+        found = super()._forecaster()
+        inputs = found.columns.inputs
+
+        def with_season(x: FloatArray, offsets: FloatArray, unit: float) -> FloatArray:
+            given = inputs(x, offsets, unit)
+            given[:, : x.shape[1]] = x
+            return given
+
+        found.columns.inputs = with_season  # type: ignore[method-assign]
+        return found
+
+
 # Weights of the views of spend: the spend model, count x recent mean, decayed spend, power law.
 Shares = tuple[float, float, float, float]
 
@@ -237,10 +270,10 @@ def mixing(shares: Shares, days: tuple[int, ...] = (30,), drift: float = 0.0, sl
 
     class Mixing(Forecaster):
         def mixed(self, x: FloatArray, raw: FloatArray, stage: Stage) -> Mixtures:
-            found, columns = super().mixed(x, raw, stage), self.columns
-            volume = log_of(x, columns.volume, 0.03, self.unit)
-            power = 0.6 * raw[:, COUNT_90] + 0.7 * log_of(x, columns.spend, 0.1, self.unit)
-            recent = log_of(x, columns.volume, 1.0, self.unit) - x[:, columns.purchases]
+            found, season = super().mixed(x, raw, stage), self.columns.season(x, 90)
+            volume = log_of(x, self.columns.volume, 0.03, self.unit) + season
+            power = 0.6 * raw[:, COUNT_90] + 0.7 * log_of(x, COLUMN["spend"], 0.1, self.unit) + 0.4 * season
+            recent = log_of(x, self.columns.volume, 1.0, self.unit) - x[:, COLUMN["count_180d"]]
             views = (raw[:, SPEND_90], found.count + recent, volume, power)
             spend = sum(share * view for share, view in zip(shares, views, strict=True)) / sum(shares)
             return replace(found, spend=np.asarray(spend))
@@ -267,7 +300,7 @@ def mixing(shares: Shares, days: tuple[int, ...] = (30,), drift: float = 0.0, sl
                 x = block.x[of]
                 stage = forecaster.stage(x)
                 mixed = forecaster.mixed(x, forecaster.corrected(stage), stage)
-                offset = mixed.spend + np.log(block.horizon[of] / 90.0)
+                offset = mixed.spend + forecaster.columns.share(x, block.horizon[of])
                 level.learn_block(mixed.spend_seen, offset, block.spend[of] / stage.unit, days, _WEIGHT)
 
     days_of = days
@@ -380,14 +413,18 @@ VARIANTS: dict[str, Callable[[], Any]] = {
     "calibration-both": BetaOfBoth,
     "calibration-isotonic": Isotonic,
     "spend-dispersion-20": averaging(SPEEDS, dispersion=20.0),
+    "season-none": WithoutSeason,
+    "season-input": SeasonAsInput,
     "spend-before": mixing((4, 0, 1, 1), (30, 90), 1e-4, 0.0),
     "spend-equal-3": mixing((1, 0, 1, 1)),
     "spend-equal-4": mixing((1, 1, 1, 1)),
     "spend-closed": mixing((0, 1, 1, 1)),
-    "spend-both-horizons": mixing((2, 1, 1, 1), (30, 90), 1e-4, 0.0),
-    "spend-90-days": mixing((2, 1, 1, 1), (90,), 1e-4, 0.0),
-    "spend-no-age": mixing((2, 1, 1, 1), (30,), 0.0, 0.0),
-    "spend-level-fast": mixing((2, 1, 1, 1), (30,), 1e-4, 0.3),
+    "spend-four": mixing((2, 1, 1, 1)),
+    "spend-decayed-twice": mixing((1, 0, 2, 0)),
+    "spend-both-horizons": mixing((1, 0, 1, 0), (30, 90), 1e-4, 0.0),
+    "spend-90-days": mixing((1, 0, 1, 0), (90,), 1e-4, 0.0),
+    "spend-no-age": mixing((1, 0, 1, 0), (30,), 0.0, 0.0),
+    "spend-level-fast": mixing((1, 0, 1, 0), (30,), 1e-4, 0.3),
     "spend-two-stage": TwoStage,
     "river-adagrad": _river("adagrad"),
     "river-adam": _river("adam"),

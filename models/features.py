@@ -14,10 +14,23 @@ import numpy as np
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
+from models.season import USUAL, Season
 from schemas.states import TEXT_DIM, Browsing, CustomerState, Exposure, Spending, Voice
 from schemas.times import DAY_S
 
 FloatArray = NDArray[np.float64]
+
+
+class Shop(NamedTuple):
+    """What features know of the shop.
+
+    Attributes:
+        unit_minor: minor units in a unit of the currency (100 pence a pound).
+        season: its year.
+    """
+
+    unit_minor: int = 100
+    season: Season = USUAL
 
 
 class Feature(NamedTuple):
@@ -78,6 +91,13 @@ FEATURES: tuple[Feature, ...] = (
     Feature("checkouts_14d", "log(1 + decayed checkouts begun)", True),
     Feature("sessions_14d", "log(1 + decayed sessions)"),
     Feature("cart_rate", "decayed (14 days) additions to the cart / (1 + decayed views)"),
+    # --- the year
+    Feature(
+        "season_30d", "log(1 + by what share the next 30 days bring more than average ones, by the policy's season)"
+    ),
+    Feature(
+        "season_90d", "log(1 + by what share the next 90 days bring more than average ones, by the policy's season)"
+    ),
     # --- what they write
     Feature("reviews", "log(1 + number of reviews)"),
     Feature("supports", "log(1 + number of support texts)", True),
@@ -123,23 +143,20 @@ _RATES = np.array([1.0 / (days * DAY_S) for days in _HALF_LIVES])
 _FACTOR = {name: _HALF_LIVES.index(days) for name, days in _HALF_LIFE.items()}
 _TEXT_FACTOR = _HALF_LIVES.index(60.0)
 
+USUAL_SHOP = Shop()
+
 # One customer at one moment (epoch seconds); a row of the matrix to come.
 Row = tuple[float, CustomerState]
 
 
-def matrix(rows: Sequence[Row], unit_minor: int = 100) -> FloatArray:
-    """Features of `rows`: (n, len(NAMES)) float64, all finite.
-
-    Args:
-        rows: one a customer and moment.
-        unit_minor: minor units in a unit of the currency (100 pence a pound).
-    """
-    return from_columns(columns(rows), unit_minor)
+def matrix(rows: Sequence[Row], shop: Shop = USUAL_SHOP) -> FloatArray:
+    """Features of `rows`, one a customer and moment: (n, len(NAMES)) float64, all finite."""
+    return from_columns(columns(rows), shop)
 
 
-def rows(states: Sequence[CustomerState], at: Sequence[float], unit_minor: int = 100) -> FloatArray:
+def rows(states: Sequence[CustomerState], at: Sequence[float], shop: Shop = USUAL_SHOP) -> FloatArray:
     """Features of each state at its moment: (n, len(NAMES)) float64."""
-    return matrix(list(zip(at, states, strict=True)), unit_minor)
+    return matrix(list(zip(at, states, strict=True)), shop)
 
 
 def columns(rows: Sequence[Row]) -> FloatArray:
@@ -168,17 +185,17 @@ def _fill(table: FloatArray, at: list[int], numbers: list[tuple[float, ...]]) ->
         table[:, slice(None) if len(at) == table.shape[1] else at] = flat.reshape(-1, width).T
 
 
-def from_columns(c: FloatArray, unit_minor: int = 100) -> FloatArray:
+def from_columns(c: FloatArray, shop: Shop = USUAL_SHOP) -> FloatArray:
     """As `matrix`, from `columns`; `c` is left as it is. Memory order of the result: feature by feature."""
     x: FloatArray = np.empty((len(NAMES), c.shape[1]))
     for start in range(0, c.shape[1], _BLOCK):
         here = slice(start, start + _BLOCK)
-        _lasting(c[:, here], x[:, here], 1.0 / unit_minor)
-        _passing(c[:, here], c[0, here], x[:, here], 1.0 / unit_minor)
+        _lasting(c[:, here], x[:, here], 1.0 / shop.unit_minor)
+        _passing(c[:, here], c[0, here], x[:, here], shop)
     return x.T
 
 
-def in_silence(c: FloatArray, x: FloatArray, at: FloatArray, unit_minor: int = 100) -> FloatArray:
+def in_silence(c: FloatArray, x: FloatArray, at: FloatArray, shop: Shop = USUAL_SHOP) -> FloatArray:
     """Features of each customer at later moments, if nothing more is heard: (n * g, len(NAMES)), customer by customer.
 
     Args:
@@ -192,7 +209,7 @@ def in_silence(c: FloatArray, x: FloatArray, at: FloatArray, unit_minor: int = 1
     for start in range(0, n, block):
         here = slice(start, start + block)
         later[_LASTING, here] = x.T[_LASTING, here, None]
-        _passing(c[:, here, None], at[here], later[:, here], 1.0 / unit_minor)
+        _passing(c[:, here, None], at[here], later[:, here], shop)
     return later.reshape(len(NAMES), n * g).T
 
 
@@ -243,8 +260,9 @@ def _lasting(c: FloatArray, x: FloatArray, money: float) -> None:
     x[COLUMN["rating"]] = (raw("v.rating_sum") - 3.0 * ratings) / (ratings + 1.0)
 
 
-def _passing(c: FloatArray, now: FloatArray, x: FloatArray, money: float) -> None:
+def _passing(c: FloatArray, now: FloatArray, x: FloatArray, shop: Shop) -> None:
     """Fills the features of `x` that change with time, at `now`; shapes broadcast, `c`'s and `x`'s first axis apart."""
+    money = 1.0 / shop.unit_minor
     elapsed = c[3] - now
     factors = [np.exp2(elapsed * rate) for rate in _RATES]
 
@@ -295,6 +313,8 @@ def _passing(c: FloatArray, now: FloatArray, x: FloatArray, money: float) -> Non
     ):
         np.log1p(value, out=x[COLUMN[name]])
     x[COLUMN["overdue"]] = np.minimum(x[COLUMN["overdue"]], 5.0)
+    x[COLUMN["season_30d"]] = shop.season.ahead(now, 30)
+    x[COLUMN["season_90d"]] = shop.season.ahead(now, 90)
     x[COLUMN["cart_rate"]] = carts / (1.0 + views)
     x[COLUMN["text_weight"]] = known
     x[COLUMN["sentiment"]] = sum_of("v.sentiment_60d") * mean_of_texts

@@ -19,10 +19,11 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from models.features import COLUMN, NAMES
+from models.features import COLUMN, NAMES, Shop
 from models.localdays import LocalDays, ZoneUnknown
 from models.marks import Mark, Marked, NotYaml
 from models.scores import Counted, Scorer
+from models.season import USUAL, Season
 from schemas.learning import SCORES
 from schemas.states import NEVER, Held
 from schemas.times import DAY_S
@@ -34,8 +35,11 @@ DAYS_SINCE_PURCHASE = "days_since_purchase"
 # and in advance; they lie close where scores move fast.
 REVIEW_DAYS = (1.0, 3.0, 7.0, 14.0, 30.0, 60.0, 90.0, 180.0, 365.0)
 
-# What a dimension may be cut on beside days and scores. A component of the texts' vector means nothing by itself.
-COUNTABLE = tuple(name for name in NAMES if not name.startswith("text_") or name in ("text_days", "text_weight"))
+# What a dimension may be cut on beside days and scores. A component of the texts' vector means nothing by itself, and the
+# season is the same for everybody.
+COUNTABLE = tuple(
+    name for name in NAMES if not name.startswith(("text_", "season_")) or name in ("text_days", "text_weight")
+)
 
 # A feature comes back from its logarithm with an error in the last places: five purchases are reached at 4.9999999999.
 _FEATURE_TOLERANCE = 1e-9
@@ -98,6 +102,9 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     unit_minor: Annotated[int, Meta(ge=1)] = 100
     time_zone: str | None = None
     flap_budget: Annotated[float, Meta(ge=0, le=1000)] | None = None
+    season: (
+        Annotated[tuple[Annotated[float, Meta(ge=0.01, le=100)], ...], Meta(min_length=12, max_length=12)] | None
+    ) = None
 
     @property
     def label(self) -> str:
@@ -115,7 +122,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
         return int.from_bytes(blake2b(msgspec.json.encode(said), digest_size=4).digest()) or 1
 
 
-_LATER = ("time_zone", "flap_budget")
+_LATER = ("time_zone", "flap_budget", "season")
 
 
 def parse(document: str) -> Policy:
@@ -353,6 +360,7 @@ class Rules:
         "policy",
         "review_s",
         "rulings",
+        "shop",
         "tag",
         "unit_minor",
     )
@@ -362,6 +370,8 @@ class Rules:
         self.label = policy.label
         self.tag = policy.tag
         self.unit_minor = policy.unit_minor
+        #: What features know of the shop.
+        self.shop = Shop(policy.unit_minor, USUAL if policy.season is None else Season(policy.season))
         #: The days of the policy's time zone; None: days are 86,400 s from the purchase on.
         self.local = None if policy.time_zone is None else LocalDays(policy.time_zone)
         over = dict.fromkeys(dimension.over for dimension in policy.dimensions)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.features import COLUMN, LOGGED, NAMES, FloatArray, Row, matrix
+from models.features import COLUMN, LOGGED, NAMES, USUAL_SHOP, FloatArray, Row, Shop, matrix
 from models.policy import Ruling
 from models.scores import Scorer
 from schemas.changes import Contribution
@@ -54,12 +54,12 @@ class Explained(NamedTuple):
     baseline: float | None
 
 
-def explain(shifts: Sequence[Shift], scorer: Scorer, unit_minor: int = 100) -> list[Explained]:
+def explain(shifts: Sequence[Shift], scorer: Scorer, shop: Shop = USUAL_SHOP) -> list[Explained]:
     """Each shift's reasons, in order; contributions are in the unit of the number that the dimension is cut on.
 
     The `TOP` largest, then the sum of the rest as `OTHERS`.
     """
-    both = matrix([shift.before for shift in shifts] + [shift.heard for shift in shifts], unit_minor)
+    both = matrix([shift.before for shift in shifts] + [shift.heard for shift in shifts], shop)
     before, heard = both[: len(shifts)], both[len(shifts) :]
     explained: list[Explained | None] = [
         _days(shift, x, y) if shift.ruling.score is None else None

@@ -59,8 +59,9 @@ class PriorScorer:
     the first to the last, T since the first. P(alive) = 1 / (1 + a / (b + x - 1) ((alpha + T) / (alpha + t_x))^(r + x))
     for x > 0, else 1. While alive, purchases are Poisson at a rate with posterior Gamma(r + x, alpha + T), so within h
     days E[n] = P(alive) h (r + x) / (alpha + T) and P(n > 0) = P(alive) (1 - ((alpha + T) / (alpha + T + h))^(r + x)).
-    Dropout within the horizon is left out. Spend a purchase, Fader, Hardie and Bell (2005), Gamma-Gamma: E[M] is the
-    population mean p g / (q - 1) and the customer's own mean, weighted q - 1 to p x.
+    Dropout within the horizon is left out; the h days count as so many of an average season (`models.season`). Spend a
+    purchase, Fader, Hardie and Bell (2005), Gamma-Gamma: E[M] is the population mean p g / (q - 1) and the customer's own
+    mean, weighted q - 1 to p x.
 
     Three things of ours on top, each small and replaced by learning: what was put in carts or brought to the checkout in
     the last days counts as part of a purchase; who never bought is held to be a fifth as likely to buy; and a customer
@@ -98,16 +99,23 @@ class PriorScorer:
     def score(self, x: FloatArray) -> FloatArray:
         """See `Scorer.score`."""
         alive, shape, span = self.habits(x)
-        count = alive * 90.0 * shape / span
+        month, quarter = seasonal_days(x, 30), seasonal_days(x, 90)
+        count = alive * quarter * shape / span
         own = self.p * np.expm1(x[:, COLUMN["purchases"]])
         shrunk = (self.q - 1.0) * self.population.mean_amount
         amount = (shrunk + own * np.expm1(x[:, COLUMN["monetary"]])) / (self.q - 1.0 + own)
         scores = np.empty((len(x), len(SCORES)))
-        scores[:, P_30] = alive * (1.0 - (span / (span + 30.0)) ** shape)
-        scores[:, P_90] = alive * (1.0 - (span / (span + 90.0)) ** shape)
+        scores[:, P_30] = alive * (1.0 - (span / (span + month)) ** shape)
+        scores[:, P_90] = alive * (1.0 - (span / (span + quarter)) ** shape)
         scores[:, COUNT_90] = count
         scores[:, SPEND_90] = count * amount
         return scores
+
+
+def seasonal_days(x: FloatArray, horizon: int) -> FloatArray:
+    """(n,): what the next 30 or 90 days count as, in days of an average season; x: (n, features)."""
+    days: FloatArray = horizon * np.exp(x[:, COLUMN[f"season_{horizon}d"]])
+    return days
 
 
 class Counted:

@@ -161,7 +161,7 @@ def advance_groups(groups: Sequence[tuple[Sequence[Customer], Terms]]) -> list[l
     if raw:
         _, terms = groups[0]
         c = columns(raw)
-        x = from_columns(c, terms.rules.unit_minor)
+        x = from_columns(c, terms.rules.shop)
         terms = terms._replace(scorer=terms.rules.numbers(terms.scorer))
         score_rows: list[list[float]] = terms.scorer.score(x).tolist()
         shifts: list[Shift] = []
@@ -499,7 +499,7 @@ def _scored_flips(points: list[_Point], terms: Terms, c: FloatArray, x: FloatArr
     at_rows = [point.row for point in points]
     last, now = c[:, at_rows], x[at_rows]
     at = last[2][:, None] + np.array(rules.review_s)  # row 2: the latest event
-    scores = terms.scorer.score(in_silence(last, now, at, rules.unit_minor)).reshape(n, g, -1)
+    scores = terms.scorer.score(in_silence(last, now, at, rules.shop)).reshape(n, g, -1)
     later = at > np.array([point.as_of for point in points])[:, None]
     first: list[Promise | None] = [None] * n
     for ruling in rules.rulings:
@@ -534,7 +534,7 @@ def _next_learning_moment(state: CustomerState) -> float:
 
 def _give_reasons(histories: list[_History], shifts: list[Shift], terms: Terms) -> None:
     """Each move's reasons and counterfactual; `shifts` are in the order of the moves."""
-    explained = iter(explain(shifts, terms.scorer, terms.rules.unit_minor))
+    explained = iter(explain(shifts, terms.scorer, terms.rules.shop))
     kept = iter(keepers(shifts, terms.scorer))
     for history in histories:
         moves = []

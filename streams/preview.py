@@ -147,7 +147,7 @@ def _numbers(part: _Partition, rules: Rules, scorer: Scorer) -> _Numbers:
     for start in range(0, len(part.states), BLOCK):
         states = part.states[start : start + BLOCK]
         moments = [anew_at(state, part.at) for state in states]
-        scores = scorer.score(rows(states, [at for _, at in moments], rules.unit_minor))
+        scores = scorer.score(rows(states, [at for _, at in moments], rules.shop))
         days = np.array(
             [
                 np.nan if (bought_at := state.last_purchase_at) is None else rules.days_since(bought_at, timed_at)

@@ -121,7 +121,7 @@ class Shadow:
         scores = [list(state.scores) for state in states]
         if not self.rules.features:
             return scores
-        features = counted(rows(states, at, self.rules.unit_minor), self.rules.features).tolist()
+        features = counted(rows(states, at, self.rules.shop), self.rules.features).tolist()
         return [own + more for own, more in zip(scores, features, strict=True)]
 
     def _place(

@@ -174,7 +174,7 @@ class History:
         """Of everybody who has bought, as of the moment reached."""
         known = sorted(each for each, (state, _) in self._states.items() if state.purchases)
         states = [self._states[each][0] for each in known]
-        x = rows(states, [self.now] * len(states), self._rules.unit_minor)
+        x = rows(states, [self.now] * len(states), self._rules.shop)
         scorer = self._scorer
         if not isinstance(scorer, SnapshotScorer):
             scorer = SnapshotScorer(self.learner.snapshot(), self._prior)

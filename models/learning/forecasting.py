@@ -5,9 +5,8 @@
 * A 90-day probability starts from the prior plus most of what the 30-day model has learnt: its labels are two months
   fresher. Of that sum the part that was learnt counts `_SHRINKAGE`.
 * The count is a geometric mixture of the count model, the rate that the 90-day probability implies, the prior and the
-  decayed number of purchases. Spend is one of the spend model (two parts in five), the count at the customer's own recent
-  mean purchase (decayed spend over decayed purchases, shrunk as by one purchase of the population's mean), decayed spend,
-  and a power law of purchases and spend so far. Each mixture is corrected on top, by forecasts that were made before their
+  decayed number of purchases. Spend is the geometric mean of the spend model and decayed spend. Decayed sums are taken to
+  go on as the season does. Each mixture is corrected on top, by forecasts that were made before their
   labels of 30 days were learnt: its level, the count's slope and what share each view should have had, and the slope of
   spend on how long the customer has been known, as the views that aren't learnt don't fade with age as customers do.
 * The 30-day probability is calibrated (beta calibration, Kull, Silva Filho and Flach 2017): log odds = level + a log p -
@@ -186,13 +185,10 @@ class Forecaster:
         implied = np.log(np.log1p(np.exp(np.minimum(raw[:, P_90], _RATE_LIMIT))))
         prior = stage.offsets[:, COUNT_90]
         if columns.have_amounts:
-            rhythm = log_of(x, columns.rhythm, 0.02)
-            spent = np.expm1(x[:, columns.volume]) / self.unit
-            volume = np.log(0.03 + spent)
-            power = 0.6 * count + 0.7 * log_of(x, columns.spend, 0.1, self.unit)
+            season = columns.season(x, 90)
+            rhythm = log_of(x, columns.rhythm, 0.02) + season
             mixed = (2.4 * count + 2 * implied + prior + 0.6 * rhythm) / 6
-            recent_mean = np.log1p(spent) - x[:, columns.purchases]  # a feature of purchases is their log(1 + n)
-            spend = (2 * spend + mixed + recent_mean + volume + power) / 5
+            spend = (spend + log_of(x, columns.volume, 0.03, self.unit) + season) / 2
         else:
             rhythm = mixed = (3 * count + 2 * implied + prior) / 6
         seen = np.array((mixed, implied - mixed, prior - mixed, rhythm - mixed))

@@ -12,14 +12,14 @@ import numpy as np
 from models.features import COLUMN, FloatArray
 from models.learning.forecasting import Fit, Forecaster
 from models.learning.population import population_of
-from models.scores import COUNT_90, SPEND_90, PriorScorer
+from models.scores import COUNT_90, SPEND_90, PriorScorer, seasonal_days
 
 # At a = 1 the formula is 0 / 0; its neighbours are smooth.
 _NUDGE = 1e-6
 
 
-def expected_purchases(prior: PriorScorer, x: FloatArray, days: float) -> FloatArray:
-    """(n,): E[Y(days)] of features x (n, F), under the prior's population."""
+def expected_purchases(prior: PriorScorer, x: FloatArray, days: FloatArray | float) -> FloatArray:
+    """(n,): E[Y(days)] of features x (n, F), under the prior's population; days of an average season."""
     from scipy.special import hyp2f1  # type: ignore[import-untyped]
 
     a, b = prior.population.a, prior.population.b
@@ -32,10 +32,15 @@ def expected_purchases(prior: PriorScorer, x: FloatArray, days: float) -> FloatA
     return found
 
 
-def further(names: tuple[str, ...], fit: Fit, x: FloatArray, days: float) -> FloatArray:
-    """(n, 2): expected purchases and spend (units of currency) in the next `days`, of features x (n, F)."""
+def further(names: tuple[str, ...], fit: Fit, x: FloatArray, days: float, index: float = 1.0) -> FloatArray:
+    """(n, 2): expected purchases and spend (units of currency) in the next `days`, of features x (n, F).
+
+    Args:
+        index: mean of the season over those days (`models.season.Season.mean`).
+    """
     forecaster = Forecaster(names, PriorScorer(), fit)
     prior = PriorScorer(population_of(fit.population))
-    stretch = expected_purchases(prior, x, days) / np.maximum(expected_purchases(prior, x, 90.0), 1e-12)
+    quarter = expected_purchases(prior, x, seasonal_days(x, 90))
+    stretch = expected_purchases(prior, x, days * index) / np.maximum(quarter, 1e-12)
     found: FloatArray = forecaster.forecasts(x)[:, [COUNT_90, SPEND_90]] * stretch[:, None]
     return found

@@ -64,15 +64,31 @@ class Columns:
         self._counts = [(place[name], least) for name, least in _COUNTS.items() if name in place]
         self._spends = [(place[name], least) for name, least in _SPENDS.items() if name in place]
         self.known = place.get("known_days")
-        views = ("count_60d", "count_180d", "spend_180d", "spend")
+        views = ("count_60d", "spend_180d")
         self.have_amounts = all(name in place for name in views)
-        self.rhythm, self.purchases, self.volume, self.spend = (place.get(name, -1) for name in views)
+        self.rhythm, self.volume = (place.get(name, -1) for name in views)
+        self._seasons = {days: place.get(f"season_{days}d") for days in HORIZONS}
+
+    def season(self, x: FloatArray, days: int) -> FloatArray:
+        """(n,): log of the mean seasonal index over the next 30 or 90 days; 0 where no feature says it."""
+        at = self._seasons[days]
+        return np.zeros(len(x)) if at is None else x[:, at]
+
+    def share(self, x: FloatArray, horizon: FloatArray) -> FloatArray:
+        """(n,): log of the part of what is forecast for 90 days that falls within `horizon` (n,), 30 or 90 days."""
+        month = np.log(30.0 / 90.0) + self.season(x, 30) - self.season(x, 90)
+        share: FloatArray = np.where(horizon == 30, month, 0.0)
+        return share
 
     def inputs(self, x: FloatArray, offsets: FloatArray, unit: float) -> FloatArray:
         """Inputs before standardising, of features (n, F) and `links` (n, 4) of the prior; `unit`: a mean purchase."""
         logs = [log_of(x, i, least) for i, least in self._counts]
         logs += [log_of(x, i, least, unit) for i, least in self._spends]
-        return np.hstack([x, *(each[:, None] for each in logs), offsets, np.zeros((len(x), 1))])
+        given = np.hstack([x, *(each[:, None] for each in logs), offsets, np.zeros((len(x), 1))])
+        for season in self._seasons.values():
+            if season is not None:
+                given[:, season] = 0.0
+        return given
 
 
 def log_of(x: FloatArray, column: int, least: float, unit: float = 1.0) -> FloatArray:

@@ -250,8 +250,9 @@ class Learner:
                 # What the 30-day model says is part of where the 90-day one starts; it has just learnt.
                 start = self._forecaster().started(stage)[of, score]
                 self._models[score].learn_block(stage.z[of], start, bought[of], days, _WEIGHT)
-        share = np.log(horizon / 90.0)
-        start = self._forecaster().started(stage)
+        forecaster = self._forecaster()
+        share = forecaster.columns.share(x, horizon)
+        start = forecaster.started(stage)
         spent = spend / stage.unit
         marked = stage.z.copy()
         marked[:, -1] = horizon == 90
@@ -265,7 +266,7 @@ class Learner:
             x = block.x[of]
             stage = forecaster.stage(x)
             mixed = forecaster.mixed(x, forecaster.corrected(stage), stage)
-            share = np.log(30.0 / 90.0)
+            share = forecaster.columns.share(x, block.horizon[of])
             spent = block.spend[of] / stage.unit
             self._count_level.learn_block(mixed.count_seen, mixed.count + share, block.purchases[of], days, _WEIGHT)
             self._spend_level.learn_block(mixed.spend_seen, mixed.spend + share, spent, days, _WEIGHT)

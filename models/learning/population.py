@@ -5,10 +5,11 @@ given that history is
 
     P(n) = P(alive) NegBin(n; shape, span / (span + h)) + (1 - P(alive)) [n = 0]
 
-with `models.scores.PriorScorer.habits`. The logs of r, alpha, a and b follow its gradient as an extended Kalman filter
-does (information from the gradients' squares, Gaussian prior around the published parameters, slow drift), a block of
-labels at a time. Fitting what comes next, not what was, keeps the prior calibrated where customers don't behave as the
-model says; both horizons teach, so the first month's labels already move the 90-day prior.
+with `models.scores.PriorScorer.habits`; the h days count as so many of an average season. The logs of r, alpha, a and b
+follow its gradient as an extended Kalman filter does (information from the gradients' squares, Gaussian prior around the
+published parameters, slow drift), a block of labels at a time. Fitting what comes next, not what was, keeps the prior
+calibrated where customers don't behave as the model says; both horizons teach, so the first month's labels already move
+the 90-day prior.
 
 Amounts: the population's mean purchase is that of the outcomes, forgotten by half in a year.
 """
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.features import FloatArray
-from models.scores import PUBLISHED, Population, PriorScorer, Scorer
+from models.scores import PUBLISHED, Population, PriorScorer, Scorer, seasonal_days
 
 # Parameters as logs: a unit is a factor of e; the four are known to about that before a shop's first label.
 _SCALE, _DRIFT = 1.0, 1e-4
@@ -105,6 +106,7 @@ def log_likelihood(prior: PriorScorer, x: FloatArray, horizon: FloatArray, n: Fl
     from scipy.special import gammaln  # type: ignore[import-untyped]
 
     alive, shape, span = prior.habits(x)
+    horizon = np.where(horizon == 30, seasonal_days(x, 30), seasonal_days(x, 90))
     quiet = np.log(span / (span + horizon))
     coming = (
         np.log(np.maximum(alive, 1e-300))

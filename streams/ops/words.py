@@ -82,6 +82,8 @@ FEATURE_WORDS = {
     "session_clicks": "clicks in the latest session",
     "click_days": "days since the latest click",
     "cart_rate": "cart additions a view",
+    "season_30d": "season of the next 30 days",
+    "season_90d": "season of the next 90 days",
     "reviews": "reviews",
     "supports": "messages to support",
     "rating": "mean rating (against 3)",
@@ -143,6 +145,8 @@ def said_words(name: str, value: float) -> str:
     ('last purchase 31 days ago', 'has not bought', '2.50 cart additions lately (half as much each 14 d)')
     >>> said_words("sentiment", -0.6), said_words("text", 0.4), said_words("refunded_share", 0.25)
     ('writes negatively (sentiment -0.60)', 'what the texts are about', 'share refunded 25 %')
+    >>> said_words("season_90d", 0.13)
+    'the next 90 days bring 13 % more than average ones'
     """
     if name in TEMPLATES:
         said = TEMPLATES[name].format(number(value))
@@ -154,6 +158,11 @@ def said_words(name: str, value: float) -> str:
     if name == "sentiment":
         mood = "negatively" if value < -_MIXED else "positively" if value > _MIXED else "neither gladly nor angrily"
         return f"writes {mood} (sentiment {number(value)})"
+    if name in ("season_30d", "season_90d"):
+        days = name.removeprefix("season_").removesuffix("d")
+        return f"the next {days} days bring {abs(value):.0%}".replace("%", " %") + (
+            " less than average ones" if value < 0 else " more than average ones"
+        )
     if name.endswith("_share"):
         return f"{feature_words(name)} {value:.0%}".replace("%", " %")
     stem, _, half_life = name.rpartition("_")

@@ -42,7 +42,7 @@ def total(baseline: float | None, reasons: tuple[Contribution, ...]) -> float | 
 def number_of(ruling: Ruling, move: Move, state: CustomerState) -> float | None:
     """The number that was judged, computed anew."""
     if ruling.score is not None:
-        return float(SCORER.score(rows([state], [move.at], RULES.unit_minor))[0, ruling.score])
+        return float(SCORER.score(rows([state], [move.at], RULES.shop))[0, ruling.score])
     bought_at = state.last_purchase_at
     return None if bought_at is None else max(move.at - bought_at, 0.0) / DAY_S
 
@@ -55,7 +55,7 @@ def holds(ruling: Ruling, move: Move, state: CustomerState, held: Held) -> bool:
     if ruling.score is None:
         number = None if keeper.feature == "purchases" else keeper.instead
     else:
-        x = instead(rows([state], [move.at], RULES.unit_minor)[0], keeper)
+        x = instead(rows([state], [move.at], RULES.shop)[0], keeper)
         number = float(SCORER.score(x[None, :])[0, ruling.score])
     return ruling.place(number, Held(held.segment, -NEVER), move.at) == move.previous
 

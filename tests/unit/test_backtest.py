@@ -98,7 +98,7 @@ def test_forecasts_are_what_the_live_code_serves() -> None:
     told = history()
     made = next(iter(forecasts_over(SHOP, told)))
     states = [told._states[each][0] for each in made.customer_ids]
-    x = rows(states, [made.as_of] * len(states), RULES.unit_minor)
+    x = rows(states, [made.as_of] * len(states), RULES.shop)
 
     expected = [told.learner.predict_one(row) for row in x.tolist()]
 
@@ -133,7 +133,7 @@ def test_rivals_saw_what_the_learner_saw_and_the_previous_version_a_month_less()
     a_month_ago = told._scorer
     second = next(made)
     states = [told._states[each][0] for each in second.customer_ids]
-    x = rows(states, [second.as_of] * len(states), RULES.unit_minor)
+    x = rows(states, [second.as_of] * len(states), RULES.shop)
 
     assert second.rivals.keys() == {"previous", "rfm", "bgnbd"}
     np.testing.assert_array_equal(second.rivals["previous"], a_month_ago.score(x))

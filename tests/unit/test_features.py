@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from histories import START_S, histories, purchase, review
 from models.featuredocs import document
-from models.features import COLUMN, FEATURES, NAMES, Row, columns, exposed, exposure, in_silence, matrix, rows
+from models.features import COLUMN, FEATURES, NAMES, Row, Shop, columns, exposed, exposure, in_silence, matrix, rows
 from models.scores import PriorScorer
+from models.season import Season
 from models.state import observe
 from models.step import Heard
 from schemas.states import CustomerState, decode_state, due_of, encode_state
@@ -117,10 +118,10 @@ def test_the_texts_of_a_customer_move_the_prior() -> None:
 
 @given(histories(), st.floats(0, 1000), st.floats(0, 1000))
 def test_the_prior_expects_less_the_longer_a_buyer_is_silent(events: list[Heard], one: float, other: float) -> None:
-    """For who bought and wrote nothing, every score falls or stays as silence goes on."""
+    """For who bought and wrote nothing, every score falls or stays as silence goes on, in a year without seasons."""
     state = state_of([heard for heard in events if heard.reading is None] or [purchase(0, START_S)])
     sooner, later = sorted((one, other))
     last = state.last_event_at
-    x = rows([state, state], [last + sooner * DAY_S, last + later * DAY_S])
+    x = rows([state, state], [last + sooner * DAY_S, last + later * DAY_S], Shop(100, Season([1.0] * 12)))
     scores = PriorScorer().score(x)
     assert (scores[1] <= scores[0] * (1 + 1e-9) + 1e-12).all()

@@ -10,7 +10,7 @@ import pytest
 from models.features import rows
 from models.learning.further import expected_purchases
 from models.learning.population import PopulationFilter, fit_bgnbd, log_likelihood
-from models.scores import PUBLISHED, Population, PriorScorer
+from models.scores import PUBLISHED, Population, PriorScorer, seasonal_days
 from schemas.states import CustomerState, Spending
 from schemas.times import DAY_S
 
@@ -77,14 +77,15 @@ def test_forecasts_further_ahead_are_the_papers() -> None:
 
 
 def test_without_dropout_purchases_grow_with_the_days() -> None:
-    """Where nobody leaves, twice as far ahead is twice as many, and 90 days are the prior's own forecast."""
+    """Where nobody leaves, twice as far ahead is twice as many; the season's 90 days are the prior's forecast."""
     prior = PriorScorer(Population(r=1.2, alpha_days=60.0, a=1e-9, b=1.0, mean_amount=50.0))
     x, _ = buyers(50, np.random.default_rng(4), prior.population._replace(a=0.0))
 
     near, far = expected_purchases(prior, x, 90.0), expected_purchases(prior, x, 180.0)
 
     np.testing.assert_allclose(far, 2 * near, rtol=1e-5)
-    np.testing.assert_allclose(near, prior.score(x)[:, 2], rtol=1e-5)
+    quarter = expected_purchases(prior, x, seasonal_days(x, 90))
+    np.testing.assert_allclose(quarter, prior.score(x)[:, 2], rtol=1e-5)
 
 
 def test_it_comes_back_from_its_array() -> None:

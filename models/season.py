@@ -1,0 +1,66 @@
+"""The year of a shop: in which months how much is bought, known before it comes.
+
+A first year of events can't tell what the next quarter brings; a shop knows its year, and who doesn't say it is served
+with that of its trade. A season is an index of twelve months, what is bought on a day of each relative to an average day.
+It acts as time does: a Poisson process whose rate changes is one of rate 1 on a clock that runs as fast as the rate (Cinlar
+1975, Introduction to Stochastic Processes, 4.7), so thirty days of a month with index 1.4 count as 42.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.times import DAY_S
+
+FloatArray = NDArray[np.float64]
+
+# Online shops and mail order (NAICS 4541), sales not adjusted for season, months of 2009 and 2010 per day, with the growth
+# of 12 % a year taken out: U.S. Census Bureau, Monthly Retail Trade Survey. January first.
+ONLINE_RETAIL = (0.94, 0.96, 0.98, 0.96, 0.91, 0.97, 0.91, 0.94, 0.97, 0.94, 1.11, 1.41)
+
+# Days whose season is kept; a moment before the first or after the last has theirs.
+_FIRST, _LAST = np.datetime64("1970-01-01"), np.datetime64("2100-01-01")
+_HORIZONS = (30, 90)
+
+
+class Season:
+    """An index a month, in any unit; it is taken relative to its mean over all days.
+
+    Args:
+        index: twelve positive numbers, January first.
+    """
+
+    __slots__ = ("_ahead", "_sums", "index")
+
+    def __init__(self, index: Sequence[float] = ONLINE_RETAIL) -> None:
+        self.index = tuple(index)
+        days = np.arange(_FIRST, _LAST + np.timedelta64(366, "D"))
+        of_month = np.array(self.index, dtype=np.float64)
+        daily = of_month[days.astype("datetime64[M]").astype(np.int64) % 12]
+        self._sums: FloatArray = np.concatenate([[0.0], np.cumsum(daily / daily.mean())])
+        kept = int((_LAST - _FIRST).astype(np.int64))
+        self._ahead: dict[int, FloatArray] = {
+            horizon: np.log((self._sums[horizon : horizon + kept] - self._sums[:kept]) / horizon)
+            for horizon in _HORIZONS
+        }
+
+    def ahead(self, at: FloatArray, days: int) -> FloatArray:
+        """Log of the mean index over the next 30 or 90 days.
+
+        Args:
+            at: moments, epoch seconds; a moment counts as the midnight (UTC) before it.
+            days: 30 or 90.
+        """
+        table = self._ahead[days]
+        day = np.clip(np.floor(at / DAY_S), 0, len(table) - 1).astype(np.int64)
+        found: FloatArray = table[day]
+        return found
+
+    def mean(self, at: float, days: int) -> float:
+        """Mean index over the next `days`, at most a year; `at`: epoch seconds."""
+        day = int(min(max(at // DAY_S, 0), len(self._ahead[_HORIZONS[0]]) - 1))
+        return float(self._sums[day + days] - self._sums[day]) / days
+
+
+USUAL = Season()
