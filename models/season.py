@@ -64,3 +64,39 @@ class Season:
 
 
 USUAL = Season()
+
+
+class TooShort(ValueError):
+    """A history of less than two whole years can't tell a season from growth."""
+
+
+def measured(at: FloatArray) -> tuple[tuple[float, ...], float]:
+    """The year in a shop's own purchases, and by what factor they grow a year.
+
+    Least squares of the log of purchases a day on month and time, over the whole months between the first purchase and
+    the last.
+
+    Args:
+        at: moments of purchases, epoch seconds, ascending.
+
+    Raises:
+        TooShort: fewer than 24 whole months, or one without a purchase; the message says so.
+    """
+    months = np.asarray(at, dtype=np.float64).astype("datetime64[s]").astype("datetime64[M]")
+    # The first and the last month may be cut off. No purchase at all is no month.
+    whole = np.arange(months[0] + 1, months[-1]) if len(months) else months
+    if len(whole) < _LEAST_MONTHS:
+        raise TooShort(f"{len(whole)} whole months between the first purchase and the last; it takes {_LEAST_MONTHS}")
+    starts = np.searchsorted(months, np.append(whole, whole[-1] + 1))
+    counts = np.diff(starts)
+    if not counts.all():
+        raise TooShort(f"no purchase in {whole[int(np.argmin(counts))]}")
+    days = np.diff(np.append(whole, whole[-1] + 1).astype("datetime64[D]")).astype(np.float64)
+    of_month = whole.astype(np.int64) % 12
+    seen = np.column_stack([of_month[:, None] == np.arange(12), np.arange(len(whole)) / 12.0])
+    found = np.linalg.lstsq(seen.astype(np.float64), np.log(counts / days), rcond=None)[0]
+    index = np.exp(found[:12] - found[:12].mean())
+    return tuple(float(each) for each in index / index.mean()), float(np.exp(found[12]))
+
+
+_LEAST_MONTHS = 24

@@ -163,6 +163,22 @@ def flaps(file: Path, dataset: str, data: Path, as_json: bool) -> None:
         )
 
 
+@command.command("season")
+@click.argument("dataset", type=click.Choice(list(SOURCES)))
+@click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def season(dataset: str, data: Path) -> None:
+    """Measure a shop's year in DATA, a DATASET of two whole years or more: the line `season:` of a policy."""
+    from models.season import TooShort
+    from streams.ops.seasons import measure
+
+    try:
+        index, growth = _history(lambda: measure(dataset, data))
+    except TooShort as exc:
+        raise Failure(str(exc), "until then a policy without `season` is served with the year of online shops") from exc
+    click.echo(f"# purchases a day by month, January first; growth of {growth - 1:+.0%} a year is taken out")
+    click.echo(f"season: [{', '.join(f'{each:.2f}' for each in index)}]")
+
+
 @command.command("calibrate")
 @FILE
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write there; default: to stdout.")

@@ -2,11 +2,14 @@
 
 import math
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
+from click.testing import CliRunner
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histories import START_S, purchase
@@ -14,10 +17,11 @@ from models.features import COLUMN, FloatArray, Shop, rows
 from models.learning.learner import Learner
 from models.policy import PolicyError, Rules, parse, read
 from models.scores import PriorScorer
-from models.season import ONLINE_RETAIL, Season
+from models.season import ONLINE_RETAIL, Season, TooShort, measured
 from models.state import observe
 from schemas.learning import Label
 from schemas.times import DAY_S
+from streams.commands.policy import command
 
 indices = st.lists(st.floats(0.01, 100), min_size=12, max_size=12)
 moments = st.floats(0, 4e9)
@@ -101,6 +105,59 @@ def test_a_policy_states_it() -> None:
     ):
         with pytest.raises(PolicyError, match="season"):
             parse(document + f"season: {wrong}\n")
+
+
+def three_years(index: list[float], growth: float) -> FloatArray:
+    """Moments of purchases from the middle of a month on, about 60 on an average day, evenly over each day."""
+    first = np.datetime64("2009-01-15")
+    moments = []
+    for day in range(3 * 365):
+        date = first + np.timedelta64(day, "D")
+        n = round(60 * index[int(date.astype("datetime64[M]").astype(int)) % 12] * growth ** (day / 365))
+        moments.append(date.astype("datetime64[s]").astype(np.float64) + np.arange(n) * (DAY_S / max(n, 1)))
+    return np.concatenate(moments)
+
+
+@given(st.lists(st.floats(0.5, 3), min_size=12, max_size=12), st.floats(0.5, 2))
+@settings(max_examples=25)
+def test_a_shops_own_year_is_measured(index: list[float], growth: float) -> None:
+    """From three years of purchases the season that made them, growth apart, within what rounding to a day leaves."""
+    found, grown = measured(three_years(index, growth))
+
+    assert found == pytest.approx(np.array(index) / np.mean(index), rel=0.06)
+    assert grown == pytest.approx(growth, rel=0.05)
+
+
+@given(st.integers(0, 24))
+def test_less_than_two_whole_years_are_no_year(months: int) -> None:
+    """Nothing is guessed from a history in which growth and season look alike, or in which a month is missing."""
+    at = three_years([1.0] * 12, 1.0)
+    short = at[at < np.datetime64("2009-01-15", "s").astype(np.float64) + months * 30.4 * DAY_S]
+    missing = at[(at < 1.25e9) | (at > 1.26e9)]
+
+    for history in (short, missing):
+        with pytest.raises(TooShort):
+            measured(history)
+
+
+def test_the_command_measures_a_line_for_a_policy(tmp_path: Path) -> None:
+    """What it prints is what a policy takes; a year alone is refused with how much there is."""
+    table = tmp_path / "bought.parquet"
+    at = three_years([1.0] * 10 + [2.0, 3.0], 1.2)[::20]
+    frame = pd.DataFrame({"customer_id": "c1", "purchased_at": pd.to_datetime(at, unit="s", utc=True), "amount": 5.0})
+    frame.to_parquet(table)
+
+    told = CliRunner().invoke(command, ["season", "generic", str(table)])
+    policy = parse(read() + told.stdout)
+
+    assert told.exit_code == 0
+    assert "growth of +20% a year" in told.stdout
+    assert policy.season == pytest.approx([12 / 15] * 10 + [24 / 15, 36 / 15], abs=0.05)
+
+    frame[:2_000].to_parquet(table)
+    refused = CliRunner().invoke(command, ["season", "generic", str(table)])
+    assert refused.exit_code == 1
+    assert "whole months" in refused.stderr
 
 
 NAMES = ("habit", "season_30d", "season_90d")
