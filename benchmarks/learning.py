@@ -1,11 +1,12 @@
 """The learner: labels/s, snapshot size, rows/s; on real data its gain over others with a standard error.
 
-    python benchmarks/learning.py [--online-retail FILE] [--cdnow FILE] [--batch]
+    python benchmarks/learning.py [--online-retail FILE] [--cdnow FILE] [--batch [--batch-season]]
 
 Speed is of one core and of made-up labels with the product's features; the median of --repeats. On Online Retail the
 backtest's forecasts are compared, on the same customers and cut-offs, with BG/NBD x Gamma-Gamma (refitted online) and,
-with --batch, with an ensemble of batch models retrained from scratch at each cut-off on all labels matured by then
-(needs scikit-learn). On CDNOW the usual protocol: 39 weeks seen, the next 39 forecast, same-day purchases merged.
+with --batch, with an ensemble of batch models retrained from scratch at each cut-off on all labels matured by then (needs
+scikit-learn); they don't know the policy's season unless --batch-season tells them. On CDNOW the usual protocol: 39 weeks
+seen, the next 39 forecast, same-day purchases merged.
 """
 
 import os
@@ -32,7 +33,7 @@ from models.learning.measures import mae, rmse
 from models.learning.population import bgnbd_log_likelihood, fit_bgnbd, population_of
 from models.learning.scorer import SnapshotScorer
 from models.learning.snapshots import encode_snapshot
-from models.policy import Rules, load
+from models.policy import Rules, load, read
 from models.scores import COUNT_90, P_30, P_90, SPEND_90, PriorScorer
 from models.season import USUAL
 from schemas.learning import Label
@@ -48,6 +49,7 @@ def main() -> int:
     parser.add_argument("--online-retail", type=Path)
     parser.add_argument("--cdnow", type=Path)
     parser.add_argument("--batch", action="store_true", help="also retrain an ensemble of batch models at each cut-off")
+    parser.add_argument("--batch-season", action="store_true", help="batch models know the season, as the learner does")
     parser.add_argument(
         "--batch-labels", type=int, default=20_000, help="at most so many, drawn at random, teach each one"
     )
@@ -56,7 +58,8 @@ def main() -> int:
     options = parser.parse_args()
     speed(options.repeats)
     if options.online_retail is not None:
-        gain(options.online_retail, options.batch_labels if options.batch else 0, options.draws)
+        batch = options.batch_labels if options.batch else 0
+        gain(options.online_retail, batch, options.draws, told_season=options.batch_season)
     if options.cdnow is not None:
         cdnow(options.cdnow)
     return 0
@@ -106,7 +109,7 @@ def made_up(count: int) -> list[Label]:
 # --- gain ---------------------------------------------------------------------------------------------------------
 
 
-def gain(file: Path, batch: int, draws: int) -> None:
+def gain(file: Path, batch: int, draws: int, *, told_season: bool = False) -> None:
     """The backtest's measures, and the paired differences."""
     from streams.ops.backtesting import Backtest
     from streams.report.evaluation import differences, rows_by_score, table
@@ -116,7 +119,7 @@ def gain(file: Path, batch: int, draws: int) -> None:
     forecasts = list(run.forecasts)
     against = ["bgnbd"]
     if batch:
-        forecasts = retrained(file, forecasts, batch)
+        forecasts = retrained(file, forecasts, batch, told_season=told_season)
         against.append(BATCH)
     by_score = rows_by_score(forecasts, history.sales, history.last_purchase_at)
     for score, found in by_score.items():
@@ -130,7 +133,7 @@ def gain(file: Path, batch: int, draws: int) -> None:
             print(f"  {each.score:<24}{each.measure:<16}{each.value:+.4f}  (s.e. {each.error:.4f}, {sure:.1f})")
 
 
-def retrained(file: Path, forecasts: Sequence[Any], most: int) -> list[Any]:
+def retrained(file: Path, forecasts: Sequence[Any], most: int, *, told_season: bool) -> list[Any]:
     """The forecasts, with those of a batch ensemble beside them, retrained at each cut-off from scratch.
 
     Mean of gradient boosting, a penalised linear model over the prior's forecasts, and BG/NBD x Gamma-Gamma; amounts as
@@ -138,17 +141,25 @@ def retrained(file: Path, forecasts: Sequence[Any], most: int) -> list[Any]:
     them are drawn, which keeps a run within minutes on one core.
     """
     from models.learning.backtest import forecasts_over
+    from streams.ops.backtesting import Backtest
     from streams.sources.datasets import open_dataset
 
     source = open_dataset("online-retail", file)
     keeper = _Keeper()
-    kept = _Matrices(Rules(load()), keeper, PriorScorer())  # type: ignore[arg-type]
+    policy, population = load(), forecasts
+    if not told_season:
+        with tempfile.TemporaryDirectory() as folder:
+            even = Path(folder, "even.yaml")
+            even.write_text(f"{read()}\nseason: {[1] * 12}\n")
+            policy, population = load(even), Backtest("online-retail", file, policy=even).forecasts
+    bgnbd = {each.as_of: each.rivals["bgnbd"] for each in population}
+    kept = _Matrices(Rules(policy), keeper, PriorScorer())  # type: ignore[arg-type]
     made = []
     wanted = {each.as_of: each for each in forecasts}
     for each in forecasts_over(source.items(0, len(source.times_s)), kept):
         own = wanted.get(each.as_of)
         if own is not None:
-            scores = _ensemble(keeper.told(), kept.x, own.rivals["bgnbd"], most)
+            scores = _ensemble(keeper.told(), kept.x, bgnbd[own.as_of], most)
             made.append(own._replace(rivals={**own.rivals, BATCH: scores}))
             print(f"  retrained as of {np.datetime64(int(each.as_of), 's')} on {len(keeper.rows):,} labels", flush=True)
     return made
