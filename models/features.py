@@ -120,6 +120,8 @@ LOGGED = np.array([feature.meaning.startswith("log(1") for feature in FEATURES])
 # A learner and a scorer must agree on the columns: labels and snapshots carry this digest.
 FEATURE_SET = blake2b("\n".join(f"{f.name}: {f.meaning}" for f in FEATURES).encode(), digest_size=6).hexdigest()
 
+_SEASONS = slice(COLUMN["season_30d"], COLUMN["season_90d"] + 1)
+
 _at = {name: i for i, name in enumerate(("at", "first", "last", "landmark"))}
 for _group, _names in (
     ("s", Spending.__struct_fields__),
@@ -313,8 +315,7 @@ def _passing(c: FloatArray, now: FloatArray, x: FloatArray, shop: Shop) -> None:
     ):
         np.log1p(value, out=x[COLUMN[name]])
     x[COLUMN["overdue"]] = np.minimum(x[COLUMN["overdue"]], 5.0)
-    x[COLUMN["season_30d"]] = shop.season.ahead(now, 30)
-    x[COLUMN["season_90d"]] = shop.season.ahead(now, 90)
+    x[_SEASONS] = shop.season.ahead(now)
     x[COLUMN["cart_rate"]] = carts / (1.0 + views)
     x[COLUMN["text_weight"]] = known
     x[COLUMN["sentiment"]] = sum_of("v.sentiment_60d") * mean_of_texts

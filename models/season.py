@@ -40,26 +40,23 @@ class Season:
         daily = of_month[days.astype("datetime64[M]").astype(np.int64) % 12]
         self._sums: FloatArray = np.concatenate([[0.0], np.cumsum(daily / daily.mean())])
         kept = int((_LAST - _FIRST).astype(np.int64))
-        self._ahead: dict[int, FloatArray] = {
-            horizon: np.log((self._sums[horizon : horizon + kept] - self._sums[:kept]) / horizon)
-            for horizon in _HORIZONS
-        }
+        self._ahead: FloatArray = np.log(
+            [(self._sums[horizon : horizon + kept] - self._sums[:kept]) / horizon for horizon in _HORIZONS]
+        )
 
-    def ahead(self, at: FloatArray, days: int) -> FloatArray:
-        """Log of the mean index over the next 30 or 90 days.
+    def ahead(self, at: FloatArray) -> FloatArray:
+        """(2, ...): logs of the mean index over the next 30 and the next 90 days.
 
         Args:
-            at: moments, epoch seconds; a moment counts as the midnight (UTC) before it.
-            days: 30 or 90.
+            at: (...), moments, epoch seconds; a moment counts as the midnight (UTC) before it.
         """
-        table = self._ahead[days]
-        day = np.clip(np.floor(at / DAY_S), 0, len(table) - 1).astype(np.int64)
-        found: FloatArray = table[day]
+        last = self._ahead.shape[1] - 1
+        found: FloatArray = self._ahead[:, np.minimum(np.maximum(at / DAY_S, 0.0), last).astype(np.int64)]
         return found
 
     def mean(self, at: float, days: int) -> float:
         """Mean index over the next `days`, at most a year; `at`: epoch seconds."""
-        day = int(min(max(at // DAY_S, 0), len(self._ahead[_HORIZONS[0]]) - 1))
+        day = int(min(max(at // DAY_S, 0), self._ahead.shape[1] - 1))
         return float(self._sums[day + days] - self._sums[day]) / days
 
 

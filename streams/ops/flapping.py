@@ -1,7 +1,8 @@
 """How often a policy takes its own changes back on a real history, and what exit margin keeps that under its budget.
 
-The history goes through the live code with its learner, a day at a time, as in `regulars backtest`. Scores don't depend
-on who stands where, so one pass judges every margin that is tried: each is a dimension of its own.
+The history goes through the live code with its learner, a day at a time, as in `regulars backtest`. Scores hardly depend on
+who stands where, so one pass judges every margin that is tried, each as a dimension of its own; what it finds is replayed
+as it will be served.
 """
 
 from collections.abc import Sequence
@@ -51,38 +52,73 @@ def measure(policy: Policy, dataset: str, file: Path) -> list[Flap]:
 def calibrate(policy: Policy, dataset: str, file: Path) -> dict[int, Flap]:
     """For each dimension (by its place) whose stated margin breaks the budget, the smallest one tried that keeps it.
 
-    Margins are only raised. Raises as `measure`, and:
+    Margins are only raised. All are tried side by side first; then the policy with those found is replayed as it would be
+    served, and what is still over the budget gets the next margin: a customer is looked at a little more often where
+    more dimensions have something to promise. Raises as `measure`, and:
 
     Raises:
         NoMargin: none does.
     """
     budget = policy.flap_budget
-    if budget is None:
-        return {}
-    tried = [
-        (place, replace(dimension, name=f"{place}/{margin}", exit_margin=margin))
+    tried = {
+        place: [dimension.exit_margin, *(margin for margin in MARGINS if margin > dimension.exit_margin)]
         for place, dimension in enumerate(policy.dimensions)
         if _is_budgeted(dimension)
-        for margin in (dimension.exit_margin, *(m for m in MARGINS if m > dimension.exit_margin))
-    ]
-    if not tried:
+    }
+    if budget is None or not tried:
         return {}
-    flaps = _replay(replace(policy, dimensions=tuple(own for _, own in tried)), dataset, file)
-    found: dict[int, Flap] = {}
-    for place, dimension in enumerate(policy.dimensions):
-        own = [_flap(flaps, each, each.name)._replace(dimension=dimension.name) for at, each in tried if at == place]
-        if not own or own[0].per_1000 <= budget:
-            continue
+    found = {}
+    for place, own in _side_by_side(policy, tried, dataset, file).items():
         kept = next((flap for flap in own if flap.per_1000 <= budget), None)
         if kept is None:
-            least = min(own, key=lambda flap: flap.per_1000)
-            raise NoMargin(
-                f"dimension {dimension.name}: no exit margin up to {own[-1].exit_margin:g} keeps reversals within 7 days "
-                f"under {budget:g} per 1,000 changes; {least.exit_margin:g} comes nearest with {least.per_1000:.1f}. "
-                "A dwell of 8 days has none at all"
-            )
+            raise _none_of(own, budget)
         found[place] = kept
-    return found
+    while True:
+        margins = {place: flap.exit_margin for place, flap in found.items()}
+        served = measure(_with(policy, margins), dataset, file)
+        found = {place: served[place] for place in tried}
+        over = [place for place, flap in found.items() if flap.per_1000 > budget]
+        if not over:
+            stated = {place: policy.dimensions[place].exit_margin for place in tried}
+            return {place: flap for place, flap in found.items() if flap.exit_margin > stated[place]}
+        for place in over:
+            wider = next((margin for margin in tried[place] if margin > margins[place]), None)
+            if wider is None:
+                raise _none_of([found[place]], budget)
+            found[place] = found[place]._replace(exit_margin=wider)
+
+
+def _side_by_side(policy: Policy, tried: dict[int, list[float]], dataset: str, file: Path) -> dict[int, list[Flap]]:
+    """Each dimension with each of its margins, in one pass."""
+    # Days since a purchase have no margin, but whoever crosses their bounds is judged by everything at that moment.
+    others = [replace(each, name=str(place)) for place, each in enumerate(policy.dimensions) if place not in tried]
+    own = {
+        place: [replace(policy.dimensions[place], name=f"{place}/{margin}", exit_margin=margin) for margin in margins]
+        for place, margins in tried.items()
+    }
+    flaps = _replay(
+        replace(policy, dimensions=(*others, *(each for some in own.values() for each in some))), dataset, file
+    )
+    return {
+        place: [_flap(flaps, each, each.name)._replace(dimension=policy.dimensions[place].name) for each in some]
+        for place, some in own.items()
+    }
+
+
+def _with(policy: Policy, margins: dict[int, float]) -> Policy:
+    dimensions = tuple(
+        replace(each, exit_margin=margins.get(place, each.exit_margin)) for place, each in enumerate(policy.dimensions)
+    )
+    return replace(policy, dimensions=dimensions)
+
+
+def _none_of(flaps: Sequence[Flap], budget: float) -> NoMargin:
+    least = min(flaps, key=lambda flap: flap.per_1000)
+    return NoMargin(
+        f"dimension {least.dimension}: no exit margin up to {flaps[-1].exit_margin:g} keeps reversals within 7 days "
+        f"under {budget:g} per 1,000 changes; {least.exit_margin:g} comes nearest with {least.per_1000:.1f}. "
+        "A dwell of 8 days has none at all"
+    )
 
 
 def over_budget(policy: Policy, flaps: Sequence[Flap]) -> list[Flap]:

@@ -119,7 +119,7 @@ def run(*arguments: str) -> click.testing.Result:
 
 
 def test_a_calibrated_margin_keeps_the_budget(data: Path, tmp_path: Path) -> None:
-    """Over the budget as it stands; with the margins that calibration writes, the same history is under it."""
+    """Over the budget as it stands; with the margins that calibration writes, the same history is under it, as said."""
     loose = read().replace("exit_margin: 0.10", "exit_margin: 0.00").replace("dwell_days: 1", "dwell_days: 0")
     bare, budgeted, out = tmp_path / "bare.yaml", tmp_path / "budgeted.yaml", tmp_path / "out.yaml"
     bare.write_text(loose)
@@ -138,8 +138,11 @@ def test_a_calibrated_margin_keeps_the_budget(data: Path, tmp_path: Path) -> Non
     assert told.exit_code == 0, told.output
     assert parse(out.read_text()).dimensions[1].exit_margin > 0
     assert out.read_text().count("#") == loose.count("#")
-    told = run("flaps", str(out), "generic", str(data))
+    said = told.stderr
+    told = run("flaps", str(out), "generic", str(data), "--json")
     assert told.exit_code == 0, told.output
+    value = next(flap for flap in json.loads(told.stdout)["dimensions"] if flap["dimension"] == "value")
+    assert f"{value['reversals']:,} of {value['changes']:,} changes taken back" in said
 
 
 def test_a_budget_that_no_margin_keeps_is_said(data: Path, tmp_path: Path) -> None:
