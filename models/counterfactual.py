@@ -64,7 +64,7 @@ def keepers(shifts: Sequence[Shift], scorer: Scorer) -> list[Counterfactual | No
     return found
 
 
-# Shifts at a time: 32 x 12 features x 8 values x 64 x 8 bytes are 1.6 MB.
+# Shifts at a time: 32 x 12 features x 8 values x 66 x 8 bytes are 1.6 MB.
 _BLOCK = 32
 
 

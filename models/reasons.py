@@ -101,7 +101,7 @@ _rank = np.minimum(np.arange(len(NAMES)), _TEXT_AT)
 _step = np.arange(_GROUPS + 1)[:, None]
 # Of each point of a path, which features have moved already: (groups + 1, features). The two orders share both ends.
 _MASKS = np.concatenate([_rank < _step, _rank >= _GROUPS - _step[1:-1]])
-# Shifts at a time: 32 x 98 path points x 64 features x 8 bytes are 1.6 MB.
+# Shifts at a time: 32 x 102 path points x 66 features x 8 bytes are 1.7 MB.
 _BLOCK = 32
 
 
