@@ -267,6 +267,22 @@ def test_what_silence_had_done_already_is_not_put_on_the_event() -> None:
     pytest.fail("no click found such a score")
 
 
+def test_another_season_moves_by_policy() -> None:
+    """The bound is what it was; the days ahead count for more, and who stands elsewhere now moves once, as told."""
+    document = read().replace('version: "1"', 'version: "2"') + "season: [1, 1, 9, 9, 9, 9, 1, 1, 1, 1, 1, 1]\n"
+    first = step(Customer("someone", None, NEVER, [purchase(0, START_S, 3_000)]), TERMS)
+    assert first.state is not None
+    assert first.state.segments["value"].segment == "low"
+    terms = TERMS._replace(rules=Rules(parse(document)), ruled_at=START_S + 60)
+    moved = step(Customer("someone", first.state, first.due, []), terms)
+    (move,) = moved.moves
+    assert (move.dimension, move.previous, move.current) == ("value", "low", "mid")
+    assert move.cause == PolicyCause("default-2")
+    assert move.reasons[0].feature == POLICY
+    assert moved.state is not None
+    assert_adds_up(Judged(move, moved.state, first.state.segments["value"], terms.rules.rulings[1]))
+
+
 def test_a_new_policys_reason_is_its_bound() -> None:
     """The number is what it was; the bound moved."""
     document = read().replace("from: 50.00", "from: 5.00").replace('version: "1"', 'version: "2"')
