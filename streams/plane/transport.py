@@ -298,6 +298,16 @@ class Consumer(base.Consumer):
             crash_point("after_commit")
         return committed
 
+    async def commit_and_end_transactions(self) -> None:
+        """The last commit before a revoke or the end: of all that is done by now.
+
+        Faust's finds a commit of its loop under way, waits for it and leaves it at that; it may have begun before the last
+        chunk was done, whose records would come again.
+        """
+        while await self.maybe_wait_for_commit_to_finish():
+            pass
+        await super().commit_and_end_transactions()
+
     def committed(self, tp: TP) -> int | None:
         """Last offset committed for the topic partition in this assignment; None: none yet."""
         offset: int | None = self._committed_offset.get(tp)
