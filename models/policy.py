@@ -362,14 +362,12 @@ class Rules:
         "rulings",
         "shop",
         "tag",
-        "unit_minor",
     )
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.label = policy.label
         self.tag = policy.tag
-        self.unit_minor = policy.unit_minor
         #: What features know of the shop.
         self.shop = Shop(policy.unit_minor, USUAL if policy.season is None else Season(policy.season))
         #: The days of the policy's time zone; None: days are 86,400 s from the purchase on.

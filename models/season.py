@@ -22,6 +22,7 @@ ONLINE_RETAIL = (0.94, 0.96, 0.98, 0.96, 0.91, 0.97, 0.91, 0.94, 0.97, 0.94, 1.1
 # Days whose season is kept; a moment before the first or after the last has theirs.
 _FIRST, _LAST = np.datetime64("1970-01-01"), np.datetime64("2100-01-01")
 _HORIZONS = (30, 90)
+_LEAST_MONTHS = 24  # of a history, to tell a season from growth
 
 
 class Season:
@@ -80,7 +81,7 @@ def measured(at: FloatArray) -> tuple[tuple[float, ...], float]:
         TooShort: fewer than 24 whole months, or one without a purchase; the message says so.
     """
     months = np.asarray(at, dtype=np.float64).astype("datetime64[s]").astype("datetime64[M]")
-    # The first and the last month may be cut off. No purchase at all is no month.
+    # The first and the last month may be cut off.
     whole = np.arange(months[0] + 1, months[-1]) if len(months) else months
     if len(whole) < _LEAST_MONTHS:
         raise TooShort(f"{len(whole)} whole months between the first purchase and the last; it takes {_LEAST_MONTHS}")
@@ -94,6 +95,3 @@ def measured(at: FloatArray) -> tuple[tuple[float, ...], float]:
     found = np.linalg.lstsq(seen.astype(np.float64), np.log(counts / days), rcond=None)[0]
     index = np.exp(found[:12] - found[:12].mean())
     return tuple(float(each) for each in index / index.mean()), float(np.exp(found[12]))
-
-
-_LEAST_MONTHS = 24

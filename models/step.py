@@ -410,7 +410,7 @@ def _mature(history: _History, terms: Terms, exposures: tuple[Exposure, ...], mo
                 exposed(kept),
                 purchases > 0,
                 purchases,
-                max(counted.spend_minor - kept.spend_minor, 0) / terms.rules.unit_minor,
+                max(counted.spend_minor - kept.spend_minor, 0) / terms.rules.shop.unit_minor,
             )
         )
         if days == 30:

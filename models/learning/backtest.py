@@ -131,7 +131,7 @@ class History:
         if event.type == "purchase":
             self.first_purchase_at = min(self.first_purchase_at, at)
             self.last_purchase_at = max(self.last_purchase_at, at)
-            self.sales.append(Sale(at, event.customer_id, event.amount_minor / self._rules.unit_minor))
+            self.sales.append(Sale(at, event.customer_id, event.amount_minor / self._rules.shop.unit_minor))
 
     def reach(self, at: float) -> None:
         """Time passes up to `at`: events and silence before it are applied, labels that matured are learnt."""

@@ -6,9 +6,9 @@
   fresher. Of that sum the part that was learnt counts `_SHRINKAGE`.
 * The count is a geometric mixture of the count model, the rate that the 90-day probability implies, the prior and the
   decayed number of purchases. Spend is the geometric mean of the spend model and decayed spend. Decayed sums are taken to
-  go on as the season does. Each mixture is corrected on top, by forecasts that were made before their
-  labels of 30 days were learnt: its level, the count's slope and what share each view should have had, and the slope of
-  spend on how long the customer has been known, as the views that aren't learnt don't fade with age as customers do.
+  go on as the season does. Each mixture is corrected on top, by forecasts that were made before their labels of 30 days
+  were learnt: its level, the count's slope and what share each view should have had, and the slope of spend on how long
+  the customer has been known, as the view that isn't learnt doesn't fade with age as customers do.
 * The 30-day probability is calibrated (beta calibration, Kull, Silva Filho and Flach 2017): log odds = level + a log p -
   b log(1 - p), taught by forecasts made before their labels were learnt. The 90-day one isn't: what its labels say of
   calibration is three months old and made it worse (docs/models.md).

@@ -267,36 +267,34 @@ def test_what_silence_had_done_already_is_not_put_on_the_event() -> None:
     pytest.fail("no click found such a score")
 
 
-def test_another_season_moves_by_policy() -> None:
-    """The bound is what it was; the days ahead count for more, and who stands elsewhere now moves once, as told."""
-    document = read().replace('version: "1"', 'version: "2"') + "season: [1, 1, 9, 9, 9, 9, 1, 1, 1, 1, 1, 1]\n"
+def moved_from_low_by(document: str) -> Move:
+    """The one move, of value, of who bought for 30.00 and is judged by the policy in `document` a minute later."""
     first = step(Customer("someone", None, NEVER, [purchase(0, START_S, 3_000)]), TERMS)
     assert first.state is not None
     assert first.state.segments["value"].segment == "low"
     terms = TERMS._replace(rules=Rules(parse(document)), ruled_at=START_S + 60)
     moved = step(Customer("someone", first.state, first.due, []), terms)
     (move,) = moved.moves
-    assert (move.dimension, move.previous, move.current) == ("value", "low", "mid")
     assert move.cause == PolicyCause("default-2")
-    assert move.reasons[0].feature == POLICY
     assert moved.state is not None
     assert_adds_up(Judged(move, moved.state, first.state.segments["value"], terms.rules.rulings[1]))
+    return move
+
+
+def test_another_season_moves_by_policy() -> None:
+    """The bound is what it was; the days ahead count for more, and who stands elsewhere now moves once, as told."""
+    document = read().replace('version: "1"', 'version: "2"') + "season: [1, 1, 9, 9, 9, 9, 1, 1, 1, 1, 1, 1]\n"
+    move = moved_from_low_by(document)
+    assert (move.dimension, move.previous, move.current) == ("value", "low", "mid")
+    assert move.reasons[0].feature == POLICY
 
 
 def test_a_new_policys_reason_is_its_bound() -> None:
     """The number is what it was; the bound moved."""
     document = read().replace("from: 50.00", "from: 5.00").replace('version: "1"', 'version: "2"')
-    first = step(Customer("someone", None, NEVER, [purchase(0, START_S, 3_000)]), TERMS)
-    assert first.state is not None
-    assert first.state.segments["value"].segment == "low"
-    terms = TERMS._replace(rules=Rules(parse(document)), ruled_at=START_S + 60)
-    moved = step(Customer("someone", first.state, first.due, []), terms)
-    (move,) = moved.moves
-    assert move.cause == PolicyCause("default-2")
+    move = moved_from_low_by(document)
     assert (move.previous, move.current, move.at) == ("low", "mid", START_S + 60)
     assert [(reason.feature, reason.value) for reason in move.reasons] == [(POLICY, 5.0)]
-    assert moved.state is not None
-    assert_adds_up(Judged(move, moved.state, first.state.segments["value"], terms.rules.rulings[1]))
 
 
 def test_what_a_customer_writes_is_named_by_its_sentiment() -> None:
