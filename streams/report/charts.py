@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, log10
+from sys import float_info
 
 _WIDTH, _HEIGHT = 640, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 30, 14, 48
@@ -80,9 +81,10 @@ def nice_ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
     >>> nice_ticks(0.0, 1.0), nice_ticks(3.0, 47.0)
     ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [10.0, 20.0, 30.0, 40.0])
     """
-    if not high > low:
-        return [low]
     rough = (high - low) / count
+    # Below the smallest normal number a step has no power of ten.
+    if not rough >= float_info.min:
+        return [low]
     size = 10.0 ** floor(log10(rough))
     step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough * 0.999)
     first, last = ceil(low / step - 1e-9), floor(high / step + 1e-9)
