@@ -23,6 +23,7 @@ ONLINE_RETAIL = (0.94, 0.96, 0.98, 0.96, 0.91, 0.97, 0.91, 0.94, 0.97, 0.94, 1.1
 _FIRST, _LAST = np.datetime64("1970-01-01"), np.datetime64("2100-01-01")
 _HORIZONS = (30, 90)
 _LEAST_MONTHS = 24  # of a history, to tell a season from growth
+_MONTH = np.timedelta64(1, "M")
 
 
 class Season:
@@ -82,14 +83,14 @@ def measured(at: FloatArray) -> tuple[tuple[float, ...], float]:
     """
     months = np.asarray(at, dtype=np.float64).astype("datetime64[s]").astype("datetime64[M]")
     # The first and the last month may be cut off.
-    whole = np.arange(months[0] + 1, months[-1]) if len(months) else months
+    whole = np.arange(months[0] + _MONTH, months[-1]) if len(months) else months
     if len(whole) < _LEAST_MONTHS:
         raise TooShort(f"{len(whole)} whole months between the first purchase and the last; it takes {_LEAST_MONTHS}")
-    starts = np.searchsorted(months, np.append(whole, whole[-1] + 1))
+    starts = np.searchsorted(months, np.append(whole, whole[-1] + _MONTH))
     counts = np.diff(starts)
     if not counts.all():
         raise TooShort(f"no purchase in {whole[int(np.argmin(counts))]}")
-    days = np.diff(np.append(whole, whole[-1] + 1).astype("datetime64[D]")).astype(np.float64)
+    days = np.diff(np.append(whole, whole[-1] + _MONTH).astype("datetime64[D]")).astype(np.float64)
     of_month = whole.astype(np.int64) % 12
     seen = np.column_stack([of_month[:, None] == np.arange(12), np.arange(len(whole)) / 12.0])
     found = np.linalg.lstsq(seen.astype(np.float64), np.log(counts / days), rcond=None)[0]
