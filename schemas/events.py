@@ -4,7 +4,9 @@
 headers of the dead letter. Unknown fields are ignored, so producers may add to their events freely.
 """
 
+import re
 from datetime import datetime
+from itertools import accumulate
 from typing import Annotated, Literal
 
 import msgspec
@@ -12,6 +14,8 @@ from msgspec import Meta, Struct
 
 RECORD_LIMIT_BYTES = 64 * 1024
 TEXT_LIMIT_CHARS = 8_192
+# Of unknown fields too. Without a limit of ours it would be the interpreter's, another one in each version of Python.
+NESTING_LIMIT = 64
 # 10^13 minor units: a hundred billion of a currency with cents; far from 2^53, where sums would lose a unit.
 AMOUNT_LIMIT_MINOR = 10**13
 # The years 1 to 9999 in UTC. An offset can push a time beyond them, where it could not be written down again.
@@ -120,6 +124,9 @@ class Rejected(Exception):
         self.reason, self.field, self.detail = reason, field, detail
 
 
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
 _decoders = {topic: msgspec.json.Decoder(event) for topic, event in EVENT_OF_TOPIC.items()}
 
 
@@ -140,6 +147,8 @@ def decode(topic: str, key: bytes | None, value: bytes | None, latest_s: float) 
         raise Rejected("no-value", "$", "the record has no value; an event is one JSON object")
     if len(value) > RECORD_LIMIT_BYTES:
         raise Rejected("too-large", "$", f"{len(value)} bytes; at most {RECORD_LIMIT_BYTES}")
+    if value.count(b"{") + value.count(b"[") > NESTING_LIMIT and _depth(value) > NESTING_LIMIT:
+        raise Rejected("not-json", "$", f"nested deeper than {NESTING_LIMIT}")
     try:
         event: Event = _decoders[topic].decode(value)
     except msgspec.ValidationError as exc:
@@ -148,8 +157,6 @@ def decode(topic: str, key: bytes | None, value: bytes | None, latest_s: float) 
         raise Rejected("not-json", "$", str(exc)) from None
     except UnicodeDecodeError as exc:
         raise Rejected("not-utf8", "$", _not_utf8(value, exc)) from None
-    except RecursionError:
-        raise Rejected("not-json", "$", "nested too deeply") from None
     if event.customer_id.encode() != key:
         raise Rejected("key-mismatch", "$.customer_id", "the record's key is another than customer_id")
     at_s = event.event_time.timestamp()
@@ -158,6 +165,11 @@ def decode(topic: str, key: bytes | None, value: bytes | None, latest_s: float) 
     if at_s > latest_s:
         raise Rejected("future-time", "$.event_time", "later than this worker's clock allows")
     return event
+
+
+def _depth(value: bytes) -> int:
+    brackets = _STRING.sub(b"", value).translate(None, _NO_BRACKETS)
+    return max(accumulate(1 if each in b"[{" else -1 for each in brackets), default=0)
 
 
 def _invalid(exc: msgspec.ValidationError) -> Rejected:

@@ -65,7 +65,7 @@ BAD = {
     "an array": ("clickstream", b"c-1", b"[" + _json(CLICK) + b"]", "schema", "$"),
     "null": ("clickstream", b"c-1", b"null", "schema", "$"),
     "deep nesting": ("clickstream", b"c-1", _raw(CLICK, "x", b"[" * 20_000 + b"]" * 20_000), "not-json", "$"),
-    "deep nesting in items": ("purchases", b"c-1", b'{"items":' + b"[" * 20_000, "schema", "$.items[0]"),
+    "deep nesting in items": ("purchases", b"c-1", b'{"items":' + b"[" * 20_000, "not-json", "$"),
     "bad UTF-8": ("clickstream", b"c-1", _raw(CLICK, "event_id", b'"\xff\xfe"'), "not-utf8", "$"),
     "overlong UTF-8": ("clickstream", b"c-1", _raw(CLICK, "event_id", b'"\xc0\x80"'), "not-utf8", "$"),
     "a surrogate in UTF-8": ("clickstream", b"c-1", _raw(CLICK, "event_id", b'"\xed\xa0\x80"'), "not-utf8", "$"),
@@ -230,6 +230,21 @@ def test_record_of_exactly_the_limit_is_accepted() -> None:
     assert len(events.cut(event.text)) == events.TEXT_LIMIT_CHARS
     with pytest.raises(Rejected, match="too-large"):
         events.decode("reviews", b"c-1", _json(REVIEW, text="x" * (room + 1)), LATEST_S)
+
+
+@pytest.mark.parametrize("opened", [b"[", b'{"a":'])
+def test_nesting_is_limited_alike_wherever_it_is_decoded(opened: bytes) -> None:
+    """Exactly the limit is allowed, the event itself counted; brackets in a text don't nest."""
+    closed = b"1" + (b"]" if opened == b"[" else b"}") * (events.NESTING_LIMIT - 1)
+    text = '"[{' * 2_000 + "\\"
+
+    nested = _raw(REVIEW, "x", opened * (events.NESTING_LIMIT - 1) + closed)
+    deeper = nested.replace(b'"x":', b'"x":[').replace(closed, closed + b"]")
+
+    events.decode("reviews", b"c-1", nested, LATEST_S)
+    with pytest.raises(Rejected, match=r"not-json .* deeper than 64"):
+        events.decode("reviews", b"c-1", deeper, LATEST_S)
+    assert events.decode("reviews", b"c-1", _json(REVIEW, text=text, x=[[]] * 99), LATEST_S)
 
 
 JSON_VALUES = st.recursive(
