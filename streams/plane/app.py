@@ -25,7 +25,7 @@ from streams.plane import memory
 from streams.plane.batch import BatchTopic
 from streams.plane.errors import BrokerLost, InfrastructureFailure, StoreBroken, TopicsNotReady
 from streams.plane.lease import Lease
-from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEOUT_S, patiently
+from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEOUT_S, breaking_on_uvloop, patiently
 from streams.plane.pipeline import Changelog, Pipeline
 from streams.plane.records import Job
 from streams.plane.restore import Restorer
@@ -264,6 +264,7 @@ def run_worker(app: App) -> NoReturn:
         logging.getLogger(name).setLevel(logging.ERROR)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # 3 ms less from event to change than with asyncio's own
+    breaking_on_uvloop()
     app.finalize()
     worker = app.Worker(quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.conn import CloseReason
-from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
 from streams.plane.errors import BrokerLost
 
@@ -105,6 +105,27 @@ def renewing(client: AIOKafkaClient) -> None:
         return answered
 
     client._metadata_update = asked
+
+
+def breaking_on_uvloop() -> None:
+    """Makes connections of aiokafka that run on uvloop break as they do on asyncio's own loop; of the whole process.
+
+    Between a reset and the task that reads it, uvloop refuses a write with RuntimeError, where asyncio takes it. Aiokafka
+    doesn't expect one: the task of a client that asks for metadata ends by it, and whoever waits for metadata from then on,
+    heartbeats and commits among them, does so for ever.
+    """
+    AIOKafkaConnection.send = _send
+
+
+_aiokafkas_send = AIOKafkaConnection.send
+
+
+def _send(connection: Any, request: Any, expect_response: bool = True) -> Any:
+    try:
+        return _aiokafkas_send(connection, request, expect_response)
+    except RuntimeError as exc:
+        connection.close(reason=CloseReason.CONNECTION_BROKEN, exc=exc)
+        raise KafkaConnectionError(f"Connection at {connection.host}:{connection.port} broken: {exc}") from exc
 
 
 async def leave(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:

@@ -78,6 +78,7 @@ SEAMS = [
     ("aiokafka.producer.sender:Sender._find_coordinator", "patience.py: away; fence.py: a claim"),
     ("aiokafka.client:AIOKafkaClient.bootstrap", "patience.py: a client's start can be tried again"),
     ("aiokafka.client:AIOKafkaClient._metadata_update", "patience.py: renewing"),
+    ("aiokafka.conn:AIOKafkaConnection.send", "patience.py: breaking_on_uvloop"),
     ("aiokafka.consumer.fetcher:Fetcher._proc_fetch_request", "fetch.py: what a response holds"),
     ("aiokafka.client:AIOKafkaClient._wait_on_metadata", "transport.py: Producer.send_batch"),
     ("faust.tables.recovery:Recovery._wait", "app.py: broker_request_timeout; after it, recovery goes on regardless"),

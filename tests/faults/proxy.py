@@ -6,6 +6,7 @@ The broker must advertise the proxy's address (`advertised`), else clients go pa
 import asyncio
 import contextlib
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -71,6 +72,9 @@ class Proxy:
 
     async def _cut(self) -> None:
         for writer in list(self._open):
+            if not writer.is_closing():
+                # to the other end a reset, not an orderly end
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
         self._silent.clear()
 

@@ -1,14 +1,21 @@
 """Clients of the data plane on a real broker behind a network that forgets connections."""
 
+import asyncio
+import contextlib
+
 import pytest
+import uvloop
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.errors import KafkaError
 from aiokafka.producer import AIOKafkaProducer
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import BrokerMetadata
 
 from streams.plane.fetch import spans
-from streams.plane.patience import renewing
+from streams.plane.patience import breaking_on_uvloop, renewing
 from tests.faults.proxy import Proxy
 
 
@@ -36,6 +43,55 @@ async def test_a_half_open_connection_does_not_keep_metadata_away(broker: str, r
         assert await client._metadata_update(client.cluster, []) is renewed
     finally:
         await client.close()
+        proxy.close()
+
+
+def test_metadata_is_heard_after_resets_on_uvloop(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often every connection is reset under requests, a client finds its way back."""
+    monkeypatch.setattr(AIOKafkaConnection, "send", AIOKafkaConnection.send)  # put back after
+    breaking_on_uvloop()
+    proxy = Proxy(int(broker.rpartition(":")[2]))
+
+    async def after_resets() -> None:
+        client = AIOKafkaClient(bootstrap_servers=broker, request_timeout_ms=5000)
+        await client.bootstrap()
+        (node,) = [known.nodeId for known in client.cluster.brokers()]
+        monkeypatch.setattr(
+            client.cluster, "broker_metadata", lambda _: BrokerMetadata(node, "127.0.0.1", proxy.port, None)
+        )
+
+        answers = 0
+
+        async def asking() -> None:
+            nonlocal answers
+            while True:
+                with contextlib.suppress(KafkaError):
+                    await client.send(node, MetadataRequest([]))
+                    answers += 1
+
+        async def listening() -> None:
+            while True:
+                await client.force_metadata_update()
+
+        busy = [asyncio.create_task(each) for each in (asking(), asking(), asking(), listening())]
+        try:
+            async with asyncio.timeout(30):
+                for _ in range(20):
+                    enough = answers + 15
+                    await asyncio.to_thread(proxy.cut)
+                    while answers < enough:  # noqa: ASYNC110 - of requests that fail or are answered in milliseconds
+                        await asyncio.sleep(0.001)
+                while not await client.force_metadata_update():
+                    pass
+        finally:
+            for task in busy:
+                task.cancel()
+            await client.close()
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(after_resets())
+    finally:
         proxy.close()
 
 

@@ -1,8 +1,12 @@
 """Laws of waiting for a broker that is away."""
 
+import asyncio
+
 import pytest
+import uvloop
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
@@ -13,10 +17,11 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
 )
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import BrokerMetadata
 
 from streams.plane.errors import BrokerLost
-from streams.plane.patience import away, outlasting, patiently, renewing
+from streams.plane.patience import away, breaking_on_uvloop, outlasting, patiently, renewing
 
 
 class World:
@@ -133,3 +138,37 @@ async def test_only_a_renewing_client_gives_up_a_connection_that_does_not_answer
 
     assert asked.closed is renewed
     assert not other.closed
+
+
+class Unasked(AIOKafkaConnection):
+    """A connection to something that speaks no Kafka."""
+
+    async def _do_version_lookup(self) -> None:
+        self._versions = {MetadataRequest.API_KEY: (0, 0)}
+
+
+@pytest.mark.parametrize(("mended", "raised"), [(True, KafkaConnectionError), (False, RuntimeError)])
+def test_a_connection_that_was_reset_breaks_as_kafkas_error_on_uvloop_too(
+    monkeypatch: pytest.MonkeyPatch, mended: bool, raised: type[Exception]
+) -> None:
+    """A write between the reset and the task that reads it; unmended, the error is one that aiokafka's tasks end by."""
+    monkeypatch.setattr(AIOKafkaConnection, "send", AIOKafkaConnection.send)  # put back after
+    if mended:
+        breaking_on_uvloop()
+
+    async def written_after_a_reset() -> bool:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        connection = Unasked("127.0.0.1", server.sockets[0].getsockname()[1])
+        await connection.connect()
+        connection._writer.transport.abort()
+        await asyncio.sleep(0)  # the transport is closed now, and the reader not yet woken
+        with pytest.raises(raised):
+            connection.send(MetadataRequest([]))
+        broken = not connection.connected()
+        connection.close()
+        server.close()
+        await server.wait_closed()  # uvloop would wait for it as the loop closes, for ever
+        return broken
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(written_after_a_reset())
