@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aiokafka.partitioner import murmur2
+from confluent_kafka import Producer
 
 from shop_worker import Shop, changes_of
 from streams.settings import Settings
@@ -56,6 +57,30 @@ def review(customer: str, number: int, at: str, text: str, **more: Any) -> dict[
         "text": text,
         **more,
     }
+
+
+def test_whatever_producers_compress_with_is_read(shop: Shop, settings: Settings) -> None:
+    """Upstream chooses the codec; a worker without one of them would stop at its first batch for good."""
+    codecs = ["gzip", "lz4", "snappy", "zstd"]
+    for codec in codecs:
+        producer = Producer(
+            {
+                "bootstrap.servers": settings.bootstrap_servers,
+                "partitioner": "murmur2_random",
+                "compression.type": codec,
+                "linger.ms": 200,
+            }
+        )
+        for n in range(40):
+            value = json.dumps(purchase(codec, n, f"2024-01-01T10:00:{n:02}Z"))
+            producer.produce(settings.topic("purchases"), value, codec)
+        assert producer.flush(30) == 0
+
+    worker = shop.start()
+    shop.settle(worker)
+
+    Shop.until(lambda: {message.key().decode() for message in shop.read("segment-changes")} == set(codecs), worker)
+    assert shop.stop(worker) == 0
 
 
 def test_a_purchase_moves_its_customer_and_silence_moves_them_again(shop: Shop) -> None:
