@@ -42,6 +42,9 @@ HORIZON_DAYS = 400.0
 
 _EXPOSE_S = EXPOSE_DAYS * DAY_S
 _HORIZON_S = HORIZON_DAYS * DAY_S
+# Labels mature in silence too: those only of who comes back would say that everybody does. The last are 90 days longer;
+# a late first event moves the grid, which then meets them within one step more.
+_MATURED_S = _HORIZON_S + 90 * DAY_S + _EXPOSE_S
 # A label matures at a moment computed by another sum; a millisecond covers the rounding.
 _THIRTY_S = 30 * DAY_S - 0.001
 _NINETY_S = 90 * DAY_S - 0.001
@@ -269,7 +272,7 @@ def _silence(history: _History, terms: Terms, state: CustomerState, until: float
 
 def _learning_moments(state: CustomerState, after: float, until: float) -> list[float]:
     """When features are kept and labels mature: in (after, until)."""
-    last = state.last_event_at + _HORIZON_S
+    last = state.last_event_at + _MATURED_S
     k = int((after - state.first_event_at) // _EXPOSE_S) + 1
     found = []
     while (at := state.first_event_at + k * _EXPOSE_S) < until and at <= last:
@@ -311,7 +314,7 @@ def _judge(history: _History, terms: Terms, x: FloatArray, score_rows: list[list
         learning = moment.anew
         if heard is None and not learning:
             learning = _is_learning(state.first_event_at, at)
-            if learning:
+            if learning and at <= state.last_event_at + _HORIZON_S:
                 exposures = (*exposures, exposure(state, at, x[moment.row]))
                 ripe_at = min(ripe_at, at + _THIRTY_S)
         elif moment.before is None:
@@ -391,31 +394,34 @@ def _mature(history: _History, terms: Terms, exposures: tuple[Exposure, ...], mo
     has done nothing else in between.
     """
     counted = moment.state if moment.before is None else moment.before
-    patience_s = 0.0 if moment.heard is None else _SAME_SECOND_S
-    waiting = []
+    known_at = moment.timed_at if moment.heard is None else moment.timed_at - _SAME_SECOND_S
     pseudonym = terms.pseudonym(history.customer.customer_id)
+    unit_minor = terms.rules.shop.unit_minor
+    waiting = []
     for kept in exposures:
-        if moment.timed_at < kept.at + (_NINETY_S if kept.half else _THIRTY_S) + patience_s:
-            waiting.append(kept)
-            continue
-        days: Literal[30, 90] = 90 if kept.half else 30
-        purchases = max(counted.purchases - kept.purchases, 0)
-        history.labels.append(
-            Label(
-                f"{pseudonym}:{kept.at:.3f}:{days}",
-                kept.at,
-                kept.at + days * DAY_S,
-                days,
-                kept.feature_set,
-                exposed(kept),
-                purchases > 0,
-                purchases,
-                max(counted.spend_minor - kept.spend_minor, 0) / terms.rules.shop.unit_minor,
-            )
-        )
-        if days == 30:
-            waiting.append(replace(kept, half=True))
+        half = known_at >= kept.at + _THIRTY_S
+        if half and not kept.half:
+            history.labels.append(_label(pseudonym, kept, 30, counted, unit_minor))
+        if known_at >= kept.at + _NINETY_S:
+            history.labels.append(_label(pseudonym, kept, 90, counted, unit_minor))
+        else:
+            waiting.append(replace(kept, half=half or kept.half))
     return tuple(waiting)
+
+
+def _label(pseudonym: str, kept: Exposure, days: Literal[30, 90], counted: CustomerState, unit_minor: int) -> Label:
+    purchases = max(counted.purchases - kept.purchases, 0)
+    return Label(
+        f"{pseudonym}:{kept.at:.3f}:{days}",
+        kept.at,
+        kept.at + days * DAY_S,
+        days,
+        kept.feature_set,
+        exposed(kept),
+        purchases > 0,
+        purchases,
+        max(counted.spend_minor - kept.spend_minor, 0) / unit_minor,
+    )
 
 
 def _cause(moment: _Moment) -> Cause:
@@ -526,7 +532,7 @@ _UNHELD = Held("", -NEVER)
 def _next_learning_moment(state: CustomerState) -> float:
     k = int((state.as_of + 0.001 - state.first_event_at) // _EXPOSE_S) + 1
     at = state.first_event_at + k * _EXPOSE_S
-    return at if at <= state.last_event_at + _HORIZON_S else NEVER
+    return at if at <= state.last_event_at + _MATURED_S else NEVER
 
 
 # --- 5. reasons ---------------------------------------------------------------------------------------------------

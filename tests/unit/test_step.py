@@ -182,7 +182,7 @@ def test_sequences_have_no_holes_and_segments_are_the_fold(events: list[Heard]) 
     assert {name: held.segment for name, held in follower.state.segments.items()} == fold
 
 
-@given(histories())
+@given(histories(days=1500))
 def test_labels_say_what_was_bought_in_the_window(events: list[Heard]) -> None:
     """Each label counts the purchases in (as_of, as_of + horizon], as counted directly from the history."""
     follower = followed([events])
@@ -198,6 +198,21 @@ def test_labels_say_what_was_bought_in_the_window(events: list[Heard]) -> None:
         window = [amount for at, amount in bought if label.as_of < at <= label.as_of + label.horizon_days * DAY_S]
         assert label.purchases == len(window)
         assert label.spend == pytest.approx(sum(window) / 100)
+
+
+@given(histories(most=6, days=1500), st.integers(0, 1500))
+def test_labels_come_whether_or_not_the_customer_comes_back(events: list[Heard], day: int) -> None:
+    """What has matured by a day is the same where nothing is heard after it, and each moment gives both horizons."""
+    until = START_S + day * DAY_S
+    heard = [one for one in events if one.at <= until] or events[:1]
+    silent, back = followed([heard]), followed([events])
+    assert [label for label in silent.labels if label.matured_at < until] == [
+        label for label in back.labels if label.matured_at < until
+    ]
+    assert silent.state is not None
+    assert silent.state.exposures == ()
+    of_horizon = [[label.as_of for label in silent.labels if label.horizon_days == days] for days in (30, 90)]
+    assert of_horizon[0] == of_horizon[1] != []
 
 
 @given(st.lists(histories(most=5), min_size=1, max_size=5))
