@@ -28,7 +28,7 @@ from models.reasons import Shift, explain
 from models.scores import Scorer
 from models.state import PURCHASE, Reading, observe
 from schemas.changes import Cause, Contribution, Counterfactual, EventCause, PolicyCause, SilenceCause
-from schemas.events import Event
+from schemas.events import Event, Purchase
 from schemas.learning import SCORES, Label
 from schemas.states import NEVER, CustomerState, Exposure, Held, Promise
 from schemas.times import DAY_S, to_rfc3339
@@ -320,6 +320,8 @@ def _judge(history: _History, terms: Terms, x: FloatArray, score_rows: list[list
         elif moment.before is None:
             exposures = (exposure(state, at, x[moment.row]),)
             ripe_at = at + _THIRTY_S
+        elif heard is not None and exposures and heard.at <= exposures[-1].at:
+            exposures = _with_late(exposures, heard)
         moved = False
         if moment.judged:
             spending = state.spending
@@ -407,6 +409,19 @@ def _mature(history: _History, terms: Terms, exposures: tuple[Exposure, ...], mo
         else:
             waiting.append(replace(kept, half=half or kept.half))
     return tuple(waiting)
+
+
+def _with_late(exposures: tuple[Exposure, ...], heard: Heard) -> tuple[Exposure, ...]:
+    """What was bought by the moment of an exposure, and heard only after it, isn't part of what followed."""
+    event = heard.event
+    if not isinstance(event, Purchase) or event.type != "purchase":
+        return exposures
+    return tuple(
+        replace(kept, purchases=kept.purchases + 1, spend_minor=kept.spend_minor + event.amount_minor)
+        if heard.at <= kept.at
+        else kept
+        for kept in exposures
+    )
 
 
 def _label(pseudonym: str, kept: Exposure, days: Literal[30, 90], counted: CustomerState, unit_minor: int) -> Label:

@@ -97,7 +97,7 @@ class Exposure(Struct, frozen=True, array_like=True, gc=False):
 
     at: float
     features: bytes  # float16, in the order of models.features.NAMES; zeros at the end are left out
-    purchases: int
+    purchases: int  # heard so far, and those heard later whose time isn't after `at`: what came next counts from here
     spend_minor: int
     half: bool = False  # the 30-day label has matured, the 90-day one has not
     feature_set: str = ""

@@ -182,21 +182,35 @@ def test_sequences_have_no_holes_and_segments_are_the_fold(events: list[Heard]) 
     assert {name: held.segment for name, held in follower.state.segments.items()} == fold
 
 
-@given(histories(days=1500))
-def test_labels_say_what_was_bought_in_the_window(events: list[Heard]) -> None:
-    """Each label counts the purchases in (as_of, as_of + horizon], as counted directly from the history."""
-    follower = followed([events])
-    bought = [
-        (heard.at, heard.event.amount_minor)  # type: ignore[union-attr]
-        for heard in events
-        if heard.topic == PURCHASE and heard.event.type == "purchase"
-    ]
+@given(histories(days=1500), st.data())
+def test_labels_say_what_was_bought_in_the_window(events: list[Heard], data: st.DataObject) -> None:
+    """Each counts the purchases in (as_of, as_of + horizon] heard by its end, in whatever order they come, time between."""
+    offsets, follower, bought = [0, 0, 0], Follower(), []
+    for heard in data.draw(st.one_of(st.just(events), st.permutations(events))):
+        until = START_S + data.draw(st.integers(-1, 1500)) * DAY_S
+        known = len(follower.labels)
+        follower.take([heard._replace(offset=offsets[heard.topic])])
+        offsets[heard.topic] += 1
+        if heard.topic == PURCHASE and heard.event.type == "purchase":
+            bought.append((heard.at, heard.event.amount_minor))  # type: ignore[union-attr]
+        assert_recounted(follower.labels[known:], bought)
+        known = len(follower.labels)
+        if data.draw(st.booleans()):
+            follower.take([], until)
+        assert_recounted(follower.labels[known:], bought)
+    known = len(follower.labels)
+    follower.take([], LONG_AFTER)
+    assert_recounted(follower.labels[known:], bought)
     assert len({label.label_id for label in follower.labels}) == len(follower.labels)
-    for label in follower.labels:
-        if label.as_of == events[0].at and sum(heard.at == label.as_of for heard in events) > 1:
-            continue  # kept with the first event; those of the same second may stand on either side
+    assert follower.state is not None
+    assert follower.state.exposures == ()
+
+
+def assert_recounted(labels: list[Label], bought: list[tuple[float, int]]) -> None:
+    """Each label says what purchases, (time, amount), fall into its window."""
+    for label in labels:
         window = [amount for at, amount in bought if label.as_of < at <= label.as_of + label.horizon_days * DAY_S]
-        assert label.purchases == len(window)
+        assert (label.bought, label.purchases) == (bool(window), len(window))
         assert label.spend == pytest.approx(sum(window) / 100)
 
 
