@@ -91,7 +91,10 @@ class PriorScorer:
         shape = population.r + repeats
         span = population.alpha_days + age
         odds = population.a / (population.b + np.maximum(repeats, 1.0) - 1.0)
-        fading = np.minimum(shape * np.log(span / (population.alpha_days + t_x)), _LARGEST_EXPONENT)
+        # (alpha + T) / (alpha + t_x) by T - t_x, the recency: labels keep T and t_x to half precision, days off, and
+        # the power is large.
+        since = np.expm1(x[:, COLUMN["recency_days"]])
+        fading = np.minimum(shape * np.log1p(since / (population.alpha_days + t_x)), _LARGEST_EXPONENT)
         dead = np.where(repeats > 0.5, odds * np.exp(fading), 0.0)
         alive = np.where(bought > 0, 1.0, self.prospect) / (1.0 + dead)
         return Habits(alive, (shape + intent) * np.exp(self.contentment * x[:, COLUMN["sentiment"]]), span)

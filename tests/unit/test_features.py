@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from histories import START_S, histories, purchase, review
 from models.featuredocs import document
 from models.features import COLUMN, FEATURES, NAMES, Row, Shop, columns, exposed, exposure, in_silence, matrix, rows
-from models.scores import PriorScorer
+from models.scores import P_30, P_90, PriorScorer
 from models.season import Season
 from models.state import observe
 from models.step import Heard
-from schemas.states import CustomerState, decode_state, due_of, encode_state
+from schemas.states import CustomerState, Spending, decode_state, due_of, encode_state
 from schemas.times import DAY_S
 
 
@@ -102,6 +102,21 @@ def test_an_exposure_keeps_the_features_to_half_precision(events: list[Heard]) -
     x = rows([state], [START_S + 100 * DAY_S])[0]
     kept = np.array(exposed(exposure(state, START_S, x)))
     assert kept == pytest.approx(x, rel=1e-3, abs=1e-3)
+
+
+@given(st.integers(1, 10_000), st.floats(0, 900), st.floats(0, 20))
+def test_half_precision_is_enough_for_the_prior(purchases: int, span_days: float, gaps: float) -> None:
+    """A label's features give the probabilities that were served within .02, however many purchases there were."""
+    first, last = START_S, START_S + span_days * DAY_S * (purchases > 1)
+    spending = Spending(
+        purchases=purchases, spend_minor=100 * purchases, first_purchase_at=first, last_purchase_at=last
+    )
+    state = CustomerState(first_event_at=first, last_event_at=last, landmark=first, spending=spending)
+    at = last + gaps * (30 + span_days) / purchases * DAY_S
+    x = rows([state], [at])
+    kept = np.array([exposed(exposure(state, at, x[0]))])
+    served, learnt = PriorScorer().score(x)[0], PriorScorer().score(kept)[0]
+    assert learnt[[P_30, P_90]] == pytest.approx(served[[P_30, P_90]], abs=0.02)
 
 
 def test_the_texts_of_a_customer_move_the_prior() -> None:
