@@ -90,7 +90,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("checkouts_1d", "log(1 + decayed checkouts begun)", True),
     Feature("checkouts_14d", "log(1 + decayed checkouts begun)", True),
     Feature("sessions_14d", "log(1 + decayed sessions)"),
-    Feature("cart_rate", "decayed (14 days) additions to the cart / (1 + decayed views)"),
+    Feature("cart_rate", "decayed (14 days) additions to the cart / (1 + decayed views), at most 10"),
     # --- the year
     Feature(
         "season_30d", "log(1 + by what share the next 30 days bring more than average ones, by the policy's season)"
@@ -316,7 +316,7 @@ def _passing(c: FloatArray, now: FloatArray, x: FloatArray, shop: Shop) -> None:
         np.log1p(value, out=x[COLUMN[name]])
     x[COLUMN["overdue"]] = np.minimum(x[COLUMN["overdue"]], 5.0)
     x[_SEASONS] = shop.season.ahead(now)
-    x[COLUMN["cart_rate"]] = carts / (1.0 + views)
+    x[COLUMN["cart_rate"]] = np.minimum(carts / (1.0 + views), 10.0)
     x[COLUMN["text_weight"]] = known
     x[COLUMN["sentiment"]] = sum_of("v.sentiment_60d") * mean_of_texts
     x[COLUMN["text_0"] :] = c[_TEXT_AT:] * (factors[_TEXT_FACTOR] * mean_of_texts)

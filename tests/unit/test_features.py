@@ -14,7 +14,7 @@ from models.scores import P_30, P_90, PriorScorer
 from models.season import Season
 from models.state import observe
 from models.step import Heard
-from schemas.states import CustomerState, Spending, decode_state, due_of, encode_state
+from schemas.states import Browsing, CustomerState, Spending, decode_state, due_of, encode_state
 from schemas.times import DAY_S
 
 
@@ -102,6 +102,15 @@ def test_an_exposure_keeps_the_features_to_half_precision(events: list[Heard]) -
     x = rows([state], [START_S + 100 * DAY_S])[0]
     kept = np.array(exposed(exposure(state, START_S, x)))
     assert kept == pytest.approx(x, rel=1e-3, abs=1e-3)
+
+
+@given(st.floats(0, 1e9), st.floats(0, 1e9))
+def test_half_precision_holds_any_cart(carts: float, views: float) -> None:
+    """However much is put in a cart, and looked at or not, the features of a label are finite."""
+    browsing = Browsing(clicks=1, last_click_at=START_S, carts_14d=carts, views_14d=views)
+    state = CustomerState(first_event_at=START_S, last_event_at=START_S, landmark=START_S, browsing=browsing)
+    x = rows([state], [START_S])[0]
+    assert np.array(exposed(exposure(state, START_S, x))) == pytest.approx(x, rel=1e-3, abs=1e-3)
 
 
 @given(st.integers(1, 10_000), st.floats(0, 900), st.floats(0, 20))
