@@ -34,20 +34,11 @@ _STEPS = np.concatenate([-_GRID[::-1], _GRID])
 _CONTENDERS, _CUTS = 3, 6
 _CUT = np.arange(1, _CUTS + 1) / _CUTS
 
-# What a feature's meaning allows, in its column; the others are at least 0. Who bought has one purchase at least: none
-# would be another customer altogether.
-_RANGES = {
-    "purchases": (float(np.log(2.0)), NEVER),
-    "refunded_share": (0.0, 1.0),
-    "rating": (-2.0, 2.0),
-    "sentiment": (-1.0, 1.0),
-}
 _WHOLE = frozenset({"purchases", "refunds", "supports"})
 _whole = np.array([FEATURES[k].name in _WHOLE for k in ACTIONABLE])
-_low = np.array([_RANGES.get(FEATURES[k].name, (0.0, NEVER))[0] for k in ACTIONABLE])
-_high = np.array([_RANGES.get(FEATURES[k].name, (0.0, NEVER))[1] for k in ACTIONABLE])
 
 _columns = np.array(ACTIONABLE)
+_place = {FEATURES[k].name: i for i, k in enumerate(ACTIONABLE)}
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -73,6 +64,24 @@ def instead(x: FloatArray, keeper: Counterfactual) -> FloatArray:
     changed = x.copy()
     changed[COLUMN[keeper.feature]] = column_value(COLUMN[keeper.feature], keeper.instead)
     return changed
+
+
+def _ranges(shifts: Sequence[Shift], x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The least and the most that each of `ACTIONABLE` could have been, in its column: (shifts, actionable) each.
+
+    Other texts could have said something else, but there are as many; no share is refunded without a refund, nothing is
+    spent without a purchase. Who bought has one purchase at least: none would be another customer altogether.
+    """
+    own = x[:, _columns]
+    low, high = np.zeros(own.shape), np.full(own.shape, NEVER)
+    bought, refunded = x[:, COLUMN["bought"]] > 0, x[:, COLUMN["refunds"]] > 0
+    low[:, _place["purchases"]] = np.log(2.0)
+    high[:, [_place["monetary"], _place["spend"]]] = np.where(bought, NEVER, 0.0)[:, None]
+    high[:, _place["refunded_share"]] = bought & refunded
+    ratings = np.array([shift.ratings for shift in shifts])
+    for name, most in (("rating", 2.0 * ratings / (ratings + 1.0)), ("sentiment", x[:, COLUMN["text_weight"]])):
+        low[:, _place[name]], high[:, _place[name]] = -most, most
+    return np.minimum(low, own), np.maximum(high, own)
 
 
 def _is_kept_somewhere(shift: Shift) -> bool:
@@ -112,6 +121,7 @@ class _Case:
     def __init__(self, shifts: list[Shift], scorer: Scorer) -> None:
         self.scorer = scorer
         self.x = np.array([shift.after for shift in shifts])
+        self.least, self.most = _ranges(shifts, self.x)
         kept = [shift.ruling.kept_between(shift.held.segment) for shift in shifts if shift.held is not None]
         self.low, self.high = np.array(kept).T
         self.which = np.array([shift.ruling.score for shift in shifts])
@@ -157,8 +167,7 @@ def _search(shifts: list[Shift], scorer: Scorer) -> list[Counterfactual | None]:
 def _first_look(case: _Case) -> _Race:
     """Every feature, both ways; then of each shift those that could still be the smallest."""
     own = case.x[:, _columns]
-    low, high = np.minimum(_low, own)[:, :, None], np.maximum(_high, own)[:, :, None]
-    values = np.clip(own[:, :, None] + _STEPS, low, high)
+    values = np.clip(own[:, :, None] + _STEPS, case.least[:, :, None], case.most[:, :, None])
     row, chosen, _ = np.indices(values.shape).reshape(3, -1)
     back = case.is_back(row, chosen, values.ravel()).reshape(values.shape)
     distance = np.where(back, np.abs(values - own[:, :, None]), NEVER)
@@ -197,10 +206,11 @@ def _said(case: _Case, race: _Race) -> tuple[IntArray, IntArray, FloatArray, Flo
     rounded = [_rounded(int(_columns[k]), float(o), v) for k, o, v in zip(race.chosen, race.own, exact, strict=True)]
     told = np.array(rounded + exact)
     row, chosen, own = np.tile(race.row, 2), np.tile(race.chosen, 2), np.tile(race.own, 2)
+    least, most = case.least[row, chosen], case.most[row, chosen]
     read = np.array([column_value(int(_columns[k]), float(value)) for k, value in zip(chosen, told, strict=True)])
     sayable = ~_whole[chosen]
     sayable[: len(rounded)] = True  # nobody has 2.3 purchases
-    inside = (read >= np.minimum(_low[chosen], own) - 1e-12) & (read <= np.maximum(_high[chosen], own) + 1e-12)
+    inside = (read >= least - 1e-12) & (read <= most + 1e-12)
     true = case.keeps(row, chosen, read) & inside & sayable
     return row, chosen, told, np.where(true, np.abs(read - own), NEVER)
 

@@ -44,6 +44,7 @@ class Shift(NamedTuple):
     before: Row
     heard: Row  # as of when the customer was last heard of before
     after: FloatArray  # (features,)
+    ratings: int  # how many were given up to the move
     by_policy: bool = False
 
 

@@ -459,7 +459,8 @@ def _shift(
         before = heard = (moment.at, CustomerState(landmark=moment.at))
     else:
         before, heard = (moment.at, moment.before), (moment.before.last_event_at, moment.before)
-    return Shift(ruling, held, current, number, before, heard, after, moment.anew)
+    ratings = 0 if state.voice is None else state.voice.ratings
+    return Shift(ruling, held, current, number, before, heard, after, ratings, moment.anew)
 
 
 # --- 4. promises --------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ class Judged(NamedTuple):
 
 
 class Contrary:
-    """A scorer that no prior is: it likes refunds and supports, and turns in the middle of monetary."""
+    """A scorer that no prior is: it likes refunds, supports and ratings, and turns in the middle of monetary."""
 
     version = "contrary"
 
@@ -44,6 +44,7 @@ class Contrary:
         """See `models.scores.Scorer`."""
         spend = 40 * x[:, COLUMN["refunds"]] + 30 * x[:, COLUMN["supports"]] + 60 * (x[:, COLUMN["monetary"]] - 4) ** 2
         spend = spend * (1.5 + np.sin(5 * x[:, COLUMN["recency_days"]])) * np.exp(x[:, COLUMN["sentiment"]])
+        spend = spend * np.exp(x[:, COLUMN["rating"]] + x[:, COLUMN["refunded_share"]])
         return np.column_stack([spend / (1 + spend), spend / (1 + spend), spend, spend])
 
 
@@ -168,6 +169,32 @@ def test_a_counterfactual_re_scores_as_claimed(events: list[Heard], contrary: bo
         assert_keeps(case, scorer)
 
 
+def possible(name: str, state: CustomerState, x: FloatArray) -> tuple[float, float]:
+    """The least and the most that a feature could have been, with as many purchases, refunds, texts and ratings."""
+    ratings = 0 if state.voice is None else state.voice.ratings
+    said, rated = x[COLUMN["text_weight"]], 2 * ratings / (ratings + 1)
+    ranges = {
+        "sentiment": (-said, said),
+        "rating": (-rated, rated),
+        "refunded_share": (0.0, float(state.purchases > 0 and state.refunds > 0)),
+        "monetary": (0.0, 99.0 * (state.purchases > 0)),
+        "spend": (0.0, 99.0 * (state.purchases > 0)),
+    }
+    return ranges.get(name, (0.0, 99.0))
+
+
+@given(histories(), st.booleans())
+def test_a_counterfactual_could_have_been(events: list[Heard], contrary: bool) -> None:
+    """Nobody is told of a mood in texts never written, of more than their ratings can say, or of shares never refunded."""
+    for case in judged(events, TERMS._replace(scorer=Contrary() if contrary else PriorScorer())):
+        keeper = case.move.counterfactual
+        if keeper is None or case.ruling.score is None:
+            continue
+        x = rows([case.state], [case.move.at])[0]
+        low, high = possible(keeper.feature, case.state, x)
+        assert low - 1e-9 <= instead(x, keeper)[COLUMN[keeper.feature]] <= high + 1e-9
+
+
 @given(histories(most=6))
 def test_a_counterfactual_is_about_the_smallest_there_is(events: list[Heard]) -> None:
     """No feature keeps the segment with clearly less of a change than the one that is named, searched finely."""
@@ -181,9 +208,7 @@ def test_a_counterfactual_is_about_the_smallest_there_is(events: list[Heard]) ->
         for k in ACTIONABLE:
             if FEATURES[k].name in ("purchases", "refunds", "supports"):
                 continue  # whole numbers
-            low, high = {"sentiment": (-1, 1), "rating": (-2, 2), "refunded_share": (0, 1)}.get(
-                FEATURES[k].name, (0, 99)
-            )
+            low, high = possible(FEATURES[k].name, case.state, x)
             values = np.clip(x[k] + steps, low, high)
             points = np.repeat(x[None, :], len(values), axis=0)
             points[:, k] = values
