@@ -5,10 +5,11 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import structlog
 from aiokafka import TopicPartition
+from aiokafka.structs import ConsumerRecord
 
 from models.features import FEATURE_SET
 from models.learning.scorer import SnapshotScorer
@@ -30,7 +31,7 @@ from streams.ops.web import mount
 from streams.plane.app import App, build_app
 from streams.plane.patience import patiently
 from streams.plane.records import PartitionGone
-from streams.policies import SHADOW_KEY
+from streams.policies import SHADOW_KEY, newest_readable
 from streams.reading import Desk
 from streams.scoring import ScoringJob, partition_of
 from streams.settings import Settings
@@ -76,7 +77,7 @@ class Worker:
         self.job.on_waiting = self.desk.take
         self.job.on_revoked = self.desk.forget
         self.broadcasts = {
-            "policies": Broadcast(settings, "policies", self.serve_policy),
+            "policies": Broadcast(settings, "policies", self.serve_policy, on_past=self.serve_published),
             "model-snapshots": Broadcast(settings, "model-snapshots", self.serve_snapshot),
         }
         self._told = (time.monotonic(), 0, 0, 0.0)
@@ -126,6 +127,18 @@ class Worker:
 
     # --- what is served
 
+    def serve_published(self, records: Sequence[ConsumerRecord]) -> None:
+        """At the start: serves what a worker serves that met these records of `policies` while it ran.
+
+        Raises:
+            InfrastructureFailure: nobody can tell; the default would move everybody, and the right one move them back.
+        """
+        if (policy := newest_readable(records)) is not None:
+            self._serve(Rules(policy))
+        last = {record.key == SHADOW_KEY: record for record in records}  # the last shadow, the last that isn't one
+        for record in last.values():
+            self.serve_policy(record.key, record.value)  # says so where it refuses it
+
     def serve_policy(self, key: bytes, value: bytes | None) -> None:
         """A published policy takes effect in each partition as soon as silence is through; see `ScoringJob`.
 
@@ -135,12 +148,17 @@ class Worker:
             self._set_shadow(value)
             return
         if value is None:
+            served = self.job.rules.label
+            log.warning("deleted policy, the served one stays: `regulars policy rollback` takes it back", served=served)
             return
         try:
             rules = Rules(parse(value.decode()))
         except (PolicyError, UnicodeDecodeError) as exc:
             log.error("published policy refused, the served one stays", served=self.job.rules.label, why=str(exc))
             return
+        self._serve(rules)
+
+    def _serve(self, rules: Rules) -> None:
         if rules.tag == self.job.rules.tag:
             return
         self.job.rules = rules

@@ -5,7 +5,7 @@ topic's one partition from its start, is ready at what was its end when it start
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError
@@ -15,6 +15,7 @@ from streams.plane.patience import leave
 from streams.settings import Settings
 
 OnRecord = Callable[[bytes, bytes | None], None]
+OnPast = Callable[[Sequence[ConsumerRecord]], None]
 
 # Of one poll; how soon `stop` is noticed, as a live record ends the wait at once.
 _POLL_MS = 500
@@ -26,15 +27,21 @@ class Broadcast:
     """Gives `on_record` the latest record of each key, at the start, and each newer one as it comes.
 
     At the start only the latest value of a key is given, in the order of offsets, and nothing for a key whose latest
-    value is null. Afterwards every poll gives the latest of each key in it, null
-    included. An exception in `on_record` comes out of `start` or `run`: let it end the process, or catch it inside.
+    value is null; `on_past` is given all that the topic has instead. Afterwards every poll gives the latest of each key in
+    it, null included. An exception in a callback comes out of `start` or `run`: let it end the process, or catch it inside.
     """
 
-    def __init__(self, settings: Settings, topic: str, on_record: OnRecord) -> None:
-        """Args: topic: short name (`model-snapshots`); on_record: takes key and value, None for a tombstone."""
+    def __init__(self, settings: Settings, topic: str, on_record: OnRecord, on_past: OnPast | None = None) -> None:
+        """A broadcast that isn't started.
+
+        Args:
+            topic: short name (`model-snapshots`).
+            on_record: takes key and value, None for a tombstone.
+            on_past: takes every record that the topic has at the start, in order, once.
+        """
         self.ready = False
         self._tp = TopicPartition(settings.topic(topic), 0)
-        self._on_record = on_record
+        self._on_record, self._on_past = on_record, on_past
         self._bootstrap_servers = settings.bootstrap_servers
         self._stopping = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
@@ -66,18 +73,25 @@ class Broadcast:
         consumer.assign([self._tp])
         await consumer.seek_to_beginning(self._tp)
         end = (await consumer.end_offsets([self._tp]))[self._tp]
+        past: list[ConsumerRecord] = []
         latest: dict[bytes, bytes | None] = {}
         check_single_partition(consumer, self._tp.topic)
         # The position counts, not the records' offsets: compaction leaves holes, also at the end.
         while not self._stopping.is_set() and await consumer.position(self._tp) < end:
-            await self._poll(latest)
+            records = await self._poll()
+            if self._on_past is None:  # a snapshot is large, and of one key: only the latest is kept
+                _fold(records, latest)
+            else:
+                past += records
+        if self._on_past is not None and not self._stopping.is_set():
+            self._on_past(past)
         self._deliver({key: value for key, value in latest.items() if value is not None})
 
     async def run(self) -> None:
         """Follows the topic until `stop`; a broker that is away is waited for."""
         while not self._stopping.is_set():
             latest: dict[bytes, bytes | None] = {}
-            await self._poll(latest)
+            _fold(await self._poll(), latest)
             self._deliver(latest)
 
     async def stop(self) -> None:
@@ -88,21 +102,25 @@ class Broadcast:
         if consumer is not None:
             await leave(consumer)
 
-    async def _poll(self, latest: dict[bytes, bytes | None]) -> None:
+    async def _poll(self) -> list[ConsumerRecord]:
         consumer = self._consumer
         if consumer is None:
-            return
+            return []
         try:
             records: list[ConsumerRecord] = (await consumer.getmany(self._tp, timeout_ms=_POLL_MS)).get(self._tp, [])
         except ConsumerStoppedError:
-            return  # `stop` came meanwhile
-        for record in records:
-            latest.pop(record.key, None)  # so that the order is that of the latest offsets
-            latest[record.key] = record.value
+            return []  # `stop` came meanwhile
+        return records
 
     def _deliver(self, latest: dict[bytes, bytes | None]) -> None:
         for key, value in latest.items():
             self._on_record(key, value)
+
+
+def _fold(records: Sequence[ConsumerRecord], latest: dict[bytes, bytes | None]) -> None:
+    for record in records:
+        latest.pop(record.key, None)  # so that the order is that of the latest offsets
+        latest[record.key] = record.value
 
 
 async def check_exists(consumer: AIOKafkaConsumer, topic: str) -> None:

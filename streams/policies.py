@@ -3,12 +3,13 @@
 A record's key is the policy's name and its value the document, as it was written. The topic is compacted, so what was
 served before travels with each record: its header `regulars-history` is msgpack, an array of ``[unix seconds,
 document]``, newest first, the record's own document being the first. The latest record of the topic is what every
-worker serves, but for the key `shadow`, under which stands the policy that is only compared with it; null: none is.
+worker serves (or, where it can't read that, the latest that it can), but for the key `shadow`, under which stands the
+policy that is only compared with it; null: none is. Under any other key null takes nothing back.
 """
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ from aiokafka.structs import ConsumerRecord
 
 from models.policy import Policy, PolicyError, parse, parse_marked, read
 from streams.ops.cluster import connect, layout, read_topic
+from streams.plane.errors import InfrastructureFailure
 from streams.plane.patience import leave
 from streams.settings import Settings
 
@@ -63,12 +65,40 @@ async def history(settings: Settings) -> tuple[Version, ...]:
     return () if latest is None else _versions(latest)
 
 
+def newest_readable(records: Iterable[ConsumerRecord]) -> Policy | None:
+    """What a worker serves that met these records of the topic, in order, while it ran: those it can't read it refused.
+
+    None: none was published, or none that it can read ever was; it serves the default or a file.
+
+    Raises:
+        InfrastructureFailure: it can read none of them, and what was served before them isn't known.
+    """
+    published = [record for record in records if record.key != SHADOW_KEY]
+    first_known = not published
+    for record in reversed(published):
+        if record.value is None:
+            continue
+        for version in _versions(record):
+            if (policy := version.policy) is not None:
+                return policy
+        first_known |= 0 < len(_kept(record)) < MOST_VERSIONS
+    if first_known:
+        return None
+    last = published[-1]
+    raise InfrastructureFailure(
+        f"{last.topic}: none of the policies that were published can be read by this version of the program (the latest "
+        f"at offset {last.offset}); upgrade the worker, or publish one that it can read: `regulars policy publish FILE`"
+    )
+
+
+def _kept(record: ConsumerRecord) -> list[Version]:
+    found = [value for name, value in record.headers if name == HISTORY_HEADER]
+    return _history.decode(found[-1]) if found else []
+
+
 def _versions(record: ConsumerRecord) -> tuple[Version, ...]:
     document = record.value.decode(errors="replace")
-    kept: list[Version] = []
-    for name, value in record.headers:
-        if name == HISTORY_HEADER:
-            kept = _history.decode(value)
+    kept = _kept(record)
     if not kept or kept[0].document != document:  # written by another hand
         kept = [Version(record.timestamp / 1000, document), *kept]
     return tuple(kept)

@@ -195,6 +195,45 @@ def test_versions_are_kept_and_taken_back(shop: Shop, strict: Path) -> None:
     assert latest == {b"default": read().encode()}
 
 
+def test_a_worker_that_restarts_under_a_policy_it_refuses_serves_on(shop: Shop, strict: Path) -> None:
+    """As one that ran on: what was served before, and nobody moves."""
+    assert shop.run("policy", "publish", str(strict)).returncode == 0
+    worker = shop.start()
+    fill(shop)
+    shop.settle(worker)
+    tag = parse(read(strict)).tag
+    assert set(judged_by(shop)) == {tag}
+    shop.send("policies", (read(strict) + "\nof_a_later_release: 1\n").encode(), "default")
+    shop.flush()
+    assert shop.stop(worker) == 0
+
+    again = shop.start()
+    for n in range(0, CUSTOMERS, 7):
+        shop.send("clickstream", event(f"c{n:04d}", 99, NOW, "view", session_id="late"))
+    shop.settle(again)
+    assert shop.stop(again) == 0
+    assert set(judged_by(shop)) == {tag}
+    assert policy_moves(shop, "default-1") == policy_moves(shop, "default-2") == []
+
+
+def test_a_worker_does_not_start_where_nobody_can_tell_what_was_served(shop: Shop) -> None:
+    """The default would move everybody; the last line says what to do, and that helps."""
+    shop.send("policies", b"name: default", "default")
+    shop.flush()
+    worker = shop.start()
+    assert worker.wait(60) == 70
+    (log,) = shop.settings.data_dir.parent.glob("w1-*.log")
+    assert "none of the policies that were published can be read" in read(log).splitlines()[-1]
+
+    default = shop.settings.data_dir.parent / "default.yaml"
+    default.write_text(read())
+    assert shop.run("policy", "publish", str(default)).returncode == 0
+    again = shop.start()
+    fill(shop)
+    shop.settle(again)
+    assert shop.stop(again) == 0
+
+
 def test_a_shadow_is_compared_and_moves_nobody(shop: Shop, strict: Path) -> None:
     """The worker's comparison of the lifecycle is the preview's; the log, the history and the served policy know nothing."""
     told = shop.run("policy", "shadow", str(strict))
