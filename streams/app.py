@@ -186,7 +186,9 @@ class Worker:
         try:
             snapshot = decode_snapshot(value, FEATURE_SET)
         except SnapshotError as exc:
-            log.error("snapshot refused, the served one stays", served=self.job.scorer.version, why=str(exc))
+            served = self.job.scorer
+            stays = "the prior, until one comes that can be read" if isinstance(served, PriorScorer) else "the one before"
+            log.error("snapshot refused", served=served.version, stays=stays, why=str(exc))
             return
         self.job.scorer = SnapshotScorer(snapshot, PriorScorer())
         for model, quality in snapshot.quality.items():
