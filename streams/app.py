@@ -5,6 +5,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import structlog
@@ -82,6 +83,7 @@ class Worker:
         }
         self._told = (time.monotonic(), 0, 0, 0.0)
         self._restored = 0
+        self._lost: Counter[str] = Counter()
         self.watchdog = Watchdog(
             self._watched,
             self.pipeline.partitions,
@@ -187,7 +189,9 @@ class Worker:
             snapshot = decode_snapshot(value, FEATURE_SET)
         except SnapshotError as exc:
             served = self.job.scorer
-            stays = "the prior, until one comes that can be read" if isinstance(served, PriorScorer) else "the one before"
+            stays = (
+                "the prior, until one comes that can be read" if isinstance(served, PriorScorer) else "the one before"
+            )
             log.error("snapshot refused", served=served.version, stays=stays, why=str(exc))
             return
         self.job.scorer = SnapshotScorer(snapshot, PriorScorer())
@@ -205,6 +209,7 @@ class Worker:
         self.desk.check()
         self._tell_of_texts()
         self._count_restored()
+        self._count_lost()
         for tp, position in self.pipeline.positions().items():
             part, topic = self.job.parts.get(tp.partition), self.job.topics.index(tp.topic)
             seen = self.lag.ends.get(TopicPartition(tp.topic, tp.partition))
@@ -240,6 +245,12 @@ class Worker:
         restored = self.pipeline.counters.restored_records
         self.metrics.count_restored(restored - self._restored)
         self._restored = restored
+
+    def _count_lost(self) -> None:
+        lost = self.pipeline.counters.lost - self._lost
+        for topic, n in lost.items():
+            self.metrics.count_lost(topic, n)
+        self._lost += lost
 
     def _tell_of_texts(self) -> None:
         now, lane = time.monotonic(), self.lane

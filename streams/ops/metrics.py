@@ -170,6 +170,12 @@ class Metrics:
             ("score",),
             registry=self.registry,
         )
+        self._lost = CounterMetric(
+            "regulars_events_lost_total",
+            "Input records deleted before they were read",
+            ("topic",),
+            registry=self.registry,
+        )
         self._restored = CounterMetric(
             "regulars_restore_records_total", "Changelog records read to restore", registry=self.registry
         )
@@ -208,6 +214,10 @@ class Metrics:
     def count_restored(self, n: int) -> None:
         """`n` changelog records read by a restore."""
         self._restored.inc(n)
+
+    def count_lost(self, topic: str, n: int) -> None:
+        """`n` offsets of `topic` (full name) that retention deleted before they were read."""
+        self._lost.labels(topic).inc(n)
 
     def set_learner(self, model: str, *, log_loss: float | None, auc: float | None) -> None:
         """How well the served snapshot of `model` predicts, by its own progressive validation."""

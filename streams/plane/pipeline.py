@@ -17,7 +17,7 @@ outputs again (`restore.py`), before 6 the records come again and the job skips 
 import asyncio
 import contextlib
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -93,6 +93,7 @@ class Counters:
         self.resent = 0
         self.restored_records = 0
         self.restore_s = 0.0
+        self.lost: Counter[str] = Counter()  # offsets by topic that were deleted before they were read
         self.seconds: dict[str, float] = dict.fromkeys(("decode", "get", "step", "produce", "write"), 0.0)
 
 
@@ -538,6 +539,18 @@ class Pipeline:
         """A restore finished."""
         self.counters.restored_records += records
         self.counters.restore_s += seconds
+
+    def count_lost(self, tp: TP, start: int, first: int) -> None:
+        """Records from offset `start` on, where the topic partition stood, up to, not including, `first` are gone."""
+        self.counters.lost[tp.topic] += first - start
+        log.error(
+            "records deleted before they were read: retention is shorter than this group was behind",
+            topic=tp.topic,
+            partition=tp.partition,
+            stood_at=start,
+            goes_on_at=first,
+            lost=first - start,
+        )
 
     # --- assignment
 

@@ -262,7 +262,8 @@ class Consumer(base.Consumer):
         """Seeks every partition to the next record to process.
 
         Unlike faust's: also where nothing, or 0, was committed (aiokafka skips those), within an assignment to what is
-        done rather than committed, and only by what the broker answered for this very assignment.
+        done rather than committed, past what retention has deleted, saying so, and only by what the broker answered for
+        this very assignment.
         """
         progress = self.app.pipeline.progress
         epoch = progress.epoch
@@ -270,13 +271,18 @@ class Consumer(base.Consumer):
         topics = self._batch_topics()
         hot = {tp: offset for tp, offset in committed.items() if tp.topic in topics}
         fresh = [tp for tp, offset in hot.items() if not offset]
-        if fresh:
-            hot.update({ensure_TP(tp): offset for tp, offset in (await self.earliest_offsets(*fresh)).items()})
+        found = await self.earliest_offsets(*hot) if hot else {}
+        earliest = {ensure_TP(tp): offset for tp, offset in found.items()}
         known = {tp: position for tp in hot if (position := progress.position(tp)) is not None}
-        if seeks := {tp: known.get(tp, hot[tp]) for tp in {*fresh, *known}}:
+        stood = hot | known
+        lost = {tp: at for tp, at in stood.items() if at is not None and at < earliest[tp]}
+        if seeks := {tp: max(stood[tp] or 0, earliest[tp]) for tp in {*fresh, *known, *lost}}:
             await self.seek_wait(seeks)
         if epoch != progress.epoch:
             return  # another assignment meanwhile: its own seek follows
+        for tp, at in lost.items():
+            self.app.pipeline.count_lost(tp, at, earliest[tp])
+        hot.update({tp: earliest[tp] for tp in {*fresh, *lost}})
         for tp, offset in committed.items():
             self._read_offset[tp] = offset if offset is not None and offset >= 0 else None
             if offset is not None:

@@ -267,6 +267,38 @@ def test_deleted_changelog_records_that_the_store_has_not_seen_stop_the_worker(p
     assert "were deleted and the local store has not seen them" in third.lines[-1]
 
 
+def test_input_that_was_deleted_before_it_was_read_is_said_and_counted(plane: Plane, wait_until: Wait) -> None:
+    """Each partition with the offsets that are gone, once; what is left counts."""
+    plane.send_numbers(200)
+    worker = plane.start()
+    wait_until(lambda: plane.lag() == 0, 60)
+    assert worker.stop() == 0
+    before, read = plane.committed("a"), len(plane.sent)
+    for n in range(100):
+        plane.send("a", b"k%d" % n, b"1")
+    plane.flush()
+    after = plane.ends("a")
+    plane.delete_records(plane.topic("a"))
+    del plane.sent[read:]
+    plane.send_numbers(200)
+
+    second = plane.start()
+    wait_until(lambda: plane.lag() == 0, 60)
+    assert second.stop() == 0
+    assert plane.verify().wrong == []
+    said = [line for line in second.lines if "records deleted before they were read" in line]
+    assert len(said) == sum(after[partition] > before[partition] for partition in after) > 1
+    for partition in after:
+        where = f"partition={partition} stood_at={before[partition]}"
+        assert f"goes_on_at={after[partition]}" in next(line for line in said if where in line)
+    assert sum(int(line.rpartition("lost=")[2].split()[0]) for line in said) == 100
+
+    third = plane.start()
+    third.wait_for("ready")
+    assert third.stop() == 0
+    assert not [line for line in third.lines if "records deleted" in line]
+
+
 def test_missing_topics_and_wrong_partition_counts_stop_a_worker(plane: Plane) -> None:
     """The last line names the topics and the command that makes or checks them."""
     missing = plane.start(REGULARS_TOPIC_PREFIX=plane.settings.topic_prefix + "x-")

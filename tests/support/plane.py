@@ -70,6 +70,10 @@ class Plane:
         resource.add_incremental_config(both)
         for altered in self.admin.incremental_alter_configs([resource]).values():
             altered.result(30)
+        self.delete_records(topic)
+
+    def delete_records(self, topic: str) -> None:
+        """Deletes every record so far of a topic (full name), as its retention would."""
         ends = self._ask(lambda consumer, tp: consumer.get_watermark_offsets(tp, 10)[1], topic)
         wanted = [TopicPartition(topic, partition, end) for partition, end in ends.items()]
         for deleted in self.admin.delete_records(wanted).values():
