@@ -6,7 +6,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import structlog
 from aiokafka import TopicPartition
@@ -23,7 +23,7 @@ from schemas.states import decode_state
 from streams.broadcast import Broadcast
 from streams.encoding import BatchDone, open_lane
 from streams.ops.feed import ChangeFeed, SegmentCounts
-from streams.ops.lag import LagMonitor, PartitionLag
+from streams.ops.lag import LagMonitor
 from streams.ops.metrics import Metrics
 from streams.ops.observer import ViewObserver
 from streams.ops.view import NotHere, Status, WorkerView
@@ -85,11 +85,13 @@ class Worker:
         self._restored = 0
         self._lost: Counter[str] = Counter()
         self.watchdog = Watchdog(
-            self._watched,
+            lambda: self.lag.lags,
             self.pipeline.partitions,
             self.app.fail,
             settings.watchdog_limit_s,
             joined=lambda: self.pipeline.ready or self.app.restorer.busy,
+            reading=self._reading,
+            encoded=lambda: self.lane.encoded,
         )
         self.pipeline.on_tick(TICK_S, self.look_at_backlog)
         self.pipeline.on_tick(TICK_S, self.let_time_pass)
@@ -233,13 +235,10 @@ class Worker:
                 await self.pipeline.apply(partition, work)
                 await asyncio.sleep(PAUSE * (time.perf_counter() - began))
 
-    def _watched(self) -> Mapping[TopicPartition, PartitionLag]:
-        """Lags that must shrink: not of what waits for its texts, which a backlog of texts keeps for minutes.
-
-        An encoder that breaks ends the process by itself.
-        """
-        reading = {(tp.topic, tp.partition) for tp, position in self.pipeline.positions().items() if position.held}
-        return {tp: row for tp, row in self.lag.lags.items() if (tp.topic, tp.partition) not in reading}
+    def _reading(self) -> list[TopicPartition]:
+        """Where records wait for their texts."""
+        positions = self.pipeline.positions().items()
+        return [TopicPartition(tp.topic, tp.partition) for tp, position in positions if position.held]
 
     def _count_restored(self) -> None:
         restored = self.pipeline.counters.restored_records

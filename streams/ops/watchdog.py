@@ -1,9 +1,10 @@
 """Ends a worker that doesn't get on, so that a supervisor starts it again.
 
-Three things are watched. *Progress*: a partition that this worker owns and whose state is complete, with records waiting
-and a committed offset that doesn't move; a restore, however long, doesn't count, nor does time under an earlier owner.
-*Membership*: neither an assignment (an empty one is one) nor a restore. *The event loop*: where it doesn't come round,
-nothing on it can tell, so a thread looks.
+Four things are watched. *Progress*: a partition that this worker owns and whose state is complete, with records waiting
+and a committed offset that doesn't move; a restore, however long, doesn't count, nor does time under an earlier owner, nor
+what waits for its texts, as a backlog of texts holds commits back for minutes. *Texts*: records wait for theirs, none is
+encoded, and of those partitions none moves: a forward pass may never return. *Membership*: neither an assignment (an
+empty one is one) nor a restore. *The event loop*: where it doesn't come round, nothing on it can tell, so a thread looks.
 
 `/ready` says so long before (`view.STALL_LIMIT_S`, `view.BEAT_LIMIT_S`): a load balancer acts first, the watchdog last.
 """
@@ -32,8 +33,10 @@ class Watchdog:
         lags: the latest sample of the group's lag, by a client of its own.
         owned: partition numbers that this worker owns and has restored.
         fail: ends the process.
-        limit_s: how long no progress is borne. Texts being read hold commits back for a minute at most.
+        limit_s: how long no progress is borne. An encoder is loaded in a fraction of it.
         joined: whether the group has answered with an assignment, or one is being restored.
+        reading: topic partitions with records that wait for their texts.
+        encoded: texts that were encoded since the start.
         clock: monotonic seconds.
     """
 
@@ -44,10 +47,15 @@ class Watchdog:
         fail: Callable[[BaseException], object],
         limit_s: float,
         joined: Callable[[], bool] = lambda: True,
+        reading: Callable[[], Collection[TopicPartition]] = tuple,
+        encoded: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lags, self._owned, self._fail, self._limit_s, self._clock = lags, owned, fail, limit_s, clock
         self._joined, self._joined_at = joined, clock()
+        self._reading, self._encoded = reading, encoded
+        self._texts: tuple[int, dict[TopicPartition, int | None]] = (0, {})  # encoded, and committed where texts wait
+        self._texts_at = clock()
         self._still: dict[TopicPartition, tuple[int, float]] = {}  # committed, and since when it hasn't moved
         self._beat = clock()
 
@@ -67,8 +75,9 @@ class Watchdog:
         """Notes what has moved, and ends the process where something hasn't for too long. Called on the event loop."""
         now = self._beat = self._clock()
         self._look_at_group(now)
-        owned = self._owned()
+        owned, reading = self._owned(), self._reading()
         waiting = {tp: row for tp, row in self._lags().items() if row.records and tp.partition in owned}
+        self._look_at_texts(now, {tp: waiting.pop(tp) for tp in reading if tp in waiting})
         still = {}
         for tp, row in waiting.items():
             at = row.start if row.committed is None else row.committed
@@ -85,6 +94,20 @@ class Watchdog:
                     f"{worst.topic}[{worst.partition}] has stood at offset {at} for {now - since:.0f} s while "
                     f"{waiting[worst].records:,} records wait (REGULARS_WATCHDOG_LIMIT_S is {self._limit_s:.0f}); "
                     "if the next start stops at the same offset, look at that record"
+                )
+            )
+
+    def _look_at_texts(self, now: float, waiting: Mapping[TopicPartition, PartitionLag]) -> None:
+        texts = self._encoded(), {tp: row.committed for tp, row in waiting.items()}
+        if not waiting or texts != self._texts:
+            self._texts, self._texts_at = texts, now
+        elif now - self._texts_at > self._limit_s:
+            tp = min(waiting)
+            self._fail(
+                Stuck(
+                    f"{tp.topic}[{tp.partition}] waits for its texts, of which none was read for "
+                    f"{now - self._texts_at:.0f} s (REGULARS_WATCHDOG_LIMIT_S is {self._limit_s:.0f}): the encoder hangs, "
+                    "or is too slow for this machine"
                 )
             )
 

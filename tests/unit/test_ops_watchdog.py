@@ -21,12 +21,16 @@ class World:
         self.lags: dict[TopicPartition, PartitionLag] = {}
         self.failures: list[BaseException] = []
         self.joined = True
+        self.reading: list[TopicPartition] = []
+        self.encoded = 0
         self.watchdog = Watchdog(
             self.sample,
             lambda: self.owned,
             self.failures.append,
             LIMIT_S,
             joined=lambda: self.joined,
+            reading=lambda: self.reading,
+            encoded=lambda: self.encoded,
             clock=lambda: self.now,
         )
 
@@ -92,6 +96,38 @@ def test_a_quiet_partition_is_not_stuck(world: World) -> None:
     world.look(1)
     world.look(LIMIT_S)
     assert world.failures == []
+
+
+def test_a_backlog_of_texts_is_not_a_standstill(world: World) -> None:
+    """Texts of other partitions come first for minutes; as long as some are encoded, or found in the cache, it gets on."""
+    world.stand(1, 40, 60)
+    world.stand(0, 10, 60)
+    world.reading = [TopicPartition("purchases", 0), TopicPartition("purchases", 1)]
+    for n in range(20):
+        if n % 2:
+            world.encoded += 1
+        else:
+            world.stand(0, 11 + n, 60)
+        world.look(LIMIT_S - 1)
+    assert world.failures == []
+
+
+def test_texts_of_which_none_is_read_end_the_worker(world: World) -> None:
+    """A forward pass that never returns breaks nothing; the partitions without texts get on beside it."""
+    world.reading = [TopicPartition("purchases", 1)]
+    world.look(10 * LIMIT_S)
+    world.stand(1, 40, 60)
+    world.look(0)
+    world.stand(0, 10, 60)
+    world.look(LIMIT_S)
+    assert world.failures == []
+    world.stand(0, 20, 60)
+
+    world.look(1)
+
+    (failure,) = world.failures
+    assert isinstance(failure, Stuck)
+    assert "purchases[1] waits for its texts, of which none was read for 121 s" in str(failure)
 
 
 def test_a_restore_is_not_a_standstill(world: World) -> None:
