@@ -211,11 +211,15 @@ def build_app(settings: Settings, job: Job[Any]) -> App:
     # lambdas: faust makes the consumer when the app starts
     pipeline.committed = lambda tp: app.consumer.committed(tp)  # noqa: PLW0108
     pipeline.reached = lambda tp: app.consumer.reached(tp)  # noqa: PLW0108
+
+    async def claim(partition: int) -> None:
+        await app.producer.claim(settings.changelog_topic, partition)
+
     app.restorer = Restorer(
         store=lambda: states.data,
         servers=servers(settings),
         topic=settings.changelog_topic,
-        claim=lambda partition: app.producer.claim(settings.changelog_topic, partition),
+        claim=claim,
         resend=pipeline.resend,
         ready=pipeline.open,
         epoch=lambda: pipeline.progress.epoch,
@@ -223,12 +227,7 @@ def build_app(settings: Settings, job: Job[Any]) -> App:
         counted=pipeline.count_restore,
     )
 
-    async def claim_again() -> None:
-        for partition in sorted(pipeline.partitions()):
-            claim = partial(app.producer.claim, settings.changelog_topic, partition)
-            await patiently("claiming again", partial(pipeline.alone, partition, claim))
-
-    pipeline.on_tick(CLAIM_AGAIN_S, claim_again)
+    pipeline.on_tick(CLAIM_AGAIN_S, partial(pipeline.claim_again, claim))
     pipeline.on_tick(memory.EVERY_S, memory.give_back)
     states = app.Table(
         "states",

@@ -19,6 +19,7 @@ import contextlib
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import structlog
@@ -29,6 +30,7 @@ from streams.plane.batch import Batch
 from streams.plane.crash import crash_point, crash_point_in_flight
 from streams.plane.errors import BrokerLost, Fenced
 from streams.plane.lease import Lease
+from streams.plane.patience import patiently
 from streams.plane.progress import Progress, Stale
 from streams.plane.records import (
     CONFIRMED_KEY,
@@ -262,17 +264,24 @@ class Pipeline:
         """
         await self._from_outside(partition, work, records)
 
-    async def alone(self, partition: int, action: Callable[[], Awaitable[None]]) -> None:
-        """Awaits `action` in the partition's serial order, between two chunks.
+    async def claim_again(self, claim: Callable[[int], Awaitable[None]]) -> None:
+        """Awaits `claim` of each partition between two of its chunks; one that goes away meanwhile is its next owner's.
 
-        Raises:
-            PartitionGone: the partition isn't owned.
+        What that adds to the changelog is written down: a store that doesn't know of it, of a partition in which nothing
+        happens, is taken at the next start for one that slept.
         """
+        for partition in sorted(self._owned):
+            with contextlib.suppress(PartitionGone):
+                await patiently("claiming again", partial(self._claim, partition, claim))
+
+    async def _claim(self, partition: int, claim: Callable[[int], Awaitable[None]]) -> None:
         owned = self._owned_or_gone(partition)
         with self._under_way(partition):
             async with owned.lock:
                 await self._may_write(partition, owned)
-                await action()
+                await claim(partition)
+                self._check(partition, owned)
+                await self._mark(partition, owned)
 
     def throttle(self, tps: Iterable[TP]) -> None:
         """Leaves topic partitions out of polls, without blocking others; a rebalance ends it."""

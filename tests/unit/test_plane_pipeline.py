@@ -13,7 +13,7 @@ from streams.plane.errors import Fenced
 from streams.plane.lease import Lease
 from streams.plane.pipeline import Changelog, Pipeline
 from streams.plane.progress import Span
-from streams.plane.records import CONFIRMED_KEY, Effects, Headers, Output, PartitionGone, Put, decode_outbox
+from streams.plane.records import CLAIM_KEY, CONFIRMED_KEY, Effects, Headers, Output, PartitionGone, Put, decode_outbox
 
 
 class Failed(Exception):
@@ -362,6 +362,36 @@ async def test_a_partition_that_another_worker_claimed_is_given_up_alone(bench: 
     with pytest.raises(PartitionGone):
         await bench.pipeline.apply(0, Items([b"a"]))
     bench.pipeline.forget()
+
+
+async def test_partitions_are_claimed_again_each_for_itself(bench: Bench) -> None:
+    """One that goes away takes no claim from the others, whose stores then are where their changelogs end."""
+    claimed: list[int] = []
+
+    async def claim(partition: int) -> None:
+        if partition == 0:
+            raise PartitionGone(partition)
+        claimed.append(partition)
+        await (await bench.net.send_batch("log", partition, [(CLAIM_KEY, b"", [])])).acknowledged()
+
+    await bench.pipeline.process(bench.batch(("clicks", 1, 0, b"b")))
+    await bench.pipeline.claim_again(claim)
+    await bench.pipeline.process(bench.batch(("clicks", 1, 1, b"b")))
+
+    assert claimed == [1]
+    assert [record[2:4] for record in bench.net.records if record[:2] == ("log", 1)] == [
+        (b"b", b"1"),
+        (CONFIRMED_KEY, b"-1"),
+        (CLAIM_KEY, b""),
+        (CONFIRMED_KEY, b"1"),
+        (b"b", b"2"),
+        (CONFIRMED_KEY, b"3"),
+    ]
+    assert [entry for entry in bench.log if entry[0] == "store"] == [
+        ("store", 1, [b"b"], 1, 1),
+        ("store", 1, [], 3, 3),
+        ("store", 1, [b"b"], 5, 5),
+    ]
 
 
 async def test_a_chunk_that_waits_for_a_partition_which_is_given_up_never_reaches_the_job(bench: Bench) -> None:
