@@ -15,7 +15,8 @@ from streams.settings import Settings
 from streams.shadow import Comparison
 
 BEAT_S = 0.5
-# A loop that didn't come round for so long is stuck: a restore, a big chunk or a full collection take far less.
+# A loop that didn't come round for so long is stuck: a big chunk or a full collection take far less, and so do the states of
+# one restored partition (5 us a customer), after which it comes round.
 BEAT_LIMIT_S = 15.0
 # Seven samples in a row without an answer.
 SAMPLE_LIMIT_S = 15.0

@@ -1,5 +1,7 @@
 """The data plane on a real Kafka: what was sent in is in the states once, and every output is there."""
 
+import asyncio
+import itertools
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -8,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from streams.plane.app import build_app
 from streams.plane.crash import POINTS
+from streams.plane.restore import TURNS_OF_A_PAGE, Restorer
 from streams.settings import Settings
 from tests.support.plane import Plane
+from tests.support.plane_worker import Adder
 
 Wait = Callable[..., Any]
 
@@ -297,6 +302,47 @@ def test_input_that_was_deleted_before_it_was_read_is_said_and_counted(plane: Pl
     third.wait_for("ready")
     assert third.stop() == 0
     assert not [line for line in third.lines if "records deleted" in line]
+
+
+async def test_a_restore_lets_the_loop_come_round_between_partitions(plane: Plane) -> None:
+    """States are decoded without a pause; a worker with many must not look stuck to who asks meanwhile."""
+    settings, turns, opened = plane.settings, 0, list[tuple[int, int]]()
+    app = build_app(settings, Adder(settings.topic_prefix))
+    app._create_directories()
+    store = app.tables["states"].data
+
+    async def claim(partition: int) -> None:
+        """Nobody else is there."""
+
+    async def resend(partition: int, outputs: Any) -> None:
+        """Nothing was left."""
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    def fail(exc: BaseException) -> None:
+        raise exc
+
+    restorer = Restorer(
+        store=lambda: store,
+        servers=[settings.bootstrap_servers],
+        topic=settings.changelog_topic,
+        claim=claim,
+        resend=resend,
+        ready=lambda partition, _: opened.append((partition, turns)),
+        epoch=lambda: 0,
+        fail=fail,
+        counted=lambda records, seconds: None,
+    )
+    counting = asyncio.create_task(count())
+    await restorer.restore(range(settings.partitions))
+    counting.cancel()
+    await store.stop()
+    assert [partition for partition, _ in opened] == list(range(settings.partitions))
+    assert all(after - before >= TURNS_OF_A_PAGE for (_, before), (_, after) in itertools.pairwise(opened))
 
 
 def test_missing_topics_and_wrong_partition_counts_stop_a_worker(plane: Plane) -> None:
