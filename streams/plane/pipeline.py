@@ -439,7 +439,7 @@ class Pipeline:
         for chunk in waiting:
             if chunk[0] in self._owned:
                 taken.append(chunk)
-            else:  # a rebalance came in between
+            elif not chunk[3].done():  # a rebalance came in between
                 chunk[3].set_exception(PartitionGone(chunk[0]))
         if not taken:
             return
@@ -451,7 +451,8 @@ class Pipeline:
                 effects = [self.job.step(partition, work, values) for partition, work, values, _ in taken]
         except Exception as exc:  # whoever waits for a step ends the process over it
             for *_, future in taken:
-                future.set_exception(exc)
+                if not future.done():
+                    future.set_exception(exc)
             return
         self.counters.seconds["step"] += time.perf_counter() - began
         for (*_, future), effect in zip(taken, effects, strict=True):

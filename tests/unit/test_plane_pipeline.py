@@ -364,6 +364,23 @@ async def test_a_partition_that_another_worker_claimed_is_given_up_alone(bench: 
     bench.pipeline.forget()
 
 
+@pytest.mark.parametrize("end", ["a rebalance", "an exception"])
+async def test_a_chunk_that_is_cancelled_keeps_no_other_waiting(bench: Bench, end: str) -> None:
+    """Chunks are stepped together; whatever ends the step, each that still waits for it hears so."""
+    first = asyncio.ensure_future(bench.pipeline.process(bench.batch(("clicks", 0, 0, b"a"))))
+    second = asyncio.ensure_future(bench.pipeline.process(bench.batch(("clicks", 1, 0, b"bad"))))
+    await asyncio.sleep(0)
+    first.cancel()
+    if end == "a rebalance":
+        bench.pipeline.forget()
+        await asyncio.wait_for(second, 10)
+    else:
+        with pytest.raises(Failed):
+            await asyncio.wait_for(second, 10)
+    assert first.cancelled()
+    assert not [entry for entry in bench.log if entry[0] == "sent"]
+
+
 async def test_partitions_are_claimed_again_each_for_itself(bench: Bench) -> None:
     """One that goes away takes no claim from the others, whose stores then are where their changelogs end."""
     claimed: list[int] = []
