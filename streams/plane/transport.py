@@ -8,10 +8,12 @@ This leans on the inside of faust 0.15.3 and aiokafka 0.14; `tests/contracts/tes
 
 import asyncio
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import structlog
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import (
     ConsumerStoppedError,
     KafkaError,
@@ -116,12 +118,29 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
                 )
             except TopicAuthorizationFailedError as exc:
                 raise InfrastructureFailure(f"Kafka does not allow to read {exc.args[0]}; {ALLOW_READ}") from exc
+            except UnicodeDecodeError as exc:
+                raise InfrastructureFailure(self._unreadable(exc)) from exc
         if not records:
             return Poll({}, {})
         assignment = consumer._subscription.subscription.assignment
         return Poll(
             {ensure_TP(tp): found for tp, found in records.items()},
             {ensure_TP(tp): assignment.state_value(tp)._position for tp in records},
+        )
+
+    def _unreadable(self, exc: UnicodeDecodeError) -> str:
+        """Which record aiokafka could not read, and how to go on: it never gets past the batch that holds it."""
+        (found,) = (
+            frame.f_locals
+            for frame, _ in traceback.walk_tb(exc.__traceback__)
+            if frame.f_code is PartitionRecords._unpack_records.__code__
+        )
+        tp, at, end = found["tp"], found["self"].next_fetch_offset, found["next_batch"].next_offset
+        return (
+            f"{tp.topic}[{tp.partition}]: the name of a header of the record at offset {at} is not UTF-8; "
+            "mend its producer; to go on, leaving out what is from the committed offset up to there and the rest of its "
+            f"batch, stop all workers and run Kafka's kafka-consumer-groups --group {self.app.conf.id} "
+            f"--topic {tp.topic}:{tp.partition} --reset-offsets --to-offset {end} --execute"
         )
 
     def reached(self, tp: TP) -> tuple[int | None, int | None]:

@@ -2,13 +2,16 @@
 
 import asyncio
 import itertools
+import re
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from streams.plane.app import build_app
 from streams.plane.crash import POINTS
@@ -18,6 +21,7 @@ from tests.support.plane import Plane
 from tests.support.plane_worker import Adder
 
 Wait = Callable[..., Any]
+WaitAsync = Callable[..., Awaitable[Any]]
 
 
 @pytest.fixture
@@ -302,6 +306,54 @@ def test_input_that_was_deleted_before_it_was_read_is_said_and_counted(plane: Pl
     third.wait_for("ready")
     assert third.stop() == 0
     assert not [line for line in third.lines if "records deleted" in line]
+
+
+async def test_a_record_that_no_client_can_read_is_named(plane: Plane, wait_until_async: WaitAsync) -> None:
+    """The last line says where it is and how to go on, and what that leaves out; all that comes after it counts."""
+    for n in range(40):
+        plane.send("a", b"k%d" % n, b"1", partition=0)
+    plane.flush()
+    await send_unreadable(plane.settings, plane.topic("a"))
+    for n in range(40):
+        plane.send("a", b"k%d" % n, b"2", partition=0)
+    plane.flush()
+    worker = plane.start()
+    assert await asyncio.to_thread(worker.wait) == 70
+    said = worker.lines[-1]
+    assert f"{plane.topic('a')}[0]: the name of a header of the record at offset 41 is not UTF-8" in said
+    (end,) = re.findall(r"--to-offset (\d+) ", said)
+    await wait_until_async(lambda: plane.commit("a", 0, int(end)), 60)
+
+    second = plane.start()
+    await wait_until_async(lambda: plane.lag() == 0, 60)
+    assert second.stop() == 0
+    sums = {key: total for key, (_, total, _) in plane.states().items()}
+    assert sums == {b"k%d" % n: 2 for n in range(40)}
+
+
+async def send_unreadable(settings: Settings, topic: str) -> None:
+    """Three records in one batch of partition 0, the second with a header whose name is no UTF-8."""
+
+    class Bytes(str):
+        """A name that is written as other bytes."""
+
+        __slots__ = ()
+
+        def encode(self, *_: Any) -> bytes:
+            """They are no text."""
+            return b"\xff\xfe"
+
+    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers)
+    await producer.start()
+    try:
+        batch = producer.create_batch()
+        batch._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, 0, 16_384)
+        for name in "good", Bytes("bad"), "good":
+            batch.append(timestamp=None, key=b"lost", value=b"1", headers=[(name, b"")])
+        batch.close()
+        await (await producer.send_batch(batch, topic, partition=0))
+    finally:
+        await producer.stop()
 
 
 async def test_a_restore_lets_the_loop_come_round_between_partitions(plane: Plane) -> None:

@@ -154,6 +154,14 @@ class Plane:
         """Committed offset of each partition; 0 where there is none."""
         return self._ask(lambda consumer, tp: max(0, consumer.committed([tp], 10)[0].offset), self.topic(topic))
 
+    def commit(self, topic: str, partition: int, offset: int) -> bool:
+        """Sets what the group has committed, as Kafka's own tool does; False while the group has members."""
+        try:
+            self._asking.commit(offsets=[TopicPartition(self.topic(topic), partition, offset)], asynchronous=False)
+        except KafkaException:
+            return False
+        return True
+
     def _ask(self, ask: Callable[[Consumer, TopicPartition], int], topic: str) -> dict[int, int]:
         end = time.monotonic() + 20
         while True:
