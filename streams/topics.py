@@ -164,9 +164,11 @@ def _differences(topic: Topic, partitions: int, config: dict[str, str]) -> tuple
     found = []
     if partitions != topic.partitions:
         found.append(f"{partitions} partitions, must be {topic.partitions}")
-    wanted = topic.config["cleanup.policy"]
-    if config.get("cleanup.policy") != wanted:
-        found.append(f"cleanup.policy {config.get('cleanup.policy')}, must be {wanted}")
+    found += [
+        f"{name} {config.get(name)}, must be {topic.config[name]}"
+        for name in ("cleanup.policy", "message.timestamp.type")
+        if name in topic.config and config.get(name) != topic.config[name]
+    ]
     for name in ("max.message.bytes", "retention.ms"):
         value = int(config.get(name) or -1)
         # More is fine, and -1 is without limit.

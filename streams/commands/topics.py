@@ -66,5 +66,6 @@ def _report(findings: "list[Finding]") -> None:
     if differing:
         raise Failure(
             f"{differing} of {len(findings)} topics are not as they must be",
-            "alter them with your Kafka's own tools, or take another --topic-prefix",
+            "alter them with your Kafka's own tools (`kafka-configs --alter --topic TOPIC --add-config NAME=VALUE`, "
+            "`kafka-topics --alter --topic TOPIC --partitions N`), or take another --topic-prefix",
         )

@@ -47,7 +47,8 @@ async def test_existing_topic_is_told_and_never_altered(settings: Settings) -> N
     await admin.start()
     await admin.create_topics(
         [
-            NewTopic(settings.topic("purchases"), 3, 1),
+            NewTopic(settings.topic("purchases"), 3, 1, topic_configs={"message.timestamp.type": "LogAppendTime"}),
+            NewTopic(settings.topic("reviews"), 4, 1, topic_configs={"max.message.bytes": str(2 * 2**20)}),
             NewTopic(settings.topic("policies"), 1, 1, topic_configs={"cleanup.policy": "delete"}),
         ]
     )
@@ -56,10 +57,14 @@ async def test_existing_topic_is_told_and_never_altered(settings: Settings) -> N
     findings = {finding.topic.name: finding for finding in await create(settings)}
 
     assert findings[settings.topic("purchases")].differences == ("3 partitions, must be 4",)
+    assert findings[settings.topic("reviews")].differences == (
+        "message.timestamp.type CreateTime, must be LogAppendTime",
+    )
     assert findings[settings.topic("policies")].differences == ("cleanup.policy delete, must be compact",)
     assert (await _described(settings))["purchases"][0] == 3
     assert {finding.topic.name for finding in await check(settings) if not finding.good} == {
         settings.topic("purchases"),
+        settings.topic("reviews"),
         settings.topic("policies"),
     }
 
