@@ -21,6 +21,7 @@ from models.standing import standing
 from schemas.changes import Standing
 from schemas.states import decode_state
 from streams.broadcast import Broadcast
+from streams.commands.options import configure_logging
 from streams.encoding import BatchDone, open_lane
 from streams.ops.feed import ChangeFeed, SegmentCounts
 from streams.ops.lag import LagMonitor
@@ -297,5 +298,7 @@ class Worker:
         return None if value is None else standing(customer_id, decode_state(value), self.job.versions)
 
 
+if not structlog.is_configured():
+    configure_logging()  # `faust -A streams.app worker` doesn't come through `regulars`
 worker = Worker(Settings())
 app = worker.app

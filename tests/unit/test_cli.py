@@ -1,8 +1,11 @@
 """The command line as a whole: what it lists, what it imports, how it fails."""
 
+import json
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 import click
@@ -42,6 +45,25 @@ def test_help_imports_no_command_and_nothing_heavy() -> None:
     assert "broker" in told.stdout
     assert not loaded & {"torch", "faust", "aiokafka", "pydantic", "structlog", "rich", "numpy", "streams.settings"}
     assert not {name for name in loaded if name.startswith("streams.commands.")}
+
+
+def test_worker_by_fausts_own_command_logs_as_ours_does(tmp_path: Path) -> None:
+    """`faust -A streams.app worker` imports the app and nothing else of ours: one JSON object a line, to stderr."""
+    code = "import streams.app, structlog; structlog.get_logger('any').warning('heard', partition=3)"
+    where = {"REGULARS_DATA_DIR": str(tmp_path), "REGULARS_CACHE_DIR": str(tmp_path)}
+
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | where,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+    assert told.stdout == ""
+    said = json.loads(told.stderr.splitlines()[-1])
+    assert (said["event"], said["level"], said["partition"]) == ("heard", "warning", 3)
 
 
 def test_every_command_that_is_there_is_listed_and_no_other() -> None:
