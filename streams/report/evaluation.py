@@ -117,7 +117,10 @@ def table(rows: Rows, score: str) -> dict[str, dict[str, float]]:
 
 
 def differences(by_score: Mapping[str, Rows], draws: int = 200, than: str = BG_NBD) -> list[Difference]:
-    """Served less BG/NBD on the same rows, bootstrap over customers, for the measures that decide."""
+    """Served less BG/NBD on the same rows, bootstrap over customers, for the measures that decide.
+
+    Left out: one that isn't defined for the rows, or for some draw of them, as an order is not where nobody bought.
+    """
     chosen: tuple[tuple[str, str, Measure], ...] = (
         (SCORES[P_30], "log loss", log_loss),
         (SCORES[P_90], "log loss", log_loss),
@@ -132,7 +135,7 @@ def differences(by_score: Mapping[str, Rows], draws: int = 200, than: str = BG_N
         rows = by_score[score]
         pair = rows.forecasts[SERVED], rows.forecasts[than]
         found.append(Difference(score, name, *paired_difference(measure, rows.truth, pair, rows.customers, draws)))
-    return found
+    return [each for each in found if np.isfinite(each.error)]
 
 
 def by_cutoff(rows: Rows) -> list[tuple[float, Rows]]:

@@ -114,18 +114,7 @@ def _summary(report: Report) -> str:
     points = [_right(first)]
     spend = report.by_score.get(SPEND_90)
     if spend is not None:
-        tenth = _top(spend, SERVED, 0.1)
-        points.append(
-            f"The tenth of customers forecast to spend most made <b>{percent(tenth)}</b> of what was spent in the 90 days"
-            f" after; picked by RFM it is {percent(_top(spend, RFM, 0.1))}, with hindsight {percent(_best(spend, 0.1))}."
-            if RFM in spend.forecasts
-            else f"The tenth of customers forecast to spend most made <b>{percent(tenth)}</b> of what was spent."
-        )
-        total = level(spend.truth, spend.forecasts[SERVED])
-        points.append(
-            f"For every 100 {report.currency} that were forecast over all cut-offs, {100 / total:.0f} were spent; by"
-            f" cut-off that goes from {_levels(spend)[0]:.0f} to {_levels(spend)[1]:.0f}."
-        )
+        points += _money(spend, report.currency)
         points.append(
             f"{percent(coverage(spend))} of customers ended up within the interval that should hold"
             f" {percent(COVERAGE)} of them."
@@ -147,9 +136,26 @@ def _right(rows: Rows) -> str:
     )
 
 
-def _levels(rows: Rows) -> tuple[float, float]:
-    found = [100 / level(own.truth, own.forecasts[SERVED]) for _, own in by_cutoff(rows)]
-    return min(found), max(found)
+def _money(spend: Rows, currency: str) -> list[str]:
+    if not spend.truth.any():
+        return ["Nothing was spent in the 90 days after any cut-off."]
+    tenth = _top(spend, SERVED, 0.1)
+    best = (
+        f"The tenth of customers forecast to spend most made <b>{percent(tenth)}</b> of what was spent in the 90 days"
+        f" after; picked by RFM it is {percent(_top(spend, RFM, 0.1))}, with hindsight {percent(_best(spend, 0.1))}."
+        if RFM in spend.forecasts
+        else f"The tenth of customers forecast to spend most made <b>{percent(tenth)}</b> of what was spent."
+    )
+    each = [_per_100(own) for _, own in by_cutoff(spend)]
+    total = (
+        f"For every 100 {currency} that were forecast over all cut-offs, {_per_100(spend):.0f} were spent; by"
+        f" cut-off that goes from {min(each):.0f} to {max(each):.0f}."
+    )
+    return [best, total]
+
+
+def _per_100(rows: Rows) -> float:
+    return float(100 * rows.truth.sum() / rows.forecasts[SERVED].sum())
 
 
 def _calibration(report: Report) -> str:
@@ -235,7 +241,8 @@ def _totals(report: Report) -> str:
         row = [as_of, f"{len(own.truth):,}", short(float(own.truth.sum()))]
         for name in (SERVED, BG_NBD):
             forecast = own.forecasts[name]
-            row.append(f"{short(float(forecast.sum()))} ({level(own.truth, forecast):.2f})")
+            share = f" ({level(own.truth, forecast):.2f})" if own.truth.any() else ""
+            row.append(short(float(forecast.sum())) + share)
         cells.append(row)
     return section(
         "Does the total come out?",
@@ -290,7 +297,8 @@ def _drift(report: Report) -> str:
         lines = []
         for name in (BG_NBD, PREVIOUS, SERVED):
             if name in rows.forecasts:
-                points = [(moment, level(own.truth, own.forecasts[name])) for moment, own in pieces]
+                # Where nothing came there is no such share, and the line passes over the cut-off.
+                points = [(at, level(own.truth, own.forecasts[name])) for at, own in pieces if own.truth.any()]
                 lines.append(Line(_NAMES[name], points, _COLORS[name], dots=name == SERVED))
         ends = [pieces[0][0], pieces[-1][0]]
         lines.insert(0, Line("as much came as was forecast", [(at, 1.0) for at in ends], "#9A9A9A", dashed=True))

@@ -1,5 +1,6 @@
 """Laws of the report: whatever was forecast, the page is whole, opens offline and says what came."""
 
+import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +17,9 @@ from models.learning.measures import level
 from schemas.times import DAY_S
 from streams.commands.backtest import command
 from streams.report.charts import Axis, Line, bar_chart, line_chart
-from streams.report.evaluation import coverage, groups, rows_by_score
+from streams.report.evaluation import coverage, differences, groups, rows_by_score
+from streams.report.page import Report, page
+from streams.report.timeline import Timeline
 from streams.sources.groups import customer_groups
 
 finite = st.floats(-1e9, 1e9)
@@ -72,6 +75,22 @@ def test_rows_hold_what_came_within_the_horizon() -> None:
     assert coverage(found["expected_spend_90d"]) == 0.5
     assert level(found["expected_spend_90d"].truth, found["expected_spend_90d"].forecasts["served"]) == 12.0 / 9.0
     assert list(rows_by_score([forecasts()], sales(), until=50 * DAY_S)) == ["p_purchase_30d"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 299), st.sampled_from("ab")), max_size=6))
+def test_whatever_came_the_page_says_it_in_numbers(later: list[tuple[int, str]]) -> None:
+    """Cut-offs, or all of them, after which nobody bought: 0 of what was forecast, and no chart or sentence of NaN."""
+    cutoffs = [forecasts()._replace(as_of=day * DAY_S) for day in (1, 92, 183)]
+    sold = [*sales()[:2], *(Sale((1 + day) * DAY_S, customer, 7.0) for day, customer in later)]
+    rows = rows_by_score(cutoffs, sold, until=300 * DAY_S)
+    spend = rows["expected_spend_90d"]
+
+    text = page(Report("shop", "made", "GBP", 9, 9, rows, Timeline(), differences(rows, draws=3), []))
+
+    assert "nan" not in re.sub("<style>.*</style>", "", text, flags=re.DOTALL).lower()
+    each = [100 * spend.truth[spend.as_of == as_of].sum() / 12.0 for as_of in np.unique(spend.as_of)]
+    said = f"{np.mean(each):.0f} were spent; by cut-off that goes from {min(each):.0f} to {max(each):.0f}."
+    assert (said if any(each) else "Nothing was spent in the 90 days after any cut-off.") in text
 
 
 def test_small_groups_are_taken_together() -> None:
