@@ -146,7 +146,7 @@ def by_cutoff(rows: Rows) -> list[tuple[float, Rows]]:
 
 @dataclass(frozen=True)
 class Group:
-    """One group of customers: rows of the 90-day scores, and how well it was forecast."""
+    """One group of customers: rows of the 90-day scores, and how well it was forecast; NaN where that can't be said."""
 
     name: str
     customers: int
@@ -157,28 +157,31 @@ class Group:
 
 
 def groups(by_score: Mapping[str, Rows], group_of: Mapping[str, str]) -> list[Group]:
-    """Groups by falling spend; those of fewer than `SMALLEST_GROUP` customers are taken together."""
+    """Groups by falling spend; those of fewer than `SMALLEST_GROUP` customers are taken together.
+
+    How well they were forecast is not said (NaN) where they are fewer even so.
+    """
     bought, spend = by_score[SCORES[P_90]], by_score[SCORES[SPEND_90]]
     names = np.array([group_of.get(customer, "unknown") for customer in spend.customers.tolist()])
     counts = {name: len(np.unique(spend.customers[names == name])) for name in np.unique(names).tolist()}
     small = [name for name, count in counts.items() if count < SMALLEST_GROUP]
     if small:
-        names = np.where(np.isin(names, small), f"{len(small)} smaller ones", names)
+        names = np.where(
+            np.isin(names, small), "1 smaller one" if len(small) == 1 else f"{len(small)} smaller ones", names
+        )
     total = max(float(spend.truth.sum()), 1e-9)
     found = []
     for name in np.unique(names).tolist():
         of = names == name
         own, probability = spend.at(of), bought.at(of)
-        found.append(
-            Group(
-                name,
-                len(np.unique(own.customers)),
-                float(own.truth.sum()) / total,
-                auc(probability.truth, probability.forecasts[SERVED]),
-                level(own.truth, own.forecasts[SERVED]),
-                coverage(own),
-            )
+        customers = len(np.unique(own.customers))
+        quality = (
+            auc(probability.truth, probability.forecasts[SERVED]),
+            level(own.truth, own.forecasts[SERVED]),
+            coverage(own),
         )
+        share = float(own.truth.sum()) / total
+        found.append(Group(name, customers, share, *(quality if customers >= SMALLEST_GROUP else (np.nan,) * 3)))
     return sorted(found, key=lambda group: -group.share_of_spend)
 
 

@@ -121,8 +121,9 @@ def _summary(report: Report) -> str:
         )
     items = "".join(f"<li>{point}</li>" for point in points)
     return (
-        f'<p class="lead">At the first of each month every known customer was forecast from what had been heard before'
-        f" that day, and nothing later. This page compares those forecasts with what the customers went on to do.</p>"
+        f'<p class="lead">At the first of each month everybody who had bought before was forecast from what had been heard'
+        f" before that day, and nothing later. This page compares those forecasts with what the customers went on to do."
+        f" A customer counts anew at each cut-off: a tenth of customers is a tenth of all these forecasts.</p>"
         f'<div class="cards">{"".join(cards)}</div><ul class="points">{items}</ul>'
     )
 
@@ -406,7 +407,7 @@ def _groups(report: Report) -> str:
             percent(group.share_of_spend, 1),
             "–" if np.isnan(group.auc_90) else f"{group.auc_90:.3f}",
             "–" if np.isnan(group.spend_level) else f"{group.spend_level:.2f}",
-            percent(group.inside),
+            "–" if np.isnan(group.inside) else percent(group.inside),
         ]
         for group in report.groups
     ]

@@ -93,11 +93,25 @@ def test_whatever_came_the_page_says_it_in_numbers(later: list[tuple[int, str]])
     assert (said if any(each) else "Nothing was spent in the 90 days after any cut-off.") in text
 
 
-def test_small_groups_are_taken_together() -> None:
-    """One customer of a country would be a person, not a group."""
-    found = groups(rows_by_score([forecasts()], sales(), until=100 * DAY_S), {"a": "France", "b": "Malta"})
+@given(st.integers(1, 30), st.integers(1, 30))
+def test_small_groups_are_taken_together(french: int, maltese: int) -> None:
+    """One customer of a country would be a person, not a group; nothing is measured of fewer than 25, together or not."""
+    ids = [f"{i:02}" for i in range(french + maltese)]
+    scores = np.tile([0.2, 0.4, 0.5, 4.0], (len(ids), 1))
+    as_of = Forecasts(10.0, ids, scores, scores, np.tile([0.0, 5.0], (len(ids), 1)), {})
+    sold = [*(Sale(0.0, customer, 5.0) for customer in ids), *(Sale(DAY_S, customer, 5.0) for customer in ids)]
+    country = {customer: "France" if i < french else "Malta" for i, customer in enumerate(ids)}
 
-    assert [(group.name, group.customers) for group in found] == [("2 smaller ones", 2)]
+    found = groups(rows_by_score([as_of], sold, until=100 * DAY_S), country)
+
+    counts = {"France": french, "Malta": maltese}
+    expected = {name: count for name, count in counts.items() if count >= 25}
+    small = [count for count in counts.values() if count < 25]
+    if small:
+        expected["1 smaller one" if len(small) == 1 else "2 smaller ones"] = sum(small)
+    assert {group.name: group.customers for group in found} == expected
+    for group in found:
+        assert np.isnan(group.inside) == np.isnan(group.spend_level) == (group.customers < 25)
 
 
 class Links(HTMLParser):
