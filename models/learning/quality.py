@@ -1,5 +1,6 @@
 """Progressive validation: every label is forecast before it is learnt, and these are the losses of those forecasts."""
 
+from collections import deque
 from typing import Protocol
 
 from river import metrics, utils
@@ -53,12 +54,15 @@ class ProbabilityQuality:
 
 
 class AmountQuality:
-    """Mean absolute error of an amount, and its level: all that was forecast over all that came, 1 at best."""
+    """Mean absolute error of an amount, and its level: all that was forecast over all that came, 1 at best.
+
+    There is no level where nothing came.
+    """
 
     def __init__(self) -> None:
         self._error = utils.Rolling(metrics.MAE, window_size=WINDOW)
         self._prior_error = utils.Rolling(metrics.MAE, window_size=WINDOW)
-        self._forecast = self._truth = 0.0
+        self._latest: deque[tuple[float, float]] = deque(maxlen=WINDOW)
 
     def update_many(self, truths: FloatArray, forecasts: FloatArray, priors: FloatArray) -> None:
         """Counts labels in, in order; each (n,)."""
@@ -68,15 +72,12 @@ class AmountQuality:
     def _update(self, truth: float, forecast: float, prior: float) -> None:
         self._error.update(truth, forecast)
         self._prior_error.update(truth, prior)
-        self._forecast += forecast
-        self._truth += truth
+        self._latest.append((forecast, truth))
 
     def get(self) -> dict[str, float]:
         """Name of a measure -> its value; empty before the first label."""
-        if not self._truth:
+        if not self._latest:
             return {}
-        return {
-            "mae": float(self._error.get()),
-            "prior_mae": float(self._prior_error.get()),
-            "level": self._forecast / self._truth,
-        }
+        forecast, came = (sum(values) for values in zip(*self._latest, strict=True))
+        errors = {"mae": float(self._error.get()), "prior_mae": float(self._prior_error.get())}
+        return errors | ({"level": forecast / came} if came else {})
