@@ -176,7 +176,8 @@ def season(dataset: str, data: Path) -> None:
     except TooShort as exc:
         raise Failure(str(exc), "until then a policy without `season` is served with the year of online shops") from exc
     click.echo(f"# purchases a day by month, January first; growth of {growth - 1:+.0%} a year is taken out")
-    click.echo(f"season: [{', '.join(f'{each:.2f}' for each in index)}]")
+    # A policy takes .01 and more: a shop that sells in summer alone still sells something.
+    click.echo(f"season: [{', '.join(f'{max(each, 0.01):.3f}' for each in index)}]")
 
 
 @command.command("calibrate")

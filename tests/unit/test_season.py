@@ -161,6 +161,23 @@ def test_the_command_measures_a_line_for_a_policy(tmp_path: Path) -> None:
     assert "whole months" in refused.stderr
 
 
+def test_a_shop_of_one_season_gets_a_line_that_a_policy_takes(tmp_path: Path) -> None:
+    """Months with next to no purchases: the least that a policy takes, and three digits of what is little."""
+    counts = [1] * 5 + [4_000, 4_000, 4_000] + [40] + [1] * 3
+    months = np.arange("2009-01", "2011-03", dtype="datetime64[M]")
+    firsts = np.repeat(months, [counts[month % 12] for month in months.astype(int)]).astype("datetime64[ns]")
+    table = tmp_path / "bought.parquet"
+    bought = pd.DatetimeIndex(firsts, tz="UTC")
+    pd.DataFrame({"customer_id": "c1", "purchased_at": bought, "amount": 5.0}).to_parquet(table)
+
+    told = CliRunner().invoke(command, ["season", "generic", str(table)])
+
+    season = parse(read() + told.stdout).season
+    assert season is not None
+    assert season[0] == season[11] == 0.01
+    assert season[8] == pytest.approx(40 / (12_048 / 12), rel=0.05)
+
+
 NAMES = ("habit", "season_30d", "season_90d")
 BASE_RATE = 0.8
 STEEP = Season([1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 3])
