@@ -73,6 +73,7 @@ class Worker:
         topics = tuple(settings.topic(name) for name in ("clickstream", "purchases", "reviews"))
         observer = ViewObserver(topics, self.metrics, self.view.changes, self.view.segments)
         self.job = ScoringJob(settings, Rules(load(settings.policy)), PriorScorer(), self.lane, observer)
+        self.metrics.watch_texts(lambda: self.job.texts_cut, lambda: self.lane.cache_failures)
         self.app: App = build_app(settings, self.job)
         self.pipeline = self.app.pipeline
         self.desk = Desk(self.job, self.lane, self.pipeline.release, self.pipeline, (settings.topic("reviews"),))

@@ -137,6 +137,11 @@ class TextLane:
         """Names encoder, projection and sentiment; None until the model's files have been looked at."""
         return self._version
 
+    @property
+    def cache_failures(self) -> int:
+        """Lookups and writes that the disk refused to the cache."""
+        return 0 if self._cache is None else self._cache.failures
+
     async def loaded(self) -> None:
         """Has the encoder loaded and returns once it is. Raises LaneStopped where it can't be."""
         self._needed.set()

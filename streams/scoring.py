@@ -22,7 +22,7 @@ from models.standing import change, standing
 from models.state import CLICK, Reading
 from models.step import Customer, Heard, Outcome, Terms, advance_groups
 from schemas.changes import Change, Trace, Versions, cloudevent_headers, encode_change, encode_standing
-from schemas.events import INPUT_TOPICS, Click, Event, Rejected, Review, cut, decode
+from schemas.events import INPUT_TOPICS, TEXT_LIMIT_CHARS, Click, Event, Rejected, Review, cut, decode
 from schemas.learning import encode_label
 from schemas.states import (
     NEVER,
@@ -195,6 +195,7 @@ class ScoringJob:
 
     Attributes:
         shadow: another policy that judges the same customers and tells nobody; None: there is none.
+        texts_cut: texts that were longer than what counts of them, since the start.
         on_waiting: told of records whose texts must be read first; set by the wiring.
         on_revoked: told of a partition that went away; set by the wiring.
     """
@@ -202,6 +203,7 @@ class ScoringJob:
     def __init__(self, settings: Settings, rules: Rules, scorer: Scorer, texts: Texts, observer: Observer) -> None:
         self.rules, self.scorer = rules, scorer
         self.shadow: Shadow | None = None
+        self.texts_cut = 0
         self.parts: dict[int, Partition] = {}
         self.on_waiting: Callable[[int, Waiting], None] = _nobody
         self.on_revoked: Callable[[int], None] = lambda partition: None
@@ -245,6 +247,9 @@ class ScoringJob:
             at = event.event_time.timestamp()
             heard = Heard(topic, record.topic, partition, record.offset, at, event)
             text = _text_of(event)
+            if text is not None and len(text) > TEXT_LIMIT_CHARS:
+                text = cut(text)
+                self.texts_cut += 1
             if text is not None or part.behind or (after_text and (topic, key) in after_text):
                 texted.append((record, heard, text))
                 after_text.add((topic, key))  # what follows of them may have to wait behind it
@@ -540,9 +545,9 @@ def _nobody(partition: int, waiting: Waiting) -> None:
 
 
 def _text_of(event: Event) -> str | None:
-    """The text of an event that is to be read, as far as it counts; None: it has none."""
+    """The text of an event that is to be read; None: it has none."""
     if isinstance(event, Review):
-        return cut(event.text) if event.text.strip() else None
+        return event.text if event.text.strip() else None
     if isinstance(event, Click) and event.type == "search" and event.query and event.query.strip():
-        return cut(event.query)
+        return event.query
     return None

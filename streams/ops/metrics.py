@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, disable_created_metrics, genera
 from prometheus_client import Counter as CounterMetric
 from prometheus_client import Gauge as GaugeMetric
 from prometheus_client import Histogram as HistogramMetric
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from schemas.changes import Change
@@ -113,6 +113,20 @@ class ShadowCollector(Collector):
         for pair, count in {} if found is None else found.pairs.items():
             customers.add_metric(pair, count)
         yield customers
+
+
+class TextsCollector(Collector):
+    """What is counted where texts are read, whenever the metrics are."""
+
+    def __init__(self, cut: Callable[[], int], cache_failures: Callable[[], int]) -> None:
+        self._cut, self._cache_failures = cut, cache_failures
+
+    def collect(self) -> Iterable[Metric]:
+        """Both counters."""
+        yield CounterMetricFamily("regulars_texts_cut", "Texts longer than what counts of them", self._cut())
+        yield CounterMetricFamily(
+            "regulars_text_cache_failures", "Lookups and writes that the disk refused", self._cache_failures()
+        )
 
 
 class Learner(NamedTuple):
@@ -245,6 +259,10 @@ class Metrics:
     def watch_shadow(self, compare: Callable[[], Comparison | None]) -> None:
         """Ask `compare` whenever the metrics are read."""
         self.registry.register(ShadowCollector(compare))
+
+    def watch_texts(self, cut: Callable[[], int], cache_failures: Callable[[], int]) -> None:
+        """Ask for texts that were cut, and what the disk refused to the text cache, whenever the metrics are read."""
+        self.registry.register(TextsCollector(cut, cache_failures))
 
     def render(self) -> bytes:
         """The Prometheus text format."""

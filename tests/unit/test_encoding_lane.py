@@ -369,6 +369,20 @@ async def test_a_head_that_can_t_be_served_fails_the_task_with_the_way_out(tmp_p
     await lane.stop()
 
 
+async def test_what_the_disk_refuses_to_the_cache_is_counted(tmp_path: Path, encoder: FakeEncoder) -> None:
+    """Texts are read all the same; lookups and writes that failed can be asked for."""
+    (tmp_path / "file").write_bytes(b"")
+    lane = _lane(tmp_path / "file" / "folder", encoder)
+    before = lane.cache_failures
+    lane.start()
+    await _soon(lane.submit(["one"]))
+    await _soon(lane.submit(["two"]))
+
+    assert before == 0
+    assert lane.cache_failures >= 4
+    await _soon(lane.stop())
+
+
 async def test_stopping_drops_what_waits(tmp_path: Path, encoder: FakeEncoder) -> None:
     """After a stop no future hangs, no thread is left, and no text is taken."""
     lane = _lane(tmp_path, encoder)

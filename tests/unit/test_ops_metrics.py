@@ -33,6 +33,8 @@ LEARNING = {
     "regulars_learner_rollbacks": set(),
     "regulars_learner_drifts": {"score"},
 }
+TEXTS = {"regulars_texts_cut_total": set[str](), "regulars_text_cache_failures_total": set[str]()}
+PROMISED = CONTRACT | LOST | LEARNING | TEXTS
 AT = "2024-05-01T10:00:00Z"
 
 
@@ -59,6 +61,7 @@ def metrics() -> Metrics:
     losses = {"p_purchase_30d": {"served": 0.4, "previous": 0.41, "rfm": 0.5, "bgnbd": 0.45}}
     metrics.set_scoreboard(losses, rollbacks=1, drifts={"p_purchase_30d": 2})
     metrics.watch_customers(lambda: 42)
+    metrics.watch_texts(lambda: 5, lambda: 6)
     return metrics
 
 
@@ -69,16 +72,15 @@ def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], fl
 
 
 def test_page_has_the_contracts_names_and_labels(metrics: Metrics) -> None:
-    """Each metric of the contract, and each of learning, is there with exactly its labels."""
+    """Each metric of the contract, of learning and of texts is there with exactly its labels."""
     labels = {name: {label for label, _ in found} for name, found in samples(metrics)}
-    promised = CONTRACT | LOST | LEARNING
 
-    assert {name: labels.get(name) for name in promised} == promised
+    assert {name: labels.get(name) for name in PROMISED} == PROMISED
 
 
 def test_page_has_nothing_beside_the_contract(metrics: Metrics) -> None:
     """No metric that nobody promised, no `_created` twins."""
-    base = {name.removesuffix("_total").removesuffix("_count") for name in CONTRACT | LOST | LEARNING}
+    base = {name.removesuffix("_total").removesuffix("_count") for name in PROMISED}
     found = {name for name, _ in samples(metrics)}
 
     assert {
@@ -95,6 +97,8 @@ def test_page_gives_the_counts_that_were_made(metrics: Metrics) -> None:
     assert found["regulars_segment_changes_total", move] == 2
     assert found["regulars_lag_records", frozenset({("topic", "purchases"), ("partition", "3")})] == 6
     assert found["regulars_customers", frozenset()] == 42
+    assert found["regulars_texts_cut_total", frozenset()] == 5
+    assert found["regulars_text_cache_failures_total", frozenset()] == 6
 
 
 def test_no_label_holds_a_customer(metrics: Metrics) -> None:

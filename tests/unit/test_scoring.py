@@ -117,6 +117,17 @@ def test_an_unread_text_holds_back_its_customer_and_nobody_else() -> None:
     assert desk.clicks("a") == 5
 
 
+def test_a_text_is_read_as_far_as_it_counts_and_what_was_cut_is_counted() -> None:
+    """Up to the limit a text is read whole; each longer one is cut to it, and counts."""
+    desk = Desk()
+
+    desk.take(desk.click("a", 1, "x" * 8_192), desk.click("b", 2, "y" * 8_193), desk.click("c", 3, "z" * 20_000))
+
+    texts = [text for waiting in desk.waiting for _, _, text in waiting.entries]
+    assert texts == ["x" * 8_192, "y" * 8_192, "z" * 8_192]
+    assert desk.job.texts_cut == 2
+
+
 def test_a_text_read_before_waits_for_nothing() -> None:
     """From the cache it joins the state with its chunk."""
     desk = Desk("red shoes")
