@@ -86,6 +86,7 @@ def ours(group: str) -> None:
 
         topics = (f"{group}-in",)
         outputs = (f"{group}-out",)
+        gathered = ()
 
         def decode(self, partition: int, records: Sequence[Any]) -> Any:
             """Never called: there are no records."""

@@ -213,6 +213,7 @@ class ScoringJob:
         self._changes, self._standings = settings.topic("segment-changes"), settings.topic("customer-segments")
         self._dead_letters, self._train = settings.topic("dead-letters"), settings.topic("model-train")
         self.outputs = (self._changes, self._standings, self._dead_letters, self._train)
+        self.gathered = (self._train,)
         self._pseudonym_key = blake2b(settings.pseudonym_key.encode(), digest_size=32).digest()
 
     @property

@@ -57,6 +57,7 @@ class CommonJob:
     def __init__(self, topic: str, output: str) -> None:
         self.topics = (topic,)
         self.outputs = (output,)
+        self.gathered = ()
         self._output = output
 
     def decode(self, partition: int, records: Sequence[ConsumerRecord]) -> Chunk:

@@ -292,16 +292,21 @@ async def check_topics(settings: Settings, job: Job[Any]) -> dict[str, int]:
         TopicsNotReady: names every topic that is wrong.
     """
     counts = await _partition_counts(settings)
-    wanted: dict[str, tuple[int, ...]] = dict.fromkeys(job.outputs, (settings.partitions, 1))
-    wanted |= dict.fromkeys((*job.topics, settings.changelog_topic), (settings.partitions,))
+    wanted: dict[str, tuple[int, ...]] = dict.fromkeys(
+        (*job.topics, *job.outputs, settings.changelog_topic), (settings.partitions,)
+    )
+    wanted |= dict.fromkeys(job.gathered, (settings.partitions, 1))
     missing = sorted(topic for topic in wanted if topic not in counts)
     if missing:
         raise TopicsNotReady(f"missing topics: {', '.join(missing)}; make them with `regulars topics create`")
     wrong = sorted(topic for topic, allowed in wanted.items() if counts[topic] not in allowed)
     if wrong:
         told = ", ".join(f"{topic} has {counts[topic]}" for topic in wrong)
+        why = (
+            " (with fewer, a worker that was replaced could still write there)" if set(wrong) & set(job.outputs) else ""
+        )
         raise TopicsNotReady(
-            f"partitions: {told}, but REGULARS_PARTITIONS is {settings.partitions}; see `regulars topics check`"
+            f"partitions: {told}, but REGULARS_PARTITIONS is {settings.partitions}{why}; see `regulars topics check`"
         )
     return {topic: counts[topic] for topic in wanted}
 

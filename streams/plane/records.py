@@ -69,7 +69,14 @@ class Job(Protocol[W]):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Full names of every topic that outputs and dead letters go to; each must exist before a worker starts."""
+        """Full names of every topic that outputs and dead letters go to; each must exist before a worker starts.
+
+        They have as many partitions as the inputs, so that what a partition causes is fenced in the one of its number.
+        """
+
+    @property
+    def gathered(self) -> tuple[str, ...]:
+        """Those of `outputs` that may have one partition for what all cause: there nobody is fenced."""
 
     def decode(self, partition: int, records: Sequence[ConsumerRecord]) -> W:
         """Records of one partition number, topic by topic in the order of `topics`, by offset within each.

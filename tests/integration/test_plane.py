@@ -409,6 +409,18 @@ def test_missing_topics_and_wrong_partition_counts_stop_a_worker(plane: Plane) -
     assert "regulars topics check" in wrong.lines[-1]
 
 
+def test_an_output_of_one_partition_stops_a_worker(settings: Settings) -> None:
+    """Who lost a partition could still write there; the last line says so."""
+    unfenced = Plane(settings, changes=1)
+    worker = unfenced.start()
+    try:
+        assert worker.wait() == 70
+        assert f"{unfenced.topic('changes')} has 1, but REGULARS_PARTITIONS is 4" in worker.lines[-1]
+        assert "a worker that was replaced could still write there" in worker.lines[-1]
+    finally:
+        unfenced.close()
+
+
 def test_a_worker_that_was_stopped_writes_nothing_when_it_wakes(plane: Plane, wait_until: Wait) -> None:
     """Stopped right before its changelog write for longer than the session: its chunk is dropped, it joins again."""
     plane.send_numbers(2000)

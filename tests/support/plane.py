@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 class Plane:
     """One set of topics on a real broker, and the workers that run on it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, changes: int | None = None) -> None:
         # a group of its own: what other tests leave behind in theirs doesn't matter
         self.settings = settings = settings.model_copy(update={"app_id": f"{settings.topic_prefix}group"})
         self.admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
@@ -43,9 +43,9 @@ class Plane:
                 "enable.auto.commit": False,
             }
         )
-        self.make_topics(
-            *(NewTopic(self.topic(name), settings.partitions, 1) for name in ("a", "b", "changes", "dead"))
-        )
+        counts = dict.fromkeys(("a", "b", "changes", "dead"), settings.partitions)
+        counts["changes"] = changes or settings.partitions
+        self.make_topics(*(NewTopic(self.topic(name), count, 1) for name, count in counts.items()))
         self.make_changelog()
 
     def topic(self, name: str) -> str:

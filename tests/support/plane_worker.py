@@ -36,6 +36,7 @@ class Adder:
         self.changes = f"{prefix}changes"
         self.dead_letters = f"{prefix}dead"
         self.outputs = (self.changes, self.dead_letters)
+        self.gathered = ()
         self.held: dict[int, list[ConsumerRecord]] = {}
         self.known: dict[int, int] = {}
 

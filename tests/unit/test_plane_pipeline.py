@@ -98,6 +98,7 @@ class Echo:
 
     topics = ("clicks", "purchases")
     outputs = ("changes", "dead")
+    gathered = ()
 
     def __init__(self) -> None:
         self.decoded: list[tuple[int, list[tuple[str, int]]]] = []

@@ -22,6 +22,7 @@ class Idle:
 
     topics = ("clicks",)
     outputs = ("changes",)
+    gathered = ()
 
     def decode(self, partition: int, records: Any) -> Any:
         """Nothing."""
