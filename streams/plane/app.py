@@ -35,7 +35,7 @@ from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-EXIT_FAILURE = 70  # EX_SOFTWARE, which faust's own command line uses as well
+EXIT_FAILURE = 70  # EX_SOFTWARE; see docs/decisions/0013-a-worker-that-stops-itself-ends-with-70.md
 
 REBALANCE_TIMEOUT_S = 20.0
 HEARTBEAT_S = 1.0
