@@ -1,6 +1,7 @@
 """Laws of the metrics page: the contract's names, labels and counts."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.changes import Change, EventCause, SilenceCause, Trace, Versions
 from streams.ops.lag import LagMonitor, PartitionLag
-from streams.ops.metrics import Latency, Metrics
+from streams.ops.metrics import Latency, Metrics, Outcome
 from streams.settings import Settings
 
 CONTRACT = {
@@ -99,6 +100,15 @@ def test_page_gives_the_counts_that_were_made(metrics: Metrics) -> None:
     assert found["regulars_customers", frozenset()] == 42
     assert found["regulars_texts_cut_total", frozenset()] == 5
     assert found["regulars_text_cache_failures_total", frozenset()] == 6
+
+
+def test_every_metric_and_outcome_is_explained_to_on_call() -> None:
+    """`docs/operations.md` has each name, and each way in which an input record can end."""
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
+    (outcomes,) = (line for line in page.splitlines() if line.startswith("| `regulars_events_total{topic,outcome}`"))
+
+    assert [name for name in PROMISED if f"`{name.removesuffix('_count')}" not in page] == []
+    assert [outcome for outcome in get_args(Outcome) if f"`{outcome}`" not in outcomes] == []
 
 
 def test_no_label_holds_a_customer(metrics: Metrics) -> None:
