@@ -69,10 +69,6 @@ class SegmentCounts:
         if previous is not None:
             counts[dimension, previous] -= n
 
-    def left(self, partition: int, place: Mapping[str, str]) -> None:
-        """A customer was erased."""
-        self._counts.setdefault(partition, Counter()).subtract(place.items())
-
     def revoked(self, partition: int) -> None:
         """The partition is another worker's now."""
         self._counts.pop(partition, None)

@@ -208,9 +208,8 @@ def build_app(settings: Settings, job: Job[Any]) -> App:
         lease=app.lease,
         fail=app.fail,
     )
-    # lambdas: faust makes the consumer when the app starts
+    # a lambda: faust makes the consumer when the app starts
     pipeline.committed = lambda tp: app.consumer.committed(tp)  # noqa: PLW0108
-    pipeline.reached = lambda tp: app.consumer.reached(tp)  # noqa: PLW0108
 
     async def claim(partition: int) -> None:
         await app.producer.claim(settings.changelog_topic, partition)

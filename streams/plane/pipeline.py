@@ -73,12 +73,10 @@ class Position(NamedTuple):
     """Where an input topic partition stands: next offsets, and how many records are held.
 
     `done`: everything below is processed (or held). `committed`: None before the first commit of this assignment.
-    `end`: the partition's end as of the last fetch; None before the first.
     """
 
     done: int
     committed: int | None
-    end: int | None
     held: int
 
 
@@ -220,9 +218,8 @@ class Pipeline:
         self._ticks: list[tuple[float, Callable[[], Awaitable[None]]]] = []
         self._drains: list[Callable[[], Awaitable[None]]] = []
         self._topic_order = {topic: index for index, topic in enumerate(job.topics)}
-        # set by the app: committed offset, and (fetch position, end), of a topic partition
+        # set by the app: committed offset of a topic partition
         self.committed: Callable[[TP], int | None] = lambda tp: None
-        self.reached: Callable[[TP], tuple[int | None, int | None]] = lambda tp: (None, None)
 
     # --- for the job's surroundings
 
@@ -305,18 +302,10 @@ class Pipeline:
     def positions(self) -> dict[TP, Position]:
         """Where every assigned input topic partition stands."""
         return {
-            tp: Position(done, self.committed(tp), self.reached(tp)[1], self.progress.held(tp))
+            tp: Position(done, self.committed(tp), self.progress.held(tp))
             for tp in self._tps(self._owned)
             if (done := self.progress.position(tp)) is not None
         }
-
-    def caught_up(self, partition: int) -> bool:
-        """Whether every input record of the partition, as of the last fetch, was handed to the job."""
-        for tp in self._tps((partition,)):
-            done, end = self.progress.position(tp), self.reached(tp)[1]
-            if done is None or end is None or done < end:
-                return False
-        return partition in self._owned
 
     # --- chunks
 

@@ -143,13 +143,13 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
             f"--topic {tp.topic}:{tp.partition} --reset-offsets --to-offset {end} --execute"
         )
 
-    def reached(self, tp: TP) -> tuple[int | None, int | None]:
-        """Position of the next fetch and the end of the topic partition as of the last one; None while unknown."""
+    def reached(self, tp: TP) -> int | None:
+        """Position of the next fetch; None while unknown."""
         consumer = self._ensure_consumer()
         subscription = consumer._subscription.subscription
         assignment = None if subscription is None else subscription.assignment
         state = None if assignment is None else assignment.state_value(tp)
-        return (None, None) if state is None else (state._position, state.highwater)
+        return None if state is None else state._position
 
 
 class Consumer(base.Consumer):
@@ -216,7 +216,7 @@ class Consumer(base.Consumer):
             return
         for tp in active:
             if tp.topic in topics and tp not in poll.records and (start := self._delivered.get(tp)) is not None:
-                position, _ = self.reached(tp)
+                position = self._thread.reached(tp)
                 if position is not None and position > start == progress.position(tp):
                     progress.done(epoch, {tp: Span(start, position)})
                     self._delivered[tp] = position
@@ -337,11 +337,6 @@ class Consumer(base.Consumer):
         """Last offset committed for the topic partition in this assignment; None: none yet."""
         offset: int | None = self._committed_offset.get(tp)
         return offset
-
-    def reached(self, tp: TP) -> tuple[int | None, int | None]:
-        """Position of the next fetch and the end of the topic partition; None while unknown."""
-        thread: ConsumerThread = self._thread
-        return thread.reached(tp)
 
     # --- assignment
 

@@ -133,7 +133,6 @@ def test_a_seam_is_as_it_was_read(where: str, ours: str) -> None:
         ("aiokafka.consumer.group_coordinator", "self.generation = OffsetCommitRequest.DEFAULT_GENERATION_ID",
          "transport.py: _watch_heartbeats"),
         ("aiokafka.consumer.subscription_state", "self._position", "transport.py: _poll, reached"),
-        ("aiokafka.consumer.subscription_state", "self.highwater", "transport.py: reached"),
         ("faust.stores.rocksdb", "self._dbs", "store.py"),
     ],
 )  # fmt: skip

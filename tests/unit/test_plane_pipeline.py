@@ -448,14 +448,3 @@ async def test_quiet_waits_for_what_is_under_way(bench: Bench) -> None:
         await bench.pipeline.apply(0, Items([b"k"]))
     bench.net.blocked.clear()
     await asyncio.wait_for(asyncio.gather(task, quiet), 5)
-
-
-async def test_caught_up_is_when_every_topic_of_the_partition_is_done(bench: Bench) -> None:
-    """Not before the ends are known, and not while one topic still has records."""
-    assert not bench.pipeline.caught_up(0)
-    ends = {TP("clicks", 0): 1, TP("purchases", 0): 0}
-    bench.pipeline.reached = lambda tp: (None, ends.get(tp))
-    assert not bench.pipeline.caught_up(0)
-    await bench.pipeline.process(bench.batch(("clicks", 0, 0, b"k")))
-    assert bench.pipeline.caught_up(0)
-    assert not bench.pipeline.caught_up(7)
