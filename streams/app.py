@@ -35,9 +35,10 @@ from streams.plane.patience import patiently
 from streams.plane.records import PartitionGone
 from streams.policies import SHADOW_KEY, newest_readable
 from streams.reading import Desk
-from streams.scoring import ScoringJob, partition_of
+from streams.scoring import ScoringJob
 from streams.settings import Settings
 from streams.shadow import Shadow
+from streams.topics import partition_of
 
 log = structlog.get_logger(__name__)
 

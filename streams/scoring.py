@@ -13,7 +13,6 @@ from hashlib import blake2b
 from typing import Protocol
 
 import msgspec
-from aiokafka.partitioner import murmur2
 from aiokafka.structs import ConsumerRecord
 
 from models.policy import Rules
@@ -41,6 +40,7 @@ from streams.clock import UNKNOWN, PartitionClock
 from streams.plane.records import Effects, Headers, Output, Put
 from streams.settings import Settings
 from streams.shadow import Shadow
+from streams.topics import partition_of
 
 CLOCK_HEADER = "regulars-clock"
 CHANGE_SOURCE = "/regulars/worker"
@@ -531,12 +531,6 @@ class ScoringJob:
             self.shadow.forget(partition)
         self.on_revoked(partition)
         self._observer.revoked(partition)
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of a key, as Kafka's default partitioner of the Java client has it (murmur2)."""
-    hashed: int = murmur2(key)
-    return (hashed & 0x7FFFFFFF) % partitions
 
 
 def _nobody(partition: int, waiting: Waiting) -> None:

@@ -1,4 +1,4 @@
-"""Every topic of the product: what it must be, making the missing ones, checking the existing ones.
+"""Every topic of the product: what it must be, making the missing ones, checking the existing ones; a key's partition.
 
 An existing topic is never altered: what differs is told, and the operator decides.
 """
@@ -13,6 +13,7 @@ from types import MappingProxyType
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.partitioner import murmur2
 
 from streams.settings import Settings
 
@@ -80,6 +81,16 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
         (settings.topic("policies"), one, _COMPACT),
     ]
     return tuple(Topic(name, partitions, MappingProxyType(config)) for name, partitions, config in specs)
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Kafka's default partition of `key`: murmur2 with the sign bit cleared, as the Java client computes it.
+
+    >>> [partition_of(key, 8) for key in (b"17850", b"13047", b"synthetic-000001")]
+    [7, 1, 5]
+    """
+    number: int = (murmur2(key) & 0x7FFFFFFF) % partitions
+    return number
 
 
 async def check(settings: Settings) -> list[Finding]:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.partitioner import murmur2
 from aiokafka.structs import ConsumerRecord
 
 from models.learning.scorer import SnapshotScorer
@@ -20,6 +19,7 @@ from streams.ops.cluster import connect, layout, read_span, reader
 from streams.plane.errors import TopicsNotReady
 from streams.preview import served_scorer
 from streams.settings import Settings
+from streams.topics import partition_of
 
 FIRST_BLOCK = 20_000
 
@@ -32,12 +32,6 @@ class Customer(NamedTuple):
     state: CustomerState | None
     standing: Standing | None
     changes: tuple[Change, ...]  # the latest, newest first
-
-
-def partition_of(customer_id: str, partitions: int) -> int:
-    """Kafka's default partition of the customer's key."""
-    number: int = (murmur2(customer_id.encode()) & 0x7FFFFFFF) % partitions
-    return number
 
 
 async def look_up(settings: Settings, customer_id: str, history: int, first_block: int = FIRST_BLOCK) -> Customer:
@@ -54,8 +48,8 @@ async def look_up(settings: Settings, customer_id: str, history: int, first_bloc
         found = await layout(client, topics, settings.bootstrap_servers)
     finally:
         await client.close()
-    partition = partition_of(customer_id, sum(tp.topic == changes_topic for tp in found))
     key = customer_id.encode()
+    partition = partition_of(key, sum(tp.topic == changes_topic for tp in found))
     async with reader(settings.bootstrap_servers) as consumer:
         state = await _latest(consumer, TopicPartition(settings.changelog_topic, partition), key, first_block)
         standing = await _latest(consumer, TopicPartition(standings_topic, partition), key, first_block)

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import murmur2
 
 from schemas.events import INPUT_TOPICS
 from streams.ops.cluster import BrokerAway, connect, layout
 from streams.settings import Settings
 from streams.sources.events import Clock, Item
 from streams.sources.pace import MAX, Pace
+from streams.topics import partition_of
 
 # Around 500 events a batch: a request carries up to one batch a partition, so 24 partitions make 3 MB a request.
 BATCH_BYTES = 128 * 1024
@@ -80,16 +80,6 @@ class Sent(NamedTuple):
     finished: bool
     last_s: float
     elapsed_s: float
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """Kafka's default partition of `key`: murmur2 with the sign bit cleared, as the Java client computes it.
-
-    >>> [partition_of(key, 8) for key in (b"17850", b"13047", b"synthetic-000001")]
-    [7, 1, 5]
-    """
-    number: int = (murmur2(key) & 0x7FFFFFFF) % partitions
-    return number
 
 
 @dataclass(slots=True)

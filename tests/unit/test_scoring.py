@@ -10,8 +10,9 @@ from models.policy import Rules, load
 from models.scores import PriorScorer
 from models.state import Reading
 from schemas.states import TEXT_DIM, decode_state
-from streams.scoring import ChunkWork, ScoringJob, Waiting, partition_of
+from streams.scoring import ChunkWork, ScoringJob, Waiting
 from streams.settings import Settings
+from streams.topics import partition_of
 
 SETTINGS = Settings(partitions=1, clock="event")
 AT = "2024-01-01T10:00:0{}Z"
