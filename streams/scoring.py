@@ -274,7 +274,7 @@ class ScoringJob:
         for name, value in record.headers:
             if name == CLOCK_HEADER:
                 try:
-                    at = from_rfc3339(value.decode())
+                    at = from_rfc3339((value or b"").decode())  # a header's value may be null
                 except ValueError as exc:
                     raise Rejected("clock", f"header {CLOCK_HEADER}", "not an RFC 3339 timestamp") from exc
                 if at > latest:

@@ -19,6 +19,7 @@ Deliveries beyond the first of the same bytes are allowed; they are counted as `
 import contextlib
 import json
 import re
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ TYPES = {
 }
 COUNTS = ("purchases", "refunds", "spend_minor", "refunded_minor", "clicks", "reviews")
 LIMIT_BYTES = 65_536
+FUTURE_LIMIT_S = 3_600
 SHOWN = 5
 
 
@@ -120,7 +122,7 @@ def _sort_out(inputs: Iterable[Record]) -> tuple[dict[tuple[str, int, int], dict
     refused: dict[Any, Record] = {}
     for record in inputs:
         place = record.topic, record.partition, record.offset
-        if not record.key and any(name == "regulars-clock" for name, _ in record.headers):
+        if not record.key and _says_time(record):
             continue
         event = _event(record)
         if event is None:
@@ -128,6 +130,17 @@ def _sort_out(inputs: Iterable[Record]) -> tuple[dict[tuple[str, int, int], dict
         else:
             events[place] = event
     return events, refused
+
+
+def _says_time(record: Record) -> bool:
+    """Whether the record's first clock header holds a time, with an offset and not beyond an hour from now."""
+    for name, value in record.headers:
+        if name == "regulars-clock":
+            with contextlib.suppress(ValueError):
+                at = datetime.fromisoformat(value.decode())
+                return at.tzinfo is not None and at.timestamp() < time.time() + FUTURE_LIMIT_S
+            return False
+    return False
 
 
 def _event(record: Record) -> dict[str, Any] | None:
@@ -313,7 +326,7 @@ def _judge_letters(verdict: Verdict, refused: Mapping[Any, Record], letters: Ite
     faults = verdict.faults
     seen: set[Any] = set()
     for letter in letters:
-        headers = {name: value.decode() for name, value in letter.headers if name.startswith("regulars-")}
+        headers = {name: value.decode(errors="replace") for name, value in letter.headers}
         topic = next((name for name in INPUTS if headers.get("regulars-topic", "").endswith(name)), "")
         place = topic, int(headers.get("regulars-partition", -1)), int(headers.get("regulars-offset", -1))
         record = refused.get(place)

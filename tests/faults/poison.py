@@ -42,6 +42,11 @@ _values = st.one_of(
     ),
 )
 _keys = st.one_of(st.none(), st.binary(max_size=40), st.just(b"c00001"))
+# none of them a time that counts: a time would let silence move customers whom the load moves
+_header_values = st.one_of(st.none(), st.binary(max_size=40), st.just(b"9999-12-31T23:59:59Z"))
+_headers = st.lists(
+    st.tuples(st.sampled_from(("regulars-clock", "regulars-topic", "trace")), _header_values), max_size=2
+)
 
 
 def in_a_row(stage: Stage, load: Load) -> Row:
@@ -57,7 +62,7 @@ def in_a_row(stage: Stage, load: Load) -> Row:
 
 
 def made_up(stage: Stage, load: Load) -> Row:
-    """Keys and values by hypothesis, thrown at every topic and partition while a good load runs."""
+    """Keys, values and headers by hypothesis, thrown at every topic and partition while a good load runs."""
     began = time.monotonic()
     load.run(200)
     worker = stage.start()
@@ -66,11 +71,17 @@ def made_up(stage: Stage, load: Load) -> Row:
 
     @seed(20261124)
     @settings(max_examples=COUNT, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.sampled_from(INPUTS), st.integers(0, stage.partitions - 1), _keys, _values)
-    def throw(topic: str, partition: int, key: bytes | None, value: bytes | None) -> None:
+    @given(st.sampled_from(INPUTS), st.integers(0, stage.partitions - 1), _keys, _values, _headers)
+    def throw(
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[tuple[str, bytes | None]],
+    ) -> None:
         nonlocal sent
         sent += 1
-        producer.produce(stage.prefix + topic, value, key, partition=partition)
+        producer.produce(stage.prefix + topic, value, key, partition=partition, headers=headers)
         producer.poll(0)
 
     throw()

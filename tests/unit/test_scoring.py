@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.policy import Rules, load
 from models.scores import PriorScorer
@@ -24,9 +26,9 @@ class Record(NamedTuple):
     topic: str
     partition: int
     offset: int
-    key: bytes
-    value: bytes
-    headers: Sequence[tuple[str, bytes]] = ()
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 class Texts:
@@ -151,6 +153,21 @@ def test_partition_time_waits_for_a_held_event() -> None:
     assert part.now() == held_at
     desk.serve()
     assert part.now() == held_at + 8
+
+
+CLOCKS = st.one_of(
+    st.none(), st.binary(max_size=30), st.just(b"2024-01-02T00:00:00Z"), st.just(b"9999-12-31T23:59:59-23:59")
+)
+HEADERS = st.lists(st.tuples(st.just("regulars-clock"), CLOCKS) | st.tuples(st.text(max_size=5), CLOCKS), max_size=3)
+
+
+@given(st.none() | st.binary(max_size=5), st.none() | st.binary(max_size=5), HEADERS)
+def test_a_record_that_is_no_event_is_a_clock_or_a_letter_whatever_its_headers(
+    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]
+) -> None:
+    """Headers are bytes or null, which no schema rules out: none ends the worker."""
+    work = Desk().take(Record("clickstream", 0, 0, key, value, headers))
+    assert (work.counts[0, "clock"] == 1) != (len(work.dead_letters) == 1)
 
 
 @pytest.mark.parametrize(("key", "partition"), [(b"21", 4), (b"foobar", 6), (b"a-little-bit-long-string", 0)])
