@@ -21,7 +21,18 @@ from models.standing import change, standing
 from models.state import CLICK, Reading
 from models.step import Customer, Heard, Outcome, Terms, advance_groups
 from schemas.changes import Change, Trace, Versions, cloudevent_headers, encode_change, encode_standing
-from schemas.events import INPUT_TOPICS, TEXT_LIMIT_CHARS, Click, Event, Rejected, Review, cut, decode
+from schemas.events import (
+    CLOCK_HEADER,
+    INPUT_TOPICS,
+    LETTER_HEADERS,
+    TEXT_LIMIT_CHARS,
+    Click,
+    Event,
+    Rejected,
+    Review,
+    cut,
+    decode,
+)
 from schemas.learning import encode_label
 from schemas.states import (
     NEVER,
@@ -42,7 +53,6 @@ from streams.settings import Settings
 from streams.shadow import Shadow
 from streams.topics import partition_of
 
-CLOCK_HEADER = "regulars-clock"
 CHANGE_SOURCE = "/regulars/worker"
 NO_ENCODER = "loading"  # of changes made before the encoder is loaded; no text has been read then
 
@@ -365,14 +375,17 @@ class ScoringJob:
         return sum(len(p.unswept) if p.rules is self.rules else len(p.due) for p in self.parts.values())
 
     def _reject(self, work: ChunkWork, record: ConsumerRecord, rejected: Rejected) -> None:
+        said = (
+            record.topic.encode(),
+            b"%d" % record.partition,
+            b"%d" % record.offset,
+            rejected.reason.encode(),
+            rejected.field.encode(),
+            rejected.detail.encode(),
+        )
         headers: Headers = [
-            *((name, value) for name, value in record.headers if not name.startswith("regulars-")),
-            ("regulars-topic", record.topic.encode()),
-            ("regulars-partition", b"%d" % record.partition),
-            ("regulars-offset", b"%d" % record.offset),
-            ("regulars-reason", rejected.reason.encode()),
-            ("regulars-field", rejected.field.encode()),
-            ("regulars-detail", rejected.detail.encode()),
+            *((name, value) for name, value in record.headers if name not in LETTER_HEADERS),
+            *zip(LETTER_HEADERS, said, strict=True),
         ]
         work.dead_letters.append(Output(self._dead_letters, record.key, record.value, headers))
         work.counts[self._topic_index[record.topic], "rejected"] += 1

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import ConsumerRecord
 
-from schemas.events import INPUT_TOPICS
+from schemas.events import CLOCK_HEADER, INPUT_TOPICS, LETTER_HEADERS
 from streams.ops.cluster import connect, layout, read_topic
 from streams.settings import Settings
 
@@ -39,12 +39,17 @@ class Letter(NamedTuple):
     detail: str
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]  # those that the producer gave it
+    headers: tuple[tuple[str, bytes | None], ...]  # those that the producer gave it
 
     @property
     def origin(self) -> str:
         """`topic/partition/offset` of the record that was refused."""
         return f"{self.topic}/{self.source_partition}/{self.source_offset}"
+
+    @property
+    def is_clock(self) -> bool:
+        """Whether it says the time of the partition that it came from, and is nothing in another."""
+        return not self.key and self.source_partition >= 0 and any(name == CLOCK_HEADER for name, _ in self.headers)
 
 
 class Heap(NamedTuple):
@@ -68,7 +73,7 @@ class Replay(NamedTuple):
 
 def letter_of(record: ConsumerRecord) -> Letter:
     """The letter in a record of `dead-letters`; headers that are missing give `UNKNOWN` and -1."""
-    ours = {name: value.decode(errors="replace") for name, value in record.headers if name.startswith("regulars-")}
+    ours = {name: value.decode(errors="replace") for name, value in record.headers if name in LETTER_HEADERS}
     return Letter(
         record.partition,
         record.offset,
@@ -80,7 +85,7 @@ def letter_of(record: ConsumerRecord) -> Letter:
         ours.get("regulars-detail", ""),
         record.key,
         record.value,
-        tuple((name, value) for name, value in record.headers if not name.startswith("regulars-")),
+        tuple((name, value) for name, value in record.headers if name not in (*LETTER_HEADERS, REPLAYED_FROM)),
     )
 
 
@@ -125,8 +130,9 @@ def replay_group(settings: Settings, reason: str) -> str:
 async def replay(settings: Settings, reasons: Sequence[str], *, send: bool, again: bool = False) -> Replay:
     """Sends the letters of `reasons` back to their topics, where their keys belong; without `send` only counts them.
 
-    Key, value and the producer's own headers are the original's; `REPLAYED_FROM` names the origin. The letter stays
-    where it is. A crash on the way sends some twice: the customer's state knows a recent event id again.
+    Key, value and the producer's own headers are the original's; `REPLAYED_FROM` names the origin. A clock record goes
+    to the partition that it came from. The letter stays where it is. A crash on the way sends some twice: the
+    customer's state knows a recent event id again.
 
     Args:
         settings: which cluster and topics.
@@ -181,7 +187,8 @@ async def _sender(settings: Settings, send: bool) -> AsyncIterator[Callable[[Let
 
     async def sender(letter: Letter) -> None:
         headers = [*letter.headers, (REPLAYED_FROM, letter.origin.encode())]
-        on_their_way.append(await producer.send(letter.topic, letter.value, letter.key, headers=headers))
+        partition = letter.source_partition if letter.is_clock else None
+        on_their_way.append(await producer.send(letter.topic, letter.value, letter.key, partition, headers=headers))
         if len(on_their_way) >= IN_FLIGHT:
             await asyncio.gather(*on_their_way)
             on_their_way.clear()

@@ -11,10 +11,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from schemas.events import CLICKSTREAM, PURCHASES, RECORD_LIMIT_BYTES, REVIEWS, Click, Event, Purchase, Review
+from schemas.events import (
+    CLICKSTREAM,
+    CLOCK_HEADER,
+    PURCHASES,
+    RECORD_LIMIT_BYTES,
+    REVIEWS,
+    Click,
+    Event,
+    Purchase,
+    Review,
+)
 from schemas.times import DAY_S, to_rfc3339
-
-CLOCK_HEADER = "regulars-clock"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TOPIC_OF: dict[type[Event], str] = {Click: CLICKSTREAM, Purchase: PURCHASES, Review: REVIEWS}

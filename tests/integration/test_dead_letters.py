@@ -38,12 +38,17 @@ def regulars(shop: Settings) -> Callable[..., Result]:
 
 
 def _write(
-    shop: Settings, offset: int, reason: str = "schema", key: bytes | None = b"c1", value: bytes | None = b"{}"
+    shop: Settings,
+    offset: int,
+    reason: str = "schema",
+    key: bytes | None = b"c1",
+    value: bytes | None = b"{}",
+    came_with: tuple[str, bytes | None] = ("trace", b"abc"),
 ) -> None:
     """One letter as a worker leaves it."""
     producer = Producer({"bootstrap.servers": shop.bootstrap_servers})
     headers = [
-        ("trace", b"abc"),
+        came_with,
         ("regulars-topic", shop.topic("purchases").encode()),
         ("regulars-partition", b"2"),
         ("regulars-offset", b"%d" % offset),
@@ -124,6 +129,21 @@ def test_a_replayed_letter_is_the_record_as_it_came_and_says_where_it_was(
     origin = f"{shop.topic('purchases')}/2/5".encode()
     assert record.headers() == [("trace", b"abc"), ("regulars-replayed-from", origin)]
     assert len(regulars("dead-letters", "list", "--json").output.splitlines()) == 2
+
+
+@pytest.mark.parametrize("said", [b"3026-11-24T00:00:00Z", None])
+def test_a_replayed_clock_record_says_its_time_where_it_came_from(
+    shop: Settings, regulars: Callable[..., Result], said: bytes | None
+) -> None:
+    """Its header is all that it holds, and a time holds for one partition."""
+    _write(shop, 5, "clock", key=None, value=b"", came_with=("regulars-clock", said))
+
+    regulars("dead-letters", "replay", "--reason", "clock", "--send")
+
+    (record,) = _purchases(shop)
+    assert (record.key(), record.value(), record.partition()) == (None, b"", 2)
+    origin = f"{shop.topic('purchases')}/2/5".encode()
+    assert record.headers() == [("regulars-clock", said), ("regulars-replayed-from", origin)]
 
 
 def test_a_second_replay_sends_only_what_came_since(shop: Settings, regulars: Callable[..., Result]) -> None:

@@ -12,10 +12,11 @@ from models.scores import PriorScorer
 from models.state import Reading
 from models.step import Customer, Terms, step
 from schemas.changes import decode_change
+from schemas.events import CLOCK_HEADER
 from schemas.states import NEVER, PARTITION_KEY, decode_partition, decode_state, encode_state
 from schemas.times import DAY_S, to_rfc3339
 from streams.plane.records import Put
-from streams.scoring import CLOCK_HEADER, WAVE, ChunkWork, ScoringJob
+from streams.scoring import WAVE, ChunkWork, ScoringJob
 from streams.settings import Settings
 from streams.shadow import Shadow
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from models.policy import Rules, load
 from models.scores import PriorScorer
 from models.state import Reading
+from schemas.events import LETTER_HEADERS
 from schemas.states import TEXT_DIM, decode_state
+from streams.ops.dead_letters import letter_of
 from streams.scoring import ChunkWork, ScoringJob, Waiting
 from streams.settings import Settings
 from streams.topics import partition_of
@@ -158,7 +160,10 @@ def test_partition_time_waits_for_a_held_event() -> None:
 CLOCKS = st.one_of(
     st.none(), st.binary(max_size=30), st.just(b"2024-01-02T00:00:00Z"), st.just(b"9999-12-31T23:59:59-23:59")
 )
-HEADERS = st.lists(st.tuples(st.just("regulars-clock"), CLOCKS) | st.tuples(st.text(max_size=5), CLOCKS), max_size=3)
+NAMES = st.sampled_from(("regulars-clock", "regulars-synthetic", "regulars-topic", "regulars-offset")) | st.text(
+    max_size=5
+)
+HEADERS = st.lists(st.tuples(NAMES, CLOCKS), max_size=3)
 
 
 @given(st.none() | st.binary(max_size=5), st.none() | st.binary(max_size=5), HEADERS)
@@ -168,6 +173,18 @@ def test_a_record_that_is_no_event_is_a_clock_or_a_letter_whatever_its_headers(
     """Headers are bytes or null, which no schema rules out: none ends the worker."""
     work = Desk().take(Record("clickstream", 0, 0, key, value, headers))
     assert (work.counts[0, "clock"] == 1) != (len(work.dead_letters) == 1)
+
+
+@given(st.none() | st.binary(max_size=5), HEADERS)
+def test_a_letter_gives_the_record_back_as_it_came(key: bytes | None, headers: list[tuple[str, bytes | None]]) -> None:
+    """Key, value and all headers but those by which a letter says where from and why; sent back, it is what it was."""
+    came = Record("clickstream", 3, 7, key, b"no event", headers)
+    work = Desk().take(came)
+    for _, written, value, kept in work.dead_letters:
+        letter = letter_of(Record("dead-letters", 0, 0, written, value, kept))  # type: ignore[arg-type]
+        own = [(name, said) for name, said in headers if name not in LETTER_HEADERS]
+        assert (letter.key, letter.value, list(letter.headers)) == (key, b"no event", own)
+        assert letter.origin == "clickstream/3/7"
 
 
 @pytest.mark.parametrize(("key", "partition"), [(b"21", 4), (b"foobar", 6), (b"a-little-bit-long-string", 0)])
