@@ -1,11 +1,13 @@
 """Partition time: how far event time has surely come in one partition. Pure; its rules are the contract's "Time".
 
 While any of the three topics has a backlog it is the lowest, over the topics, of the highest event or clock time
-consumed. When all three are caught up in wall mode it is the wall clock less a grace, as of the moment at which they
-were last seen to be caught up. It never goes back. A topic that never had a record, and has none waiting, holds nothing
-back; one of which nothing is known yet holds everything back.
+consumed, and doesn't pass an event that is held back until its text is read. When all three are caught up in wall mode
+it is the wall clock less a grace, as of the moment at which they were last seen to be caught up. It never goes back. A
+topic that never had a record, and has none waiting, holds nothing back; one of which nothing is known yet holds
+everything back.
 """
 
+from heapq import heappop, heappush
 from typing import Literal
 
 from models.state import PURCHASE
@@ -24,6 +26,9 @@ class PartitionClock:
         self.times: list[float | None] = [None, None, None]
         self._mode, self._grace_s = mode, grace_s
         self._idle_at: list[float | None] = [None, None, None]
+        # Heaps, a topic each: event times that were held back, and those of them that were served since.
+        self._held: tuple[list[float], list[float], list[float]] = ([], [], [])
+        self._served: tuple[list[float], list[float], list[float]] = ([], [], [])
         self._now = UNKNOWN
 
     def heard(self, topic: int, at: float) -> None:
@@ -31,6 +36,19 @@ class PartitionClock:
         known = self.times[topic]
         if known is None or at > known:
             self.times[topic] = at
+
+    def hold(self, topic: int, at: float) -> None:
+        """An event of `topic` was consumed and is held back: partition time doesn't pass it."""
+        heappush(self._held[topic], at)
+
+    def serve(self, topic: int, at: float) -> None:
+        """An event that was held back is heard now."""
+        held, served = self._held[topic], self._served[topic]
+        heappush(served, at)
+        while served and served[0] == held[0]:
+            heappop(held)
+            heappop(served)
+        self.heard(topic, at)
 
     def idle(self, topic: int, at_s: float) -> None:
         """Every record that `topic` had at wall time `at_s` has been consumed."""
@@ -40,13 +58,8 @@ class PartitionClock:
         """`topic` has records waiting."""
         self._idle_at[topic] = None
 
-    def now(self, waiting_since: float | None = None) -> float:
-        """Partition time, epoch seconds; `UNKNOWN` until every topic has been looked at.
-
-        Args:
-            waiting_since: the earliest event time among consumed records that are still held back (texts being read);
-                partition time doesn't pass it.
-        """
+    def now(self) -> float:
+        """Partition time, epoch seconds; `UNKNOWN` until every topic has been looked at."""
         now = UNKNOWN
         idle = [at for at in self._idle_at if at is not None]
         if all(at is not None for at in self.times) or self._only_empty_topics_are_silent():
@@ -54,10 +67,19 @@ class PartitionClock:
             now = min(known, default=UNKNOWN)
         if self._mode == "wall" and len(idle) == len(self._idle_at):
             now = max(now, min(idle) - self._grace_s)
-        if waiting_since is not None:
-            now = min(now, waiting_since)
+        for held in self._held:
+            if held:
+                now = min(now, held[0])
         self._now = max(self._now, now)
         return self._now
+
+    def kept(self, topic: int) -> float | None:
+        """The time of `topic` from which a restart may go on: it consumes what is held back once more.
+
+        Such an event caps it, but not below partition time: so far silence has been judged.
+        """
+        at, held = self.times[topic], self._held[topic]
+        return at if at is None or not held else min(at, max(held[0], self.now()))
 
     def purchases_known(self) -> float:
         """Event time up to which every purchase has surely been read."""

@@ -101,7 +101,6 @@ class Waiting(msgspec.Struct):
 
     records: list[ConsumerRecord]
     entries: list[tuple[bytes, Heard, str | None]]  # key, event, text still to read
-    earliest: float
     consumed_at: float
 
 
@@ -138,7 +137,6 @@ class Partition:
         self.due: dict[bytes, float] = {}
         self._queue: list[tuple[float, bytes]] = []
         self.behind: Counter[tuple[int, bytes]] = Counter()  # records held, by topic and key
-        self.waiting: list[Waiting] = []
 
     def schedule(self, key: bytes, due: float) -> None:
         """The state of `key` is to be looked at again at `due`."""
@@ -163,21 +161,21 @@ class Partition:
 
     def hold(self, waiting: Waiting) -> None:
         """Records wait for their texts; whatever follows of the same customers and topics waits behind them."""
-        self.waiting.append(waiting)
-        self.behind.update((heard.topic, key) for key, heard, _ in waiting.entries)
+        for key, heard, _ in waiting.entries:
+            self.clock.hold(heard.topic, heard.at)
+            self.behind[heard.topic, key] += 1
 
     def serve(self, waiting: Waiting) -> None:
         """The records of `waiting` are taken now."""
-        self.waiting.remove(waiting)
         for key, heard, _ in waiting.entries:
-            self.clock.heard(heard.topic, heard.at)
+            self.clock.serve(heard.topic, heard.at)
             self.behind[heard.topic, key] -= 1
             if not self.behind[heard.topic, key]:
                 del self.behind[heard.topic, key]
 
     def now(self) -> float:
         """Partition time."""
-        return self.clock.now(min((w.earliest for w in self.waiting), default=None))
+        return self.clock.now()
 
     def counts_from(self) -> float:
         """Since when the rules count: as stored, else from now on, once there is a partition time."""
@@ -192,9 +190,8 @@ class Partition:
 
     def state(self) -> PartitionState:
         """What is to be stored of the partition."""
-        return PartitionState(
-            (self.clock.times[0], self.clock.times[1], self.clock.times[2]), self.rules.tag, self.ruled_at
-        )
+        kept = self.clock.kept
+        return PartitionState((kept(0), kept(1), kept(2)), self.rules.tag, self.ruled_at)
 
 
 class ScoringJob:
@@ -310,11 +307,10 @@ class ScoringJob:
             unread = text is not None and reading is None
             if unread or (heard.topic, record.key) in behind:
                 if waiting is None or len(waiting.records) >= TEXTS_AT_ONCE:
-                    waiting = Waiting([], [], heard.at, work.consumed_at)
+                    waiting = Waiting([], [], work.consumed_at)
                     slices.append(waiting)
                 waiting.records.append(record)
                 waiting.entries.append((record.key, heard._replace(reading=reading), text if unread else None))
-                waiting.earliest = min(waiting.earliest, heard.at)
                 behind.add((heard.topic, record.key))
                 continue
             part.clock.heard(heard.topic, heard.at)

@@ -60,7 +60,12 @@ def test_time_waits_for_texts_that_are_being_read() -> None:
     clock = PartitionClock("event", 0.0)
     for topic in TOPICS:
         clock.heard(topic, 500.0)
-    assert clock.now(waiting_since=120.0) == 120.0
+    clock.hold(CLICK, 180.0)
+    clock.hold(REVIEW, 120.0)
+    assert clock.now() == 120.0
+    clock.serve(REVIEW, 120.0)
+    assert clock.now() == 180.0
+    clock.serve(CLICK, 180.0)
     assert clock.now() == 500.0
 
 
@@ -86,6 +91,26 @@ def test_time_never_goes_back(mode: str, moves: list[tuple[int, str, float]]) ->
         now = clock.now()
         assert now >= before
         before = now
+
+
+@given(st.lists(st.tuples(st.sampled_from(TOPICS), st.integers(0, 20), st.sampled_from(["heard", "hold", "serve"]))))
+def test_a_restart_goes_on_at_the_same_time(moves: list[tuple[int, int, str]]) -> None:
+    """What is kept says neither more than what was heard and isn't held back, nor less than what was judged."""
+    clock, restarted = PartitionClock("event", 0.0), PartitionClock("event", 0.0)
+    held: list[tuple[int, float]] = []
+    for topic, at, kind in moves:
+        if kind == "hold":
+            held.append((topic, float(at)))
+            clock.hold(*held[-1])
+        elif kind == "serve" and held:
+            clock.serve(*held.pop(at % len(held)))
+        else:
+            clock.heard(topic, float(at))
+        clock.now()
+    for topic in TOPICS:
+        if (kept := clock.kept(topic)) is not None:
+            restarted.heard(topic, kept)
+    assert restarted.now() == clock.now()
 
 
 @given(st.lists(st.tuples(st.sampled_from(TOPICS), st.floats(0, 1e6, allow_nan=False)), min_size=1))
