@@ -34,7 +34,7 @@ from streams.plane.app import App, build_app
 from streams.plane.patience import patiently
 from streams.plane.records import PartitionGone
 from streams.policies import SHADOW_KEY, newest_readable
-from streams.reading import Desk
+from streams.reading import MOST_HELD, Desk
 from streams.scoring import ScoringJob
 from streams.settings import Settings
 from streams.shadow import Shadow
@@ -77,7 +77,8 @@ class Worker:
         self.metrics.watch_texts(lambda: self.job.texts_cut, lambda: self.lane.cache_failures)
         self.app: App = build_app(settings, self.job)
         self.pipeline = self.app.pipeline
-        self.desk = Desk(self.job, self.lane, self.pipeline.release, self.pipeline, (settings.topic("reviews"),))
+        most_held = {settings.topic(name): most for name, most in MOST_HELD.items()}
+        self.desk = Desk(self.job, self.lane, self.pipeline.release, self.pipeline, most_held)
         self.job.on_waiting = self.desk.take
         self.job.on_revoked = self.desk.forget
         self.broadcasts = {

@@ -5,20 +5,22 @@ topic, wait here until the lane has read the texts, then go through the pipeline
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
 from models.state import Reading
+from schemas.events import CLICKSTREAM, REVIEWS
 from streams.plane.records import PartitionGone
 from streams.scoring import ChunkWork, ScoringJob, Waiting
 
-# Records held in one partition before its texts are no longer polled. Some 4 MB of texts at 1 KB each; at 100 texts/s,
-# a slow CPU, what a worker reads in 40 s.
-MOST_HELD = 4_000
+# Records of one topic held in one partition before it is no longer polled there. Reviews: some 4 MB of texts at 1 KB
+# each; at 100 texts/s, a slow CPU, what a worker reads in 40 s. Clicks: unread searches and what follows of the same
+# customers, some 20 MB; more than of reviews, as beyond it the clicks of all others wait, too.
+MOST_HELD: Mapping[str, int] = {REVIEWS: 4_000, CLICKSTREAM: 16_000}
 
 Release = Callable[[int, Sequence[ConsumerRecord], ChunkWork], Awaitable[None]]
 
@@ -51,32 +53,36 @@ class Desk:
         lane: reads texts.
         release: `Pipeline.release`.
         throttle: the pipeline.
-        text_topics: full names of the topics that are no longer polled when too much waits.
+        most_held: by full name of a topic, held records of a partition beyond which it is no longer polled there, until
+            half of them are left.
     """
 
     def __init__(
-        self, job: ScoringJob, lane: Lane, release: Release, throttle: Throttle, text_topics: Sequence[str]
+        self, job: ScoringJob, lane: Lane, release: Release, throttle: Throttle, most_held: Mapping[str, int]
     ) -> None:
         self._job, self._lane, self._release, self._throttle = job, lane, release, throttle
-        self._text_topics = text_topics
+        self._most_held = most_held
+        self._held: Counter[TP] = Counter()
         self._queues: dict[int, deque[tuple[Waiting, list[str], asyncio.Future[list[Reading]]]]] = {}
         self._servers: dict[int, asyncio.Task[None]] = {}
-        self._slowed: set[int] = set()
+        self._slowed: set[TP] = set()
         self.failure: BaseException | None = None
 
     @property
     def held(self) -> int:
         """Records that wait now."""
-        return sum(self._held(partition) for partition in self._queues)
+        return self._held.total()
 
     def take(self, partition: int, waiting: Waiting) -> None:
         """Has the texts of `waiting` read and then the records served."""
         texts = list(dict.fromkeys(text for _, _, text in waiting.entries if text is not None))
         future = self._lane.submit(texts)
         self._queues.setdefault(partition, deque()).append((waiting, texts, future))
-        if self._held(partition) > MOST_HELD and partition not in self._slowed:
-            self._slowed.add(partition)
-            self._throttle.throttle(self._tps(partition))
+        self._held.update(TP(record.topic, partition) for record in waiting.records)
+        for tp in self._tps(partition) - self._slowed:
+            if self._held[tp] > self._most_held[tp.topic]:
+                self._slowed.add(tp)
+                self._throttle.throttle([tp])
         if partition not in self._servers:
             self._servers[partition] = asyncio.create_task(
                 self._serve(partition), name=f"texts of partition {partition}"
@@ -84,7 +90,9 @@ class Desk:
 
     def forget(self, partition: int) -> None:
         """Drops what waits in a partition that went away; the records come again where it goes."""
-        self._slowed.discard(partition)
+        for tp in self._tps(partition):
+            self._slowed.discard(tp)
+            del self._held[tp]
         for _, _, future in self._queues.pop(partition, ()):
             future.cancel()
         server = self._servers.pop(partition, None)
@@ -104,9 +112,11 @@ class Desk:
                 readings = dict(zip(texts, await future, strict=True))
                 await self._release(partition, waiting.records, self._job.read(waiting, readings))
                 queue.popleft()
-                if partition in self._slowed and self._held(partition) < MOST_HELD // 2:
-                    self._slowed.discard(partition)
-                    self._throttle.unthrottle(self._tps(partition))
+                self._held.subtract(TP(record.topic, partition) for record in waiting.records)
+                for tp in self._tps(partition) & self._slowed:
+                    if self._held[tp] < self._most_held[tp.topic] // 2:
+                        self._slowed.discard(tp)
+                        self._throttle.unthrottle([tp])
         except PartitionGone:
             pass
         except asyncio.CancelledError:
@@ -122,8 +132,5 @@ class Desk:
         if self.failure is not None:
             raise self.failure
 
-    def _held(self, partition: int) -> int:
-        return sum(len(waiting.records) for waiting, _, _ in self._queues.get(partition, ()))
-
-    def _tps(self, partition: int) -> list[TP]:
-        return [TP(topic, partition) for topic in self._text_topics]
+    def _tps(self, partition: int) -> set[TP]:
+        return {TP(topic, partition) for topic in self._most_held}

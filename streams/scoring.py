@@ -301,17 +301,18 @@ class ScoringJob:
         known = iter(self._texts.cached(texts)) if texts else iter(())
         waiting: Waiting | None = None
         slices: list[Waiting] = []
-        behind = set(part.behind)
+        held: set[tuple[int, bytes]] = set()
         for record, heard, text in entries:
             reading = next(known) if text is not None else None
             unread = text is not None and reading is None
-            if unread or (heard.topic, record.key) in behind:
+            place = heard.topic, record.key
+            if unread or place in part.behind or place in held:
                 if waiting is None or len(waiting.records) >= TEXTS_AT_ONCE:
                     waiting = Waiting([], [], work.consumed_at)
                     slices.append(waiting)
                 waiting.records.append(record)
                 waiting.entries.append((record.key, heard._replace(reading=reading), text if unread else None))
-                behind.add((heard.topic, record.key))
+                held.add(place)
                 continue
             part.clock.heard(heard.topic, heard.at)
             work.counts[heard.topic, "applied"] += 1
