@@ -88,11 +88,13 @@ class Versions(Struct, frozen=True):
 
 
 class Trace(Struct, frozen=True):
-    """Processing times: record taken from the broker, scored, handed to the producer."""
+    """Processing times: record taken from the broker, scored, change written to be sent."""
 
     consumed_at: Timestamp
     scored_at: Timestamp
-    emitted_at: Timestamp
+    emitted_at: Annotated[
+        Timestamp, Meta(description="RFC 3339, UTC; before it is sent: until Kafka acknowledges it comes on top")
+    ]
 
 
 class Change(Struct, frozen=True, omit_defaults=True):

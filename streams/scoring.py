@@ -77,14 +77,21 @@ class Texts(Protocol):
 
 
 class Observer(Protocol):
-    """Who is told what happened, for metrics and the web pages; called once a chunk."""
+    """Who is told what happened, for metrics and the web pages; each is called once a chunk at most."""
 
     def events(self, partition: int, counts: Mapping[tuple[int, str], int]) -> None:
         """`counts`: records by (topic index, outcome)."""
         ...
 
-    def changes(self, partition: int, changes: Sequence[Change], bodies: Sequence[bytes], trace: Trace) -> None:
-        """Changes that were handed to the producer."""
+    def changes(
+        self,
+        partition: int,
+        changes: Sequence[Change],
+        bodies: Sequence[bytes],
+        consumed_at: float,
+        delivered_at: float,
+    ) -> None:
+        """Changes that Kafka has acknowledged, by when; both times are the chunk's, epoch seconds."""
         ...
 
     def restored(self, partition: int, segments: Iterator[Mapping[str, Held]]) -> None:
@@ -427,16 +434,19 @@ class ScoringJob:
 
     def _effects(self, partition: int, work: ChunkWork, outcomes: list[Outcome], scored_at: float) -> Effects:
         part = self.parts[partition]
-        puts, changes, bodies, trace = self._records(work, part, outcomes, scored_at)
+        puts, changes, bodies = self._records(work, part, outcomes, scored_at)
         if (state := part.state()) != part.stored:
             part.stored = state
             puts.append(Put(PARTITION_KEY, encode_partition(state), []))
         if self.shadow is not None:
             self.shadow.see(partition, outcomes)
         self._observer.events(partition, work.counts)
-        if changes:
-            self._observer.changes(partition, changes, bodies, trace)
-        return Effects(puts, work.dead_letters)
+
+        def delivered() -> None:
+            if self.parts.get(partition) is part:  # else whoever has it now counts its customers
+                self._observer.changes(partition, changes, bodies, work.consumed_at, time.time())
+
+        return Effects(puts, work.dead_letters, delivered if changes else None)
 
     def _is_misplaced(self, work: ChunkWork, partition: int, key: bytes) -> bool:
         """Rejects the records of a customer never heard of here whose key belongs to another partition.
@@ -454,7 +464,7 @@ class ScoringJob:
 
     def _records(
         self, work: ChunkWork, part: Partition, outcomes: list[Outcome], scored_at: float
-    ) -> tuple[list[Put], list[Change], list[bytes], Trace]:
+    ) -> tuple[list[Put], list[Change], list[bytes]]:
         versions = self._versions(part.rules)
         trace = Trace(to_rfc3339(work.consumed_at), to_rfc3339(scored_at), to_rfc3339(time.time()))
         puts: list[Put] = []
@@ -488,7 +498,7 @@ class ScoringJob:
                 for label in outcome.labels
             ]
             puts.append(Put(key, encode_state(state, outcome.due), outputs))
-        return puts, changes, bodies, trace
+        return puts, changes, bodies
 
     @staticmethod
     def _shows(outcome: Outcome, before: CustomerState | None, state: CustomerState) -> bool:

@@ -146,7 +146,7 @@ class Metrics:
         self.texts = 0
         self.learners: dict[str, Learner] = {}
         self.latency = Latency(
-            "regulars_change_latency_seconds", "From a record taken off the broker to its change handed to the producer"
+            "regulars_change_latency_seconds", "From a record taken off the broker to its change acknowledged by it"
         )
         self._events = CounterMetric(
             "regulars_events_total", "Input records by outcome", ("topic", "outcome"), registry=self.registry
@@ -206,7 +206,7 @@ class Metrics:
         if outcome == "applied":
             self.events += n
 
-    def count_changes(self, changes: Sequence[Change], *, consumed_at_s: float, emitted_at_s: float) -> None:
+    def count_changes(self, changes: Sequence[Change], *, consumed_at_s: float, delivered_at_s: float) -> None:
         """One chunk's delivered changes; the times are of the chunk, epoch seconds."""
         if not changes:
             return
@@ -217,7 +217,7 @@ class Metrics:
         # Silence, a policy and a model have no record that was taken off the broker: their wait is none of latency's.
         caused = sum(n for (*_, cause), n in kinds.items() if cause == "event")
         if caused:
-            self.latency.observe(max(0.0, emitted_at_s - consumed_at_s), caused)
+            self.latency.observe(max(0.0, delivered_at_s - consumed_at_s), caused)
 
     def count_texts(self, n: int, tokens: int) -> None:
         """One encoder batch of `n` texts, `tokens` in all."""

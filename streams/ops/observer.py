@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
-from schemas.changes import Change, Trace
+from schemas.changes import Change
 from schemas.states import Held
-from schemas.times import from_rfc3339
 from streams.ops.feed import ChangeFeed, SegmentCounts
 from streams.ops.metrics import Metrics, Outcome
 
@@ -23,10 +22,16 @@ class ViewObserver:
             if n > 0:
                 self._metrics.count_events(self._topics[topic], cast(Outcome, outcome), n)
 
-    def changes(self, partition: int, changes: Sequence[Change], bodies: Sequence[bytes], trace: Trace) -> None:
-        """Changes handed to the producer."""
-        consumed_at_s, emitted_at_s = from_rfc3339(trace.consumed_at), from_rfc3339(trace.emitted_at)
-        self._metrics.count_changes(changes, consumed_at_s=consumed_at_s, emitted_at_s=emitted_at_s)
+    def changes(
+        self,
+        partition: int,
+        changes: Sequence[Change],
+        bodies: Sequence[bytes],
+        consumed_at: float,
+        delivered_at: float,
+    ) -> None:
+        """Changes that Kafka has acknowledged."""
+        self._metrics.count_changes(changes, consumed_at_s=consumed_at, delivered_at_s=delivered_at)
         self._changes.publish(bodies)
         for change in changes:
             self._segments.moved(partition, change.dimension, change.previous, change.current)

@@ -267,5 +267,5 @@ def move_words(change: Change) -> str:
 
 
 def latency_s(change: Change) -> float:
-    """Seconds from taken off the broker to handed to the producer."""
+    """Seconds from taken off the broker to written to be sent; the sending comes on top."""
     return from_rfc3339(change.trace.emitted_at) - from_rfc3339(change.trace.consumed_at)

@@ -6,7 +6,7 @@ while the chunk before was under way; or work without records. Chunks of a parti
 1. decode; read the states of the keys; step
 2. check that this worker may still write (lease)
 3. send dead letters and the changelog; wait for both
-4. send outputs; wait for them
+4. send outputs; wait for them; tell the job
 5. write the local store: states, changelog offset, confirmed offset
 6. progress: now the records' offsets may be committed
 
@@ -458,7 +458,7 @@ class Pipeline:
         effects = await self._stepped(partition, work, values)
         stepped = clock()
         counters.chunks += 1
-        puts, dead_letters = effects
+        puts, dead_letters, told = effects
         if not puts and not dead_letters:
             return
         if len({put.key for put in puts}) < len(puts):
@@ -480,6 +480,8 @@ class Pipeline:
         for delivery in sent:
             await delivery.acknowledged()
             crash_point("between_output_acks")
+        if told is not None:
+            told()
         produced = clock()
         seconds["produce"] += produced - stepped
         counters.dead_letters += len(dead_letters)

@@ -4,7 +4,7 @@ An outbox is msgpack: an array of ``[topic, key, value or nil, [[header name, he
 header, named ``outbox``, of the changelog record whose value is the state that caused those outputs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import msgspec
@@ -43,6 +43,7 @@ class Effects(NamedTuple):
 
     puts: list[Put]
     dead_letters: list[Output]
+    delivered: Callable[[], None] | None = None  # called once all of it is acknowledged; never where it was dropped
 
 
 class Work(Protocol):

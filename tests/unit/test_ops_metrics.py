@@ -54,7 +54,7 @@ def metrics() -> Metrics:
     row = PartitionLag("purchases", 3, 0, 10, 4, 6, 1.5, 0.0)
     monitor.lags = {(row.topic, row.partition): row}
     metrics.count_events("purchases", "applied", 7)
-    metrics.count_changes([a_change("ada"), a_change("bob")], consumed_at_s=10.0, emitted_at_s=10.004)
+    metrics.count_changes([a_change("ada"), a_change("bob")], consumed_at_s=10.0, delivered_at_s=10.004)
     metrics.count_texts(3, 96)
     metrics.count_restored(11)
     metrics.count_lost("purchases", 5)
@@ -132,7 +132,7 @@ def test_silence_has_no_latency() -> None:
     """A change that no record caused does not count as one that took long."""
     metrics = Metrics()
 
-    metrics.count_changes([a_change(cause=SilenceCause(AT))], consumed_at_s=0.0, emitted_at_s=99.0)
+    metrics.count_changes([a_change(cause=SilenceCause(AT))], consumed_at_s=0.0, delivered_at_s=99.0)
 
     assert metrics.latency.percentile(0.5) is None
     assert metrics.changes == 1

@@ -100,7 +100,8 @@ class Echo:
     outputs = ("changes", "dead")
     gathered = ()
 
-    def __init__(self) -> None:
+    def __init__(self, log: list[Any]) -> None:
+        self.log = log
         self.decoded: list[tuple[int, list[tuple[str, int]]]] = []
         self.gone: list[int] = []
 
@@ -120,7 +121,8 @@ class Echo:
                 count = b"%d" % (int(value or b"0") + 1)
                 puts.append(Put(key, count, [Output("changes", key, count, [("h", b"1")])]))
         twice = puts if b"twice" in work.keys else []
-        return Effects(puts + twice, [Output("dead", key, b"?", []) for key in work.keys if key == b"dead"])
+        dead = [Output("dead", key, b"?", []) for key in work.keys if key == b"dead"]
+        return Effects(puts + twice, dead, lambda: self.log.append(("told", work.keys)))
 
     def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
         """Nothing."""
@@ -135,7 +137,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.log: list[Any] = []
-        self.disk, self.net, self.job = Disk(self.log), Net(self.log), Echo()
+        self.disk, self.net, self.job = Disk(self.log), Net(self.log), Echo(self.log)
         self.lease = Lease(10, 20)
         self.lease.renew(self.lease.clock())
         self.pipeline = Pipeline(
@@ -174,7 +176,7 @@ def bench() -> Bench:
 
 
 async def test_effects_come_in_the_order_that_survives_a_crash(bench: Bench) -> None:
-    """Dead letters and changelog acknowledged, then outputs acknowledged, then the local store, then progress."""
+    """Dead letters and changelog acknowledged, outputs acknowledged, the job told, the local store, then progress."""
     await bench.pipeline.process(bench.batch(("clicks", 0, 0, b"k"), ("clicks", 0, 1, b"dead")))
     assert bench.log == [
         ("sent", "dead", [b"dead"]),
@@ -183,6 +185,7 @@ async def test_effects_come_in_the_order_that_survives_a_crash(bench: Bench) -> 
         ("acked", "dead"),
         ("sent", "changes", [b"k"]),
         ("acked", "changes"),
+        ("told", [b"k", b"dead"]),
         ("store", 0, [b"k"], 1, 1),
     ]
     assert bench.pipeline.progress.committable()[TP("clicks", 0)] == 2
@@ -190,13 +193,13 @@ async def test_effects_come_in_the_order_that_survives_a_crash(bench: Bench) -> 
 
 @pytest.mark.parametrize("topic", ["log", "dead", "changes"])
 async def test_nothing_is_progress_before_everything_is_acknowledged(bench: Bench, topic: str) -> None:
-    """While an acknowledgement is missing, neither the local store nor the committable offset moves."""
+    """While an acknowledgement is missing, neither the local store nor the committable offset moves; nobody is told."""
     bench.net.blocked.add(topic)
     task = asyncio.ensure_future(bench.pipeline.process(bench.batch(("clicks", 0, 0, b"k"), ("clicks", 0, 1, b"dead"))))
     for _ in range(50):
         await asyncio.sleep(0)
     assert bench.pipeline.progress.committable()[TP("clicks", 0)] == 0
-    assert not [entry for entry in bench.log if entry[0] == "store"]
+    assert not [entry for entry in bench.log if entry[0] in ("store", "told")]
     bench.net.blocked.clear()
     await task
     assert bench.pipeline.progress.committable()[TP("clicks", 0)] == 2
@@ -356,6 +359,7 @@ async def test_a_partition_that_another_worker_claimed_is_given_up_alone(bench: 
     await bench.pipeline.process(bench.batch(("clicks", 0, 0, b"a"), ("clicks", 1, 0, b"b")))
     await bench.pipeline.process(bench.batch(("clicks", 0, 1, b"a"), ("clicks", 1, 1, b"b")))
     assert bench.disk.data == {b"b": b"2"}
+    assert [entry for entry in bench.log if entry[0] == "told"] == [("told", [b"b"])] * 2
     assert bench.pipeline.progress.position(TP("clicks", 0)) == 0
     assert bench.pipeline.progress.position(TP("clicks", 1)) == 2
     assert bench.pipeline.partitions() == {1}

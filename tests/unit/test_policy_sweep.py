@@ -41,7 +41,7 @@ class Nobody:
     def events(self, partition: int, counts: object) -> None:
         """Nothing."""
 
-    def changes(self, partition: int, changes: object, bodies: object, trace: object) -> None:
+    def changes(self, partition: int, *told: object) -> None:
         """Nothing."""
 
     def restored(self, partition: int, segments: object) -> None:

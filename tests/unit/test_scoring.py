@@ -52,13 +52,21 @@ class Texts:
         return [Reading((0.1,) * TEXT_DIM, 0.5) if text in self.known else None for text in texts]
 
 
-class Nobody:
-    """Is told and does nothing."""
+class Witness:
+    """Remembers the bodies of changes."""
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
 
     def events(self, *told: Any) -> None:
         """Ignores it."""
 
-    changes = revoked = events
+    revoked = events
+
+    def changes(self, partition: int, changes: Any, bodies: Sequence[bytes], *when: float) -> None:
+        """Takes them down."""
+        assert when == tuple(sorted(when))
+        self.seen += bodies
 
     def restored(self, partition: int, segments: Any) -> None:
         """Consumes it."""
@@ -77,7 +85,8 @@ class Desk:
     def start(self, *known: str) -> None:
         """A new job, from the stored states."""
         self.waiting: list[Waiting] = []
-        self.job = ScoringJob(SETTINGS, Rules(load()), PriorScorer(), Texts(*known), Nobody())
+        self.witness = Witness()
+        self.job = ScoringJob(SETTINGS, Rules(load()), PriorScorer(), Texts(*known), self.witness)
         self.job.on_waiting = lambda partition, waiting: self.waiting.append(waiting)
         self.job.restored(0, iter(sorted(self.states.items())))
 
@@ -152,6 +161,23 @@ def test_a_text_is_read_as_far_as_it_counts_and_what_was_cut_is_counted() -> Non
     texts = [text for waiting in desk.waiting for _, _, text in waiting.entries]
     assert texts == ["x" * 8_192, "y" * 8_192, "z" * 8_192]
     assert desk.job.texts_cut == 2
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_changes_are_seen_when_they_are_delivered_and_by_their_owner_alone(gone: bool) -> None:
+    """Not when they are made: their chunk may wait long, or be dropped. Whoever has the partition next counts anew."""
+    desk = Desk()
+    work = desk.job.decode(0, [desk.click("a", 1)])  # type: ignore[list-item]
+    effects = desk.job.step(0, work, [None])
+    bodies = [out.value for put in effects.puts for out in put.outputs if out.topic == "segment-changes"]
+    assert bodies
+    assert desk.witness.seen == []
+    assert effects.delivered is not None
+    if gone:
+        desk.job.revoked(0)
+        desk.job.restored(0, iter(()))
+    effects.delivered()
+    assert desk.witness.seen == ([] if gone else bodies)
 
 
 def test_a_text_read_before_waits_for_nothing() -> None:
