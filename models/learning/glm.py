@@ -19,7 +19,8 @@ from models.features import FloatArray
 from models.learning.forecasting import CORRECTION_LIMIT
 
 # An outcome counts as at most so far above what was expected (in purchases, or in purchases of the mean amount): one
-# wholesale order must not outweigh a hundred customers.
+# wholesale order must not outweigh a hundred customers. Below, nothing is cut, as no outcome is less than none: a forecast
+# of thousands where ten came must come down at once, not by 30 in a thousand.
 SURPRISE_LIMIT = 30.0
 
 Link = Literal["logit", "log"]
@@ -100,7 +101,7 @@ class DynamicGlm(BlockGlm):
         variance = mean * (1.0 - mean) if self.link == "logit" else mean
         told = weight / self.dispersion
         information = (a * (variance * told)[:, None]).T @ a
-        surprise = np.clip(y - mean, -SURPRISE_LIMIT, SURPRISE_LIMIT)
+        surprise = np.minimum(y - mean, SURPRISE_LIMIT)
         known = np.asarray(np.linalg.solve(np.eye(size) + covariance @ information, covariance), dtype=np.float64)
         self.covariance = (known + known.T) / 2
         self.weights = self.weights + self.covariance @ (a.T @ (surprise * told))

@@ -231,6 +231,16 @@ def test_what_drifts_is_followed() -> None:
     assert levels[1] == pytest.approx(2.0, abs=0.15)
 
 
+@given(expected=st.floats(2.0, 1e4), z=st.floats(-1.0, 1.0))
+def test_a_forecast_far_too_high_comes_down_as_fast_as_a_small_one(expected: float, z: float) -> None:
+    """Where nothing comes, four blocks lower a level by 1, whether 2 were expected of everybody or 10,000."""
+    model = DynamicGlm(1, "log", level_scale=0.1, drift=0.0, level_drift=0.0)
+    for _ in range(4):
+        model.learn_block(np.full((50, 1), z), np.full(50, math.log(expected)), np.zeros(50), days=0.0)
+
+    assert model.weights[0] + z * model.weights[1] < -1.0
+
+
 def test_percentages_that_are_off_are_put_right_in_order() -> None:
     """Forecasts whose log odds are 1.6 times too flat and .5 too low: after 10,000 labels the error is below .02."""
     rng = np.random.default_rng(9)
