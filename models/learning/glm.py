@@ -6,6 +6,7 @@ outcomes gives
 
     P <- (P^-1 + A' diag(v) A / dispersion)^-1,   w <- w + P A' (y - mu) / dispersion
 
+the step of w shortened where it would move a row by more than `CORRECTION_LIMIT`, the furthest that is served.
 `DynamicGlm` has no step size to tune, forgets by time instead of by labels, and doesn't care how inputs are correlated.
 It is a River estimator where that helps (`learn_one`, `predict_one` on dicts); blocks are arrays.
 """
@@ -104,7 +105,10 @@ class DynamicGlm(BlockGlm):
         surprise = np.minimum(y - mean, SURPRISE_LIMIT)
         known = np.asarray(np.linalg.solve(np.eye(size) + covariance @ information, covariance), dtype=np.float64)
         self.covariance = (known + known.T) / 2
-        self.weights = self.weights + self.covariance @ (a.T @ (surprise * told))
+        step = self.covariance @ (a.T @ (surprise * told))
+        # Where the mean was far too low so was the information: the whole step would go further the less was expected.
+        furthest = float(np.abs(a @ step).max())
+        self.weights = self.weights + step * (CORRECTION_LIMIT / max(furthest, CORRECTION_LIMIT))
 
 
 def correction(weights: FloatArray, z: FloatArray) -> FloatArray:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from river import metrics
 
 from models.features import FloatArray
-from models.learning.forecasting import beta_views
+from models.learning.forecasting import CORRECTION_LIMIT, beta_views
 from models.learning.glm import DynamicGlm, Link, packed, unpacked
 from models.learning.glm import unlinked as unlinked_of
 from models.learning.inputs import links, unlinked
@@ -239,6 +239,20 @@ def test_a_forecast_far_too_high_comes_down_as_fast_as_a_small_one(expected: flo
         model.learn_block(np.full((50, 1), z), np.full(50, math.log(expected)), np.zeros(50), days=0.0)
 
     assert model.weights[0] + z * model.weights[1] < -1.0
+
+
+@given(
+    link=st.sampled_from(["logit", "log"]),
+    rows=st.lists(st.tuples(st.floats(-4.0, 4.0), st.floats(-9.0, 3.0), st.integers(0, 1_000)), min_size=1, max_size=60),
+)
+def test_a_block_moves_no_row_further_than_can_be_served(link: Link, rows: list[tuple[float, float, int]]) -> None:
+    """However little was expected, and however much came."""
+    model = DynamicGlm(1, link)
+    z, offset, came = np.array(rows).T
+
+    model.learn_block(z[:, None], offset, np.minimum(came, 1.0) if link == "logit" else came, days=1.0)
+
+    assert np.abs(model.weights[0] + z * model.weights[1]).max() <= CORRECTION_LIMIT + 1e-9
 
 
 def test_percentages_that_are_off_are_put_right_in_order() -> None:
