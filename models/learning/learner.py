@@ -217,7 +217,10 @@ class Learner:
         self.on_judged(Judged(block, forecasts, tuple(drifts), verdict))
         if self._learnt:
             self._calibrate(block, raw, days)
-            self._teach_levels(forecaster, block, days)
+            # Of the first moments everybody is new and no model has been taught: a level that learnt what those forecasts
+            # were off by would put it on top of what the models learn of it too.
+            if self._models[COUNT_90].day >= EXPOSE_DAYS:
+                self._teach_levels(forecaster, block, days)
             of = block.horizon == 90
             spends = served[of, SPEND_90] / forecaster.unit, block.spend[of] / forecaster.unit
             self._margins = learn_margins(self._margins, served[of, P_90], *spends)

@@ -85,6 +85,30 @@ def test_nothing_after_a_cut_off_changes_a_forecast_before_it(random: object, wo
     assert as_numbers(forecasts([*past, *future])[0]) == as_numbers(BASE[0])
 
 
+@pytest.mark.parametrize("a_day", [0.5, 2.0])
+def test_where_customers_buy_daily_amounts_come_near_what_came(a_day: float) -> None:
+    """200 customers of a coffee shop, far from any prior: from 500 labels on, totals are right to a factor of 1.7."""
+    rng = np.random.default_rng(0)
+    purchases = []
+    for customer, rate in enumerate(rng.gamma(4.0, a_day / 4.0, size=200)):
+        start = rng.uniform(0, 20)
+        purchases += [(at, customer) for at in rng.uniform(start, 200, size=rng.poisson(rate * (200 - start)))]
+    days, told = np.sort([at for at, _ in purchases]), history()
+    records = [bought(i, customer, at, 500) for i, (at, customer) in enumerate(sorted(purchases))]
+    off = []
+
+    for day in range(1, 101):
+        for record in records[np.searchsorted(days, day - 1) : np.searchsorted(days, day)]:
+            told.hear(*record)
+        told.reach(START_S + day * DAY_S)
+        if told.learner.labels >= 500 and day % 5 == 0:
+            came = np.searchsorted(days, day + 90) - np.searchsorted(days, day)
+            off.append(told.forecasts().scores[:, 2:].sum(axis=0) / (came, 5.0 * came))
+
+    assert len(off) >= 8
+    assert np.exp(np.abs(np.log(off)).max()) < 1.7
+
+
 def test_a_label_teaches_only_after_its_horizon() -> None:
     """At a cut-off the learner has learnt labels that matured before it, and none that did later."""
     told = history()

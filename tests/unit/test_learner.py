@@ -243,7 +243,9 @@ def test_a_forecast_far_too_high_comes_down_as_fast_as_a_small_one(expected: flo
 
 @given(
     link=st.sampled_from(["logit", "log"]),
-    rows=st.lists(st.tuples(st.floats(-4.0, 4.0), st.floats(-9.0, 3.0), st.integers(0, 1_000)), min_size=1, max_size=60),
+    rows=st.lists(
+        st.tuples(st.floats(-4.0, 4.0), st.floats(-9.0, 3.0), st.integers(0, 1_000)), min_size=1, max_size=60
+    ),
 )
 def test_a_block_moves_no_row_further_than_can_be_served(link: Link, rows: list[tuple[float, float, int]]) -> None:
     """However little was expected, and however much came."""
