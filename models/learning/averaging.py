@@ -112,7 +112,8 @@ class AveragedGlm(BlockGlm):
         if self.link == "logit":
             found: FloatArray = (y * raw - np.logaddexp(0.0, raw)).sum(axis=1)
         else:
-            found = (np.minimum(y, SURPRISE_LIMIT) * raw - np.exp(raw)).sum(axis=1)
+            mean = np.exp(raw)
+            found = (np.minimum(y, mean.max(axis=0) + SURPRISE_LIMIT) * raw - mean).sum(axis=1)
         return found
 
     def _of_experts(self) -> FloatArray:

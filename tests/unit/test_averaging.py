@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.features import FloatArray
-from models.learning.averaging import HALF_LIFE_DAYS, SPEEDS, AveragedGlm
+from models.learning.averaging import HALF_LIFE_DAYS, SPEEDS, AveragedGlm, Remembered
 from models.learning.glm import DynamicGlm, Link, unlinked
 from models.learning.snapshots import experts_size
 
@@ -86,6 +86,18 @@ def test_an_abrupt_change_is_noticed() -> None:
     assert model.chances[1] > 0.9
     assert (model.weights[1:] < -0.4).all()
     assert (model.experts[0].weights[1:] > model.weights[1:]).all()
+
+
+def test_who_expects_many_is_followed_where_many_come() -> None:
+    """Where ninety come of everybody, the expert that said ninety has all the chances, and the one that said thirty none."""
+    model = AveragedGlm(1, "log", (SLOW, FAST), lag_days=0.0)
+    for expert, mean in zip(model.experts, (30.0, 90.0), strict=True):
+        expert.weights = np.array([np.log(mean / 40.0), 0.0])
+    model.memory = [Remembered(0.0, np.array([expert.weights for expert in model.experts]))]
+
+    model.learn_block(np.zeros((5, 1)), np.full(5, np.log(40.0)), np.full(5, 90.0), 0.0)
+
+    assert model.chances[1] > 0.99
 
 
 def test_only_what_could_be_known_when_features_were_taken_counts() -> None:
