@@ -245,6 +245,7 @@ class Metrics:
         self, losses: Mapping[str, Mapping[str, float]], *, rollbacks: int, drifts: Mapping[str, int]
     ) -> None:
         """What the served snapshot says of learning: score -> model -> loss, versions taken back, score -> alarms."""
+        self._loss.clear()  # who isn't judged any more, as `previous` after a version was taken back, has no loss
         for score, by_model in losses.items():
             for model, loss in by_model.items():
                 self._loss.labels(score, model).set(loss)

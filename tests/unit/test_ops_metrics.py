@@ -111,6 +111,14 @@ def test_every_metric_and_outcome_is_explained_to_on_call() -> None:
     assert [outcome for outcome in get_args(Outcome) if f"`{outcome}`" not in outcomes] == []
 
 
+def test_a_contestant_that_is_not_judged_any_more_has_no_loss(metrics: Metrics) -> None:
+    """After a version was taken back there is no previous one: its last loss doesn't stay beside the others' new ones."""
+    metrics.set_scoreboard({"p_purchase_30d": {"served": 0.39}}, rollbacks=2, drifts={})
+
+    shown = {dict(labels)["model"] for name, labels in samples(metrics) if name == "regulars_scoreboard_loss"}
+    assert shown == {"served"}
+
+
 def test_no_label_holds_a_customer(metrics: Metrics) -> None:
     """Customer ids stay out of the metrics."""
     assert b"ada" not in metrics.render()
