@@ -8,12 +8,14 @@ fit that the learner itself had one to two weeks of event time ago; it has stood
 is one observation a block and score. The served version is worse beyond noise where a lower confidence bound of D's mean
 lies above a hundredth of the previous version's loss, for any of the four scores, at any block of the trial. The bound
 is good at all blocks at once, however often it is looked at: the asymptotic confidence sequence of Waudby-Smith, Arbour,
-Sinha, Kennedy and Ramdas (2024), one-sided, for one in a thousand. A customer's labels overlap
-(windows of 30 and 90 days begin every ten), so a trial of many days holds what a customer did several times over, and
-the variance counts as many times.
+Sinha, Kennedy and Ramdas (2024), one-sided, for one in a thousand trials: a quarter of that for each score. A customer's
+labels overlap (windows of 30 and 90 days begin every ten), so a trial of many days holds what a customer did several times
+over, and the variance counts as many times.
 
-Then the learner takes the previous fit back and learns on from there. Losses: log loss of a probability; of an amount
-half the Poisson deviance in units of the mean purchase, which is proper for a mean.
+Then the learner takes the previous fit back and learns on from there; what it learns has to be a week old before anything
+is gone back to again, and never to the same fit. Losses: log loss of a probability; of an amount half the Poisson deviance
+in units of the mean purchase, which is proper for a mean. Nothing is cut: a single order, however large, raises the
+spread as much as the mean of D and so decides nothing, it only makes one trial see less.
 """
 
 from collections import deque
@@ -43,13 +45,11 @@ _TRIAL_BLOCKS = 32
 _FEWEST_BLOCKS = 8
 # The previous version is at least so old, so that what spoils a model over days can be seen against it.
 _APART_S = 7 * DAY_S
-_RISK = 0.001
+_RISK = 0.001 / len(SCORES)
 # Worse by less than this share of the loss is not worth going back for.
 _MARGIN = 0.01
 # The confidence sequence is narrowest at 16 blocks.
 _RHO2 = (-2.0 * np.log(_RISK) + np.log(-2.0 * np.log(_RISK)) + 1.0) / 16.0
-# An outcome beyond this many mean purchases counts as that many: see `models.learning.glm`.
-_LARGEST_OUTCOME = 30.0
 _LEAST = 1e-5
 
 
@@ -87,7 +87,7 @@ def losses(score: int, truth: FloatArray, forecast: FloatArray, unit: float) -> 
     if score in (P_30, P_90):
         return log_losses(truth, forecast)
     worth = unit if score == SPEND_90 else 1.0
-    came = np.minimum(truth / worth, _LARGEST_OUTCOME)
+    came = truth / worth
     expected = np.maximum(forecast / worth, _LEAST)
     found: FloatArray = expected - came + came * np.log(np.maximum(came, _LEAST) / expected)
     return found
@@ -197,15 +197,16 @@ class Scoreboard:
             self._set(self._candidate, _Kept(at, float(labels), fit.to_vector()))
 
     def go_back(self, like: Fit) -> Fit:
-        """The previous version's fit; the trial begins anew, and it is the one to go back to from now on.
+        """The previous version's fit; a trial begins anew when there is one to go back to that was learnt after it.
 
         Args:
             like: a fit of the same shapes.
         """
         assert self._previous is not None
+        found = Fit.from_vector(self._previous.vector, like)
         self._start()
-        self._set(self._previous, self._previous)
-        return Fit.from_vector(self._previous.vector, like)
+        self._set(None, None)
+        return found
 
     def shown(self) -> dict[str, dict[str, float]]:
         """Score -> contestant -> mean loss over the latest labels that all of them have forecast."""
