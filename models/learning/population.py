@@ -11,7 +11,8 @@ published parameters, slow drift), a block of labels at a time. Fitting what com
 calibrated where customers don't behave as the model says; both horizons teach, so the first month's labels already move
 the 90-day prior.
 
-Amounts: the population's mean purchase is that of the outcomes, forgotten by half in a year.
+Amounts: the population's mean purchase is that of the outcomes, forgotten by half in a year, each
+cut at thirty times what is known so far.
 """
 
 from math import exp, log
@@ -31,6 +32,9 @@ _GRADIENT_LIMIT = 5.0  # of one label, so that a customer with hundreds of purch
 _STEP_LIMIT = 0.5  # of a block, a factor of 1.6
 _HALF_LIFE_DAYS = 365.0
 _PURCHASES_KNOWN = 1.0  # below so many (decayed) purchases the published mean amount stands
+# From a hundred purchases on the mean is known well enough to tell a wholesale order or a slip of the keyboard: a label's
+# purchases then count as at most thirty times the mean each, as in `models.learning.glm`.
+_PURCHASES_SURE, _LARGEST_AMOUNT = 100.0, 30.0
 
 WIDTH = 4 + 16 + 2
 
@@ -45,6 +49,8 @@ class PopulationFilter:
 
     def learn_amounts(self, n: FloatArray, spend: FloatArray, days: float) -> None:
         """The mean amount, from n purchases and what they came to; `days` after the last block."""
+        if self._purchases >= _PURCHASES_SURE and self._spend > 0:
+            spend = np.minimum(spend, n * (_LARGEST_AMOUNT * self._spend / self._purchases))
         forgotten = 0.5 ** (days / _HALF_LIFE_DAYS)
         self._purchases = self._purchases * forgotten + float(n.sum())
         self._spend = self._spend * forgotten + float(spend.sum())

@@ -67,6 +67,30 @@ def test_a_shop_unlike_the_published_one_is_met_within_weeks() -> None:
     assert abs(PriorScorer().score(x)[:, 2].sum() / n.sum() - 1) > 0.05
 
 
+@pytest.mark.parametrize("amount", [1e3, 1e6, 1e12])
+def test_one_mistyped_amount_hardly_moves_the_mean(amount: float) -> None:
+    """After 5,000 purchases of 20 on average, one of any size moves the mean by less than a hundredth; a new price does."""
+    told, n = PopulationFilter(), np.full(250, 1.0)
+    for _ in range(20):
+        told.learn_amounts(n, np.full(250, 20.0), 0.0)
+
+    told.learn_amounts(np.ones(1), np.array([amount]), 0.0)
+
+    assert told.population.mean_amount == pytest.approx(20.0, rel=0.01)
+    for _ in range(20):
+        told.learn_amounts(n, np.full(250, 60.0), 0.0)
+    assert told.population.mean_amount == pytest.approx(40.0, rel=0.01)
+
+
+def test_a_shop_that_gave_all_away_learns_that_it_sells() -> None:
+    """A hundred purchases of nothing are no mean to cut by."""
+    told = PopulationFilter()
+    for amount in (0.0, 20.0):
+        told.learn_amounts(np.ones(100), np.full(100, amount), 0.0)
+
+    assert told.population.mean_amount == pytest.approx(10.0)
+
+
 def test_forecasts_further_ahead_are_the_papers() -> None:
     """Fader, Hardie and Lee (2005), customer 0001 of CDNOW: x 2, t_x 30.43, T 38.86 weeks; 1.226 purchases in 39 weeks."""
     week = 7 * DAY_S
