@@ -19,6 +19,7 @@ from streams.reading import Desk
 from streams.scoring import ScoringJob, Waiting
 from streams.settings import Settings
 
+SETTINGS, RULES = Settings(partitions=1), Rules(load())
 MOST = {"clickstream": 8, "reviews": 3}
 
 
@@ -39,7 +40,7 @@ class Room:
         self.asked: list[asyncio.Future[list[Reading]]] = []
         self.left_out: set[TP] = set()
         self.held: Counter[str] = Counter()
-        job = ScoringJob(Settings(partitions=1), Rules(load()), PriorScorer(), self, self)  # type: ignore[arg-type]
+        job = ScoringJob(SETTINGS, RULES, PriorScorer(), self, self)  # type: ignore[arg-type]
         self.desk = Desk(job, self, self.release, self, MOST)
 
     def submit(self, texts: Sequence[str]) -> "asyncio.Future[list[Reading]]":

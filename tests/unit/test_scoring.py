@@ -25,6 +25,7 @@ from streams.settings import Settings
 from streams.topics import partition_of
 
 SETTINGS = Settings(partitions=1, clock="event")
+RULES = Rules(load())
 AT = "2024-01-01T10:00:0{}Z"
 
 
@@ -86,7 +87,7 @@ class Desk:
         """A new job, from the stored states."""
         self.waiting: list[Waiting] = []
         self.witness = Witness()
-        self.job = ScoringJob(SETTINGS, Rules(load()), PriorScorer(), Texts(*known), self.witness)
+        self.job = ScoringJob(SETTINGS, RULES, PriorScorer(), Texts(*known), self.witness)
         self.job.on_waiting = lambda partition, waiting: self.waiting.append(waiting)
         self.job.restored(0, iter(sorted(self.states.items())))
 
