@@ -107,7 +107,7 @@ class DynamicGlm(BlockGlm):
         self.covariance = (known + known.T) / 2
         step = self.covariance @ (a.T @ (surprise * told))
         # Where the mean was far too low so was the information: the whole step would go further the less was expected.
-        furthest = float(np.abs(a @ step).max())
+        furthest = float(np.abs(a @ step).max(initial=0.0))
         self.weights = self.weights + step * (CORRECTION_LIMIT / max(furthest, CORRECTION_LIMIT))
 
 

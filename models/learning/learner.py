@@ -232,9 +232,8 @@ class Learner:
 
     def _calibrate(self, block: Block, raw: FloatArray, days: float) -> None:
         of = block.horizon == 30
-        if of.any():
-            log_odds = raw[of, P_30]
-            self._calibrator.learn_block(beta_views(log_odds), log_odds, block.bought[of], days, _WEIGHT)
+        log_odds = raw[of, P_30]
+        self._calibrator.learn_block(beta_views(log_odds), log_odds, block.bought[of], days, _WEIGHT)
 
     def _describe(self, given: FloatArray) -> None:
         """Running means and variances of the inputs (Chan, Golub and LeVeque 1983)."""
@@ -249,10 +248,12 @@ class Learner:
         for days_ahead in HORIZONS:
             of = horizon == days_ahead
             score = PROBABILITY_OF_HORIZON[days_ahead]
-            if of.any():
-                # What the 30-day model says is part of where the 90-day one starts; it has just learnt.
-                start = self._forecaster().started(stage)[of, score]
-                self._models[score].learn_block(stage.z[of], start, bought[of], days, _WEIGHT)
+            model = self._models[score]
+            # What the 30-day model says is part of where the 90-day one starts; it has just learnt.
+            start = self._forecaster().started(stage)[of, score]
+            # From its first label on days pass for a model, also where a block has none of its horizon.
+            if of.any() or model.weights.any():
+                model.learn_block(stage.z[of], start, bought[of], days, _WEIGHT)
         forecaster = self._forecaster()
         share = forecaster.columns.share(x, horizon)
         start = forecaster.started(stage)

@@ -194,6 +194,19 @@ def test_a_row_has_the_same_scores_alone_and_among_many() -> None:
     assert scorer.score(x[:0]).shape == (0, 4)
 
 
+@given(horizons=st.lists(st.sampled_from([30, 90]), min_size=2, max_size=30))
+@settings(max_examples=20, deadline=None)
+def test_days_pass_for_every_model_whatever_labels_a_block_brings(horizons: list[Literal[30, 90]]) -> None:
+    """A label in five days: from its first on, each model's clock has run as long as event time."""
+    learner = taught([replace(SHOP[i], horizon_days=h, matured_at=i * 5 * DAY_S) for i, h in enumerate(horizons)])
+    arrays, learnt = learner.snapshot().arrays, horizons[:-1]
+
+    for horizon, score in ((30, "p_purchase_30d"), (90, "p_purchase_90d")):
+        began = learnt.index(horizon) if horizon in learnt else len(learnt)
+        # Of the learner's first block it isn't known since when; of a later one it is the block before.
+        assert arrays[f"experts_{score}"][0] == pytest.approx(5.0 * max(len(learnt) - max(began, 1), 0))
+
+
 @pytest.mark.parametrize("link", ["logit", "log"])
 def test_one_pass_ends_where_the_batch_optimum_is(link: Link) -> None:
     """Without drift, the filter's weights after 4,000 rows are the penalised maximum likelihood's, to a few hundredths."""
