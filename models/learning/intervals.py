@@ -48,15 +48,14 @@ def intervals(margins: FloatArray, p_90: FloatArray, spend: FloatArray, unit: fl
 
 
 def learn_margins(margins: FloatArray, p_90: FloatArray, expected: FloatArray, came: FloatArray) -> FloatArray:
-    """The margins after labels of 90 days, each (n,); `expected` and `came` in units of the mean purchase."""
+    """The margins after labels of 90 days in their order, each (n,); `expected` and `came` in units of the mean purchase."""
     scores = np.log((came + _LEAST) / (expected + _LEAST))
-    found = margins.copy()
-    of = groups(p_90)
-    for group in np.unique(of).tolist():
+    bounds = margins.tolist()
+    for group, score in zip(groups(p_90).tolist(), scores.tolist(), strict=True):
+        of = bounds[group]
         for side, share in enumerate(_SHARES):
-            below = scores[of == group] < found[group, side]
-            found[group, side] += _STEP * float((share - below).sum())
-    found = np.clip(found, -_LIMIT, _LIMIT)
+            of[side] += _STEP * (share - (score < of[side]))
+    found = np.clip(bounds, -_LIMIT, _LIMIT)
     found[:, 1] = np.maximum(found[:, 0], found[:, 1])
     return found
 

@@ -29,6 +29,17 @@ def test_four_in_five_end_up_inside_whatever_the_spread_is() -> None:
         assert abs(np.mean((came >= low) & (came <= high)) - COVERAGE) < 0.06
 
 
+@given(cut=st.integers(0, 200), seed=st.integers(0, 50))
+def test_a_block_teaches_what_its_labels_do_one_by_one(cut: int, seed: int) -> None:
+    """Every label is a step from where the one before it left the bound: however they are cut into blocks."""
+    told = shop(np.random.default_rng(seed), 200, 0.5)
+    first, rest = [part[:cut] for part in told], [part[cut:] for part in told]
+
+    np.testing.assert_allclose(
+        learn_margins(learn_margins(new_margins(), *first), *rest), learn_margins(new_margins(), *told), rtol=1e-12
+    )
+
+
 @given(
     p=st.floats(0, 1),
     spend=st.floats(0, 1e7),
