@@ -55,7 +55,7 @@ def learn_margins(margins: FloatArray, p_90: FloatArray, expected: FloatArray, c
         of = bounds[group]
         for side, share in enumerate(_SHARES):
             of[side] += _STEP * (share - (score < of[side]))
-    found = np.clip(bounds, -_LIMIT, _LIMIT)
+    found: FloatArray = np.clip(bounds, -_LIMIT, _LIMIT)
     found[:, 1] = np.maximum(found[:, 0], found[:, 1])
     return found
 
