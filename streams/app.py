@@ -5,7 +5,6 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Sequence
 
 import structlog
@@ -74,9 +73,14 @@ class Worker:
         topics = tuple(settings.topic(name) for name in ("clickstream", "purchases", "reviews"))
         observer = ViewObserver(topics, self.metrics, self.view.changes, self.view.segments)
         self.job = ScoringJob(settings, Rules(load(settings.policy)), PriorScorer(), self.lane, observer)
-        self.metrics.watch_texts(lambda: self.job.texts_cut, lambda: self.lane.cache_failures)
         self.app: App = build_app(settings, self.job)
         self.pipeline = self.app.pipeline
+        self.metrics.watch_counts(
+            restored=lambda: self.pipeline.counters.restored_records,
+            lost=lambda: self.pipeline.counters.lost,
+            texts_cut=lambda: self.job.texts_cut,
+            cache_failures=lambda: self.lane.cache_failures,
+        )
         most_held = {settings.topic(name): most for name, most in MOST_HELD.items()}
         self.desk = Desk(self.job, self.lane, self.pipeline.release, self.pipeline, most_held)
         self.job.on_waiting = self.desk.take
@@ -86,8 +90,6 @@ class Worker:
             "model-snapshots": Broadcast(settings, "model-snapshots", self.serve_snapshot),
         }
         self._told = (time.monotonic(), 0, 0, 0.0)
-        self._restored = 0
-        self._lost: Counter[str] = Counter()
         self.watchdog = Watchdog(
             lambda: self.lag.lags,
             self.pipeline.partitions,
@@ -214,8 +216,6 @@ class Worker:
         """Looks who is caught up, for the partitions' clocks."""
         self.desk.check()
         self._tell_of_texts()
-        self._count_restored()
-        self._count_lost()
         for tp, position in self.pipeline.positions().items():
             part, topic = self.job.parts.get(tp.partition), self.job.topics.index(tp.topic)
             seen = self.lag.ends.get(TopicPartition(tp.topic, tp.partition))
@@ -243,17 +243,6 @@ class Worker:
         """Where records wait for their texts."""
         positions = self.pipeline.positions().items()
         return [TopicPartition(tp.topic, tp.partition) for tp, position in positions if position.held]
-
-    def _count_restored(self) -> None:
-        restored = self.pipeline.counters.restored_records
-        self.metrics.count_restored(restored - self._restored)
-        self._restored = restored
-
-    def _count_lost(self) -> None:
-        lost = self.pipeline.counters.lost - self._lost
-        for topic, n in lost.items():
-            self.metrics.count_lost(topic, n)
-        self._lost += lost
 
     def _tell_of_texts(self) -> None:
         now, lane = time.monotonic(), self.lane

@@ -115,15 +115,29 @@ class ShadowCollector(Collector):
         yield customers
 
 
-class TextsCollector(Collector):
-    """What is counted where texts are read, whenever the metrics are."""
+class CountsCollector(Collector):
+    """What is counted elsewhere, by those to whom it happens, whenever the metrics are read."""
 
-    def __init__(self, cut: Callable[[], int], cache_failures: Callable[[], int]) -> None:
-        self._cut, self._cache_failures = cut, cache_failures
+    def __init__(
+        self,
+        restored: Callable[[], int],
+        lost: Callable[[], Mapping[str, int]],
+        texts_cut: Callable[[], int],
+        cache_failures: Callable[[], int],
+    ) -> None:
+        self._restored, self._lost = restored, lost
+        self._texts_cut, self._cache_failures = texts_cut, cache_failures
 
     def collect(self) -> Iterable[Metric]:
-        """Both counters."""
-        yield CounterMetricFamily("regulars_texts_cut", "Texts longer than what counts of them", self._cut())
+        """A counter each."""
+        yield CounterMetricFamily("regulars_restore_records", "Changelog records read to restore", self._restored())
+        lost = CounterMetricFamily(
+            "regulars_events_lost", "Input records deleted before they were read", labels=("topic",)
+        )
+        for topic, n in self._lost().items():
+            lost.add_metric((topic,), n)
+        yield lost
+        yield CounterMetricFamily("regulars_texts_cut", "Texts longer than what counts of them", self._texts_cut())
         yield CounterMetricFamily(
             "regulars_text_cache_failures", "Lookups and writes that the disk refused", self._cache_failures()
         )
@@ -184,15 +198,6 @@ class Metrics:
             ("score",),
             registry=self.registry,
         )
-        self._lost = CounterMetric(
-            "regulars_events_lost_total",
-            "Input records deleted before they were read",
-            ("topic",),
-            registry=self.registry,
-        )
-        self._restored = CounterMetric(
-            "regulars_restore_records_total", "Changelog records read to restore", registry=self.registry
-        )
         self._customers = GaugeMetric(
             "regulars_customers", "Customers in this worker's partitions", registry=self.registry
         )
@@ -225,14 +230,6 @@ class Metrics:
         self._tokens.observe(tokens)
         self.texts += n
 
-    def count_restored(self, n: int) -> None:
-        """`n` changelog records read by a restore."""
-        self._restored.inc(n)
-
-    def count_lost(self, topic: str, n: int) -> None:
-        """`n` offsets of `topic` (full name) that retention deleted before they were read."""
-        self._lost.labels(topic).inc(n)
-
     def set_learner(self, model: str, *, log_loss: float | None, auc: float | None) -> None:
         """How well the served snapshot of `model` predicts, by its own progressive validation."""
         self.learners[model] = Learner(log_loss, auc)
@@ -261,9 +258,23 @@ class Metrics:
         """Ask `compare` whenever the metrics are read."""
         self.registry.register(ShadowCollector(compare))
 
-    def watch_texts(self, cut: Callable[[], int], cache_failures: Callable[[], int]) -> None:
-        """Ask for texts that were cut, and what the disk refused to the text cache, whenever the metrics are read."""
-        self.registry.register(TextsCollector(cut, cache_failures))
+    def watch_counts(
+        self,
+        *,
+        restored: Callable[[], int],
+        lost: Callable[[], Mapping[str, int]],
+        texts_cut: Callable[[], int],
+        cache_failures: Callable[[], int],
+    ) -> None:
+        """Ask for these whenever the metrics are read.
+
+        Args:
+            restored: changelog records read by restores.
+            lost: by full name of a topic, offsets that retention deleted before they were read.
+            texts_cut: texts longer than what counts of them.
+            cache_failures: lookups and writes that the disk refused to the text cache.
+        """
+        self.registry.register(CountsCollector(restored, lost, texts_cut, cache_failures))
 
     def render(self) -> bytes:
         """The Prometheus text format."""

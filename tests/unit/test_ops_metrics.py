@@ -56,13 +56,13 @@ def metrics() -> Metrics:
     metrics.count_events("purchases", "applied", 7)
     metrics.count_changes([a_change("ada"), a_change("bob")], consumed_at_s=10.0, delivered_at_s=10.004)
     metrics.count_texts(3, 96)
-    metrics.count_restored(11)
-    metrics.count_lost("purchases", 5)
     metrics.set_learner("p_purchase_30d", log_loss=0.4, auc=0.8)
     losses = {"p_purchase_30d": {"served": 0.4, "previous": 0.41, "rfm": 0.5, "bgnbd": 0.45}}
     metrics.set_scoreboard(losses, rollbacks=1, drifts={"p_purchase_30d": 2})
     metrics.watch_customers(lambda: 42)
-    metrics.watch_texts(lambda: 5, lambda: 6)
+    metrics.watch_counts(
+        restored=lambda: 11, lost=lambda: {"purchases": 5}, texts_cut=lambda: 5, cache_failures=lambda: 6
+    )
     return metrics
 
 
