@@ -401,13 +401,13 @@ def _mature(history: _History, terms: Terms, exposures: tuple[Exposure, ...], mo
     unit_minor = terms.rules.shop.unit_minor
     waiting = []
     for kept in exposures:
-        half = known_at >= kept.at + _THIRTY_S
-        if half and not kept.half:
+        first = not kept.half and known_at >= kept.at + _THIRTY_S
+        if first:
             history.labels.append(_label(pseudonym, kept, 30, counted, unit_minor))
         if known_at >= kept.at + _NINETY_S:
             history.labels.append(_label(pseudonym, kept, 90, counted, unit_minor))
         else:
-            waiting.append(replace(kept, half=half or kept.half))
+            waiting.append(replace(kept, half=True) if first else kept)
     return tuple(waiting)
 
 

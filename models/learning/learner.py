@@ -249,10 +249,10 @@ class Learner:
             of = horizon == days_ahead
             score = PROBABILITY_OF_HORIZON[days_ahead]
             model = self._models[score]
-            # What the 30-day model says is part of where the 90-day one starts; it has just learnt.
-            start = self._forecaster().started(stage)[of, score]
             # From its first label on days pass for a model, also where a block has none of its horizon.
             if of.any() or model.weights.any():
+                # What the 30-day model says is part of where the 90-day one starts; it has just learnt.
+                start = self._forecaster().started(stage)[of, score]
                 model.learn_block(stage.z[of], start, bought[of], days, _WEIGHT)
         forecaster = self._forecaster()
         share = forecaster.columns.share(x, horizon)
