@@ -83,9 +83,10 @@ class Broadcast:
                 _fold(records, latest)
             else:
                 past += records
-        if self._on_past is not None and not self._stopping.is_set():
+        if self._on_past is None:
+            self._deliver({key: value for key, value in latest.items() if value is not None})
+        elif not self._stopping.is_set():
             self._on_past(past)
-        self._deliver({key: value for key, value in latest.items() if value is not None})
 
     async def run(self) -> None:
         """Follows the topic until `stop`; a broker that is away is waited for."""
