@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.partitioner import murmur2
+
+from streams.topics import partition_of
 
 PARTITIONS = 8
 
@@ -32,11 +33,6 @@ def events(count: int, customers: int) -> Iterator[tuple[bytes, bytes]]:
             "session_id": f"s{chance.randrange(100000)}",
         }
         yield customer.encode(), json.dumps(event).encode()
-
-
-def partition_of(key: bytes) -> int:
-    """Kafka's default partitioner."""
-    return (murmur2(key) & 0x7FFFFFFF) % PARTITIONS
 
 
 async def make_topics(servers: str, names: list[str], compacted: list[str]) -> None:
@@ -59,7 +55,7 @@ async def fill(servers: str, topic: str, count: int, customers: int) -> None:
     try:
         waiting: dict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
         for key, value in events(count, customers):
-            records = waiting[partition := partition_of(key)]
+            records = waiting[partition := partition_of(key, PARTITIONS)]
             records.append((key, value))
             if len(records) == 2_000:
                 await _send(producer, topic, partition, records)
@@ -105,7 +101,7 @@ async def trickle(servers: str, topic: str, rate: int, seconds: float, customers
                     "event_time": time.time(),
                     "session_id": "s",
                 }
-                await producer.send(topic, json.dumps(event).encode(), key=key, partition=partition_of(key))
+                await producer.send(topic, json.dumps(event).encode(), key=key, partition=partition_of(key, PARTITIONS))
                 sent += 1
             await asyncio.sleep(0.0005)
         await producer.flush()
