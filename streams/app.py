@@ -93,7 +93,7 @@ class Worker:
         self.watchdog = Watchdog(
             lambda: self.lag.lags,
             self.pipeline.partitions,
-            self.app.fail,
+            self.give_up,
             settings.watchdog_limit_s,
             joined=lambda: self.pipeline.ready or self.app.restorer.busy,
             reading=self._reading,
@@ -104,6 +104,13 @@ class Worker:
         self.pipeline.on_drain(self.desk.drain)
         self.app.on_begin(self.begin)
         mount(self.app.web.web_app, self.view)
+
+    def give_up(self, stuck: BaseException) -> None:
+        """Ends a worker that doesn't get on, saying where it stands."""
+        try:
+            self.app.tell_stacks("does not get on")
+        finally:
+            self.app.fail(stuck)
 
     async def begin(self) -> None:
         """Starts what doesn't wait for an assignment; returns when policies and snapshots have been read in full."""

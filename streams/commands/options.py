@@ -74,9 +74,12 @@ def settings_from(**options: Any) -> Settings:
 def configure_logging() -> None:
     """Structured logs to stderr: for people on a terminal, one JSON object a line otherwise.
 
-    Records of the standard `logging` (faust, aiokafka) go the same way, from WARNING on.
+    Records of the standard `logging` (faust, aiokafka) go the same way, from WARNING on, each line of code once in ten
+    seconds.
     """
     import structlog
+
+    from streams.ops.repetition import OncePer
 
     human = sys.stderr.isatty()
     shared: list[structlog.typing.Processor] = [
@@ -100,6 +103,7 @@ def configure_logging() -> None:
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render]
         )
     )
+    handler.addFilter(OncePer())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 

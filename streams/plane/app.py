@@ -29,6 +29,7 @@ from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEO
 from streams.plane.pipeline import Changelog, Pipeline
 from streams.plane.records import Job
 from streams.plane.restore import Restorer
+from streams.plane.stacks import stacks
 from streams.plane.store import STORE_URL
 from streams.plane.transport import MAX_BATCH_BYTES, Transport
 from streams.settings import Settings
@@ -51,6 +52,16 @@ GC_THRESHOLD = (200_000, 20, 100)
 
 # The consumer's thread hands polls over while the main one steps; Python's 5 ms would be waited several times a poll.
 SWITCH_INTERVAL_S = 0.0005
+
+
+class Worker(faust.Worker):
+    """Faust's, whose SIGUSR1 would print what customers wrote and whose SIGUSR2 would wait for a debugger's commands."""
+
+    def _on_sigusr1(self) -> None:
+        app: App = self.app
+        app.tell_stacks("asked where it stands")
+
+    _on_sigusr2 = _on_sigusr1
 
 
 class App(faust.App):
@@ -101,6 +112,7 @@ class App(faust.App):
             web_enabled=settings.web_port != 0,
             web_host=settings.web_host,
             web_port=settings.web_port or 6066,
+            Worker=Worker,
             worker_redirect_stdouts=False,
         )
         # faust's command line sets web_enabled to True by itself
@@ -175,6 +187,11 @@ class App(faust.App):
     def _crash(self, reason: BaseException) -> None:
         """Whatever of faust's services crashes ends the process."""
         self.fail(reason)
+
+    def tell_stacks(self, why: str) -> None:
+        """Logs where every thread and task stands, for whoever has to find out why a worker doesn't get on."""
+        loops = [self.loop] if self._consumer is None else [self.loop, self._consumer._thread.thread_loop]
+        log.error(why, **stacks(loops))
 
     def fail(self, exc: BaseException) -> NoReturn:
         """Ends the process now, with the reason as the last line on stderr.
