@@ -22,6 +22,7 @@ from tests.faults.oracle import INPUTS, Evidence, Record, Verdict, judge
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL_S = 0.05
+TELL_S = 5.0
 SESSION_S = 6.0  # the broker's least (group.min.session.timeout.ms)
 
 
@@ -66,9 +67,21 @@ class Worker:
         try:
             code = self.process.wait(deadline_s)
         except subprocess.TimeoutExpired:
-            raise Undecided(f"worker {self.name} still runs:\n" + "\n".join(self.lines[-15:])) from None
+            self.tell_stacks()
+            raise Undecided(
+                f"worker {self.name} still runs:\n" + "\n".join(line[:300] for line in self.lines[-15:])
+            ) from None
         self._reader.join(5)
         return code
+
+    def tell_stacks(self) -> None:
+        """Has it log where it stands."""
+        said = len(self.lines)
+        if self.alive and not self.stopped():
+            self.signal(signal.SIGUSR1)
+            deadline = time.monotonic() + TELL_S
+            while len(self.lines) == said and time.monotonic() < deadline:
+                time.sleep(POLL_S)
 
     def stop(self) -> int:
         """Asks it to end; exit code."""
@@ -211,7 +224,9 @@ class Stage:
         deadline = time.monotonic() + deadline_s
         while not (value := condition()):
             if time.monotonic() > deadline:
-                said = {name: worker.lines[-8:] for name, worker in self.workers.items()}
+                for worker in self.workers.values():
+                    worker.tell_stacks()
+                said = {name: [line[:300] for line in worker.lines[-8:]] for name, worker in self.workers.items()}
                 raise Undecided(
                     f"not within {deadline_s:.0f} s: {what}; lag {self.lag()}; {json.dumps(said, indent=1)}"
                 )
