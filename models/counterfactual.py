@@ -30,8 +30,9 @@ ACTIONABLE = tuple(i for i, feature in enumerate(FEATURES) if feature.actionable
 # 20 purchases into 1,000.
 _GRID = np.array([0.05, 0.25, 0.8, 2.8])
 _STEPS = np.concatenate([-_GRID[::-1], _GRID])
-# Features that stay in the race after the first look, and how finely each interval is then cut, twice.
-_CONTENDERS, _CUTS = 3, 6
+# Features that stay in the race after the first look, and how finely each interval is then cut, and how often: to a
+# hundredth of what a feature counts, which is what three figures tell.
+_CONTENDERS, _CUTS, _ROUNDS = 3, 6, 3
 _CUT = np.arange(1, _CUTS + 1) / _CUTS
 
 _WHOLE = frozenset({"purchases", "refunds", "supports"})
@@ -153,8 +154,8 @@ def _search(shifts: list[Shift], scorer: Scorer) -> list[Counterfactual | None]:
     found: list[Counterfactual | None] = [None] * len(shifts)
     if not len(race.row):
         return found
-    for _ in range(2):
-        race = _closer(case, race)
+    for _ in range(_ROUNDS):
+        race = _still_in(_closer(case, race), len(shifts))
     row, chosen, value, size = _said(case, race)
     for i in np.argsort(-size, kind="stable").tolist():  # the smallest last
         if size[i] < NEVER:
@@ -177,12 +178,20 @@ def _first_look(case: _Case) -> _Race:
 
     order = np.argsort(near + 1e-6 * far, axis=1, kind="stable")[:, :_CONTENDERS]
     row, chosen = np.repeat(np.arange(len(order)), order.shape[1]), order.ravel()
-    # A count that must be whole may turn out not to do: it can't put others out of the race.
-    limit = np.where(_whole, NEVER, far).min(axis=1)[row]
-    alive = np.isfinite(far[row, chosen]) & (near[row, chosen] <= limit)
+    alive = np.isfinite(far[row, chosen])
     row, chosen = row[alive], chosen[alive]
     sign = np.sign(_STEPS[best[row, chosen]])
-    return _Race(row, chosen, own[row, chosen], sign, near[row, chosen], far[row, chosen])
+    return _still_in(_Race(row, chosen, own[row, chosen], sign, near[row, chosen], far[row, chosen]), len(order))
+
+
+def _still_in(race: _Race, shifts: int) -> _Race:
+    """Without those that can't be the smallest any more."""
+    # A count that must be whole may turn out not to do: it can't put others out of the race.
+    limit = np.full(shifts, NEVER)
+    np.minimum.at(limit, race.row, np.where(_whole[race.chosen], NEVER, race.far))
+    alive = race.near <= limit[race.row]
+    row, chosen, own, sign, near, far = race
+    return _Race(row[alive], chosen[alive], own[alive], sign[alive], near[alive], far[alive])
 
 
 def _closer(case: _Case, race: _Race) -> _Race:
@@ -212,6 +221,7 @@ def _said(case: _Case, race: _Race) -> tuple[IntArray, IntArray, FloatArray, Flo
     sayable[: len(rounded)] = True  # nobody has 2.3 purchases
     inside = (read >= least - 1e-12) & (read <= most + 1e-12)
     true = case.keeps(row, chosen, read) & inside & sayable
+    true[len(rounded) :] &= ~true[: len(rounded)]
     return row, chosen, told, np.where(true, np.abs(read - own), NEVER)
 
 

@@ -3,7 +3,8 @@
 Between the features before and after, the change of any scorer f is split along a path that moves one feature at a time
 (telescoping: the terms add up to f(after) - f(before) exactly); the mean of the paths in forward and in reverse column
 order treats the two ends alike. That is a Shapley value (Shapley 1953) estimated from two orders instead of all.
-The components of the text vector move as one feature, "text".
+The components of the text vector move as one feature, "text", and whether and how often a customer bought as one,
+"purchases": apart, a first purchase would be told as a gain by the one and a loss by the other.
 
 "Before" is the same moment without the event; for silence, and where silence had crossed the bound before the event
 came, when the customer was last heard of. By what is served now the number may have been across even then: the dwell
@@ -96,9 +97,11 @@ def is_logged(column: int) -> bool:
 
 # --- scores
 
-# What moves together along a path: each feature by itself, the text components as one.
+# What moves together along a path, named by the column that stands for it: each feature by itself, but for the text
+# components and the two that tell of purchases.
 _GROUPS = _TEXT_AT + 1
 _rank = np.minimum(np.arange(len(NAMES)), _TEXT_AT)
+_rank[_BOUGHT] = COLUMN["purchases"]
 _step = np.arange(_GROUPS + 1)[:, None]
 # Of each point of a path, which features have moved already: (groups + 1, features). The two orders share both ends.
 _MASKS = np.concatenate([_rank < _step, _rank >= _GROUPS - _step[1:-1]])
