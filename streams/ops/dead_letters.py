@@ -15,7 +15,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import ConsumerRecord
 
-from schemas.events import CLOCK_HEADER, INPUT_TOPICS, LETTER_HEADERS
+from schemas.events import CLOCK_HEADER, INPUT_TOPICS
+from schemas.letters import LETTER_HEADERS
 from streams.ops.cluster import connect, layout, read_topic
 from streams.settings import Settings
 
