@@ -6,6 +6,7 @@ The structs are the truth; a test holds the committed files to them.
 import inspect
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +15,7 @@ import msgspec
 from schemas.changes import CHANGE_TYPE, Change, Standing
 from schemas.events import Click, Purchase, Reason, Review
 from schemas.learning import Label
+from schemas.letters import LETTER_HEADERS
 from schemas.states import CustomerState
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -41,7 +43,12 @@ CHANNELS: dict[str, tuple[str, str, str, str]] = {
         "Where each customer stands: compacted; a null value is an erased customer.",
         _CUSTOMER_KEY,
     ),
-    "dead-letters": ("dead-letter", "out", "Records that are no events, as they came, for 30 days.", "as it came"),
+    "dead-letters": (
+        "dead-letter",
+        "out",
+        "Records that are no events, as they came, for 30 days; of one over 2 MiB the beginning.",
+        "as it came",
+    ),
     "model-train": ("label", "own", "What customers went on to do; one partition.", "customer pseudonym"),
     "{appId}-customers-changelog": (
         "customer-state",
@@ -144,7 +151,7 @@ def _message(name: str) -> dict[str, Any]:
     if name in BYTES:
         title, summary, content, what = BYTES[name]
         headers = _dead_letter_headers() if name == "dead-letter" else {}
-        return _described(title, summary, {"description": what}, headers, content)
+        return _described(title, summary, {"description": what}, headers, content, LETTER_HEADERS)
     struct = RECORDS[name]
     payload: dict[str, Any] = {
         "schemaFormat": "application/schema+json;version=2020-12",
@@ -156,11 +163,20 @@ def _message(name: str) -> dict[str, Any]:
 
 
 def _described(
-    name: str, summary: str, payload: dict[str, Any], headers: dict[str, Any], content: str
+    name: str,
+    summary: str,
+    payload: dict[str, Any],
+    headers: dict[str, Any],
+    content: str,
+    required: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     message = {"name": name, "summary": summary, "contentType": content, "payload": payload}
     if headers:
-        message["headers"] = {"type": "object", "properties": headers, "required": list(headers)}
+        message["headers"] = {
+            "type": "object",
+            "properties": headers,
+            "required": list(headers if required is None else required),
+        }
     return message
 
 
@@ -171,6 +187,16 @@ def _dead_letter_headers() -> dict[str, Any]:
         "regulars-offset": {"type": "string", "description": "its offset, decimal"},
         "regulars-reason": {"type": "string", "enum": list(get_args(Reason))},
         "regulars-field": {"type": "string", "description": "JSON path of the offending field; $: the whole record"},
+        "regulars-detail": {"type": "string", "description": "what was found and what is allowed, never the text"},
+        "regulars-truncated": {
+            "type": "string",
+            "description": "only of a record over 2 MiB, whose letter has its beginning: bytes that it had, as key=5 "
+            "value=20000000 headers=0",
+        },
+        "regulars-replayed-from": {
+            "type": "string",
+            "description": "only of a record that was sent back before: topic/partition/offset where it was refused first",
+        },
     }
 
 

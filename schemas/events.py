@@ -111,15 +111,6 @@ Reason = Literal[
 
 # Of a clock record: without a key, it says that event time in its partition has come as far as this (RFC 3339).
 CLOCK_HEADER = "regulars-clock"
-# What a dead letter says of its record, behind the headers with which that came.
-LETTER_HEADERS = (
-    "regulars-topic",
-    "regulars-partition",
-    "regulars-offset",
-    "regulars-reason",
-    "regulars-field",
-    "regulars-detail",
-)
 
 
 class Rejected(Exception):

@@ -24,7 +24,6 @@ from schemas.changes import Change, Trace, Versions, cloudevent_headers, encode_
 from schemas.events import (
     CLOCK_HEADER,
     INPUT_TOPICS,
-    LETTER_HEADERS,
     TEXT_LIMIT_CHARS,
     Click,
     Event,
@@ -34,6 +33,7 @@ from schemas.events import (
     decode,
 )
 from schemas.learning import encode_label
+from schemas.letters import letter
 from schemas.states import (
     NEVER,
     PARTITION_KEY,
@@ -48,7 +48,7 @@ from schemas.states import (
 )
 from schemas.times import from_rfc3339, to_rfc3339
 from streams.clock import UNKNOWN, PartitionClock
-from streams.plane.records import Effects, Headers, Output, Put
+from streams.plane.records import Effects, Output, Put
 from streams.settings import Settings
 from streams.shadow import Shadow
 from streams.topics import partition_of
@@ -379,19 +379,7 @@ class ScoringJob:
         return sum(len(p.unswept) if p.rules is self.rules else len(p.due) for p in self.parts.values())
 
     def _reject(self, work: ChunkWork, record: ConsumerRecord, rejected: Rejected) -> None:
-        said = (
-            record.topic.encode(),
-            b"%d" % record.partition,
-            b"%d" % record.offset,
-            rejected.reason.encode(),
-            rejected.field.encode(),
-            rejected.detail.encode(),
-        )
-        headers: Headers = [
-            *((name, value) for name, value in record.headers if name not in LETTER_HEADERS),
-            *zip(LETTER_HEADERS, said, strict=True),
-        ]
-        work.dead_letters.append(Output(self._dead_letters, record.key, record.value, headers))
+        work.dead_letters.append(Output(self._dead_letters, *letter(record, rejected)))
         work.counts[self._topic_index[record.topic], "rejected"] += 1
 
     # --- the step -------------------------------------------------------------------------------------------------

@@ -26,7 +26,9 @@ from models.learning.course import Course
 from models.learning.learner import Judged, Learner
 from models.learning.snapshots import DYNAMIC, Snapshot, SnapshotError, decode_snapshot, encode_snapshot
 from models.scores import Scorer
+from schemas.events import Rejected
 from schemas.learning import Label, decode_label
+from schemas.letters import letter
 from streams.broadcast import check_exists, check_single_partition, read_latest
 from streams.plane.patience import leave
 from streams.settings import Settings
@@ -36,8 +38,8 @@ SNAPSHOT_KEY = DYNAMIC.encode()
 
 # 500 labels take about a tenth of a second to learn, in which the loop sends no heartbeat; one is due every 3 seconds.
 _POLL_RECORDS, _POLL_MS = 500, 500
-# A dead letter is as large as it came, at most 1 MiB of a record and its headers.
-_REQUEST_BYTES = 2 * 1024 * 1024
+# A dead letter has up to 2 MiB and its headers (`schemas.letters`), a snapshot less; both topics take 4 MiB.
+_REQUEST_BYTES = 4 * 1024 * 1024
 # aiokafka's idempotent producer tries again for ever; a broker that restarts is back within this, one that is gone is
 # said to be.
 _ACK_TIMEOUT_S = 30.0
@@ -207,7 +209,8 @@ class Trainer(ConsumerRebalanceListener):
                     raise msgspec.ValidationError(f"{found} - at `$.features`")
                 labels.append(label)
             except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-                await self._acked(self._settings.topic(DEAD_LETTERS), **_dead_letter(record, exc))
+                key, value, headers = letter(record, _rejected(exc))
+                await self._acked(self._settings.topic(DEAD_LETTERS), key=key, value=value, headers=headers)
                 dead += 1
         if dead:
             log.warning("labels that can't be read are in the dead letters", count=dead)
@@ -266,18 +269,9 @@ class Trainer(ConsumerRebalanceListener):
             self._idle = True
 
 
-def _dead_letter(record: ConsumerRecord, exc: Exception) -> dict[str, Any]:
-    """Key and value as they came; the headers say where from and why."""
-    reason = "schema" if isinstance(exc, msgspec.ValidationError) else "not-json"
-    _, _, path = str(exc).partition(" - at `")
-    return {
-        "key": record.key,
-        "value": record.value,
-        "headers": [
-            ("regulars-topic", record.topic.encode()),
-            ("regulars-partition", str(record.partition).encode()),
-            ("regulars-offset", str(record.offset).encode()),
-            ("regulars-reason", reason.encode()),
-            ("regulars-field", (path.rstrip("`") or "$").encode()),
-        ],
-    }
+def _rejected(exc: Exception) -> Rejected:
+    """Why a label can't be read; it holds numbers and a pseudonym, no customer's text."""
+    found, _, path = str(exc).partition(" - at `")
+    return Rejected(
+        "schema" if isinstance(exc, msgspec.ValidationError) else "not-json", path.rstrip("`") or "$", found
+    )

@@ -2,19 +2,23 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from streams.commands.options import Failure, setting_options, settings_from
+from streams.commands.options import Decorated, Failure, Moment, setting_options, settings_from
 
 if TYPE_CHECKING:
-    from streams.ops.dead_letters import Letter
+    from streams.ops.dead_letters import Choice
     from streams.settings import Settings
 
 _connection = setting_options("bootstrap_servers", "topic_prefix", "app_id")
 T = TypeVar("T")
+
+# Wider than any row.
+UNCUT_COLUMNS = 10_000
 
 
 @click.group("dead-letters")
@@ -22,16 +26,43 @@ def command() -> None:
     """Records that were no events, or that lie in the wrong partition."""
 
 
+def _choice(command: Decorated) -> Decorated:
+    """The options by which letters are chosen."""
+    options = (
+        click.option("--field", "fields", multiple=True, help="Only of this field, as $.amount_minor; several times."),
+        click.option("--topic", "topics", multiple=True, help="Only from this topic, as purchases; several times."),
+        click.option("--since", "since_s", type=Moment(), help="Only refused since this day (UTC) or RFC 3339 time."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @command.command("list")
 @_connection
 @click.option("--reason", "reasons", multiple=True, help="Only letters of this reason; may be given several times.")
+@_choice
 @click.option("--each", is_flag=True, help="One line a letter instead of one a reason, field and topic.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def list_(reasons: tuple[str, ...], each: bool, as_json: bool, **options: Any) -> None:
-    """Show what was refused: reason, field, topic, how many, and where the records lie; never what is in them."""
-    from streams.ops.dead_letters import heaps
+def list_(
+    reasons: tuple[str, ...],
+    fields: tuple[str, ...],
+    topics: tuple[str, ...],
+    since_s: float | None,
+    each: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Show what was refused: reason, field, topic, how many, when, and where the records lie; never what is in them.
 
-    found = _run(_read(settings_from(**options), reasons))
+    A record that was sent back and refused again counts once, by its latest letter.
+    """
+    from schemas.times import to_rfc3339
+    from streams.ops.dead_letters import heaps, survey
+
+    settings = settings_from(**options)
+    choice = _chosen(settings, reasons, fields, topics, since_s)
+    found = [known for known in _run(survey(settings)) if choice.takes(known.letter)]
     if each:
         rows = [
             {
@@ -40,9 +71,12 @@ def list_(reasons: tuple[str, ...], each: bool, as_json: bool, **options: Any) -
                 "topic": letter.topic,
                 "partition": letter.source_partition,
                 "offset": letter.source_offset,
+                "at": to_rfc3339(int(letter.written_s)),
+                "again": again,
+                "sent_back": sent_back,
                 "detail": letter.detail,
             }
-            for letter in found
+            for letter, again, sent_back, _ in found
         ]
     else:
         rows = [
@@ -50,9 +84,13 @@ def list_(reasons: tuple[str, ...], each: bool, as_json: bool, **options: Any) -
                 "reason": heap.reason,
                 "field": heap.field,
                 "topic": heap.topic,
-                "count": heap.letters,
+                "count": heap.records,
+                "sent_back": heap.sent_back,
+                "again": heap.again,
                 "first": f"{heap.first.source_partition}/{heap.first.source_offset}",
+                "first_at": to_rfc3339(int(heap.first.written_s)),
                 "last": f"{heap.last.source_partition}/{heap.last.source_offset}",
+                "last_at": to_rfc3339(int(heap.last.written_s)),
             }
             for heap in heaps(found)
         ]
@@ -62,7 +100,8 @@ def list_(reasons: tuple[str, ...], each: bool, as_json: bool, **options: Any) -
     elif rows:
         _print(rows)
     else:
-        click.echo("no dead letters" + (f" of {', '.join(reasons)}" if reasons else ""))
+        some = reasons or fields or topics or since_s is not None
+        click.echo("no dead letters" + (" of those that were asked for" if some else ""))
 
 
 @command.command()
@@ -70,40 +109,57 @@ def list_(reasons: tuple[str, ...], each: bool, as_json: bool, **options: Any) -
 @click.option(
     "--reason", "reasons", multiple=True, required=True, help="Send letters of this reason; may be given several times."
 )
+@_choice
 @click.option("--send", is_flag=True, help="Send them. Without it the command only says what it would send.")
 @click.option("--again", is_flag=True, help="Also those that were sent back before.")
-def replay(reasons: tuple[str, ...], send: bool, again: bool, **options: Any) -> None:
+def replay(
+    reasons: tuple[str, ...],
+    fields: tuple[str, ...],
+    topics: tuple[str, ...],
+    since_s: float | None,
+    send: bool,
+    again: bool,
+    **options: Any,
+) -> None:
     """Send letters back to the topics they came from: same key, value and headers, and one that says where they were.
 
     Letters that were sent back before are left out. Mend the cause first: what is refused again is a new dead letter.
     """
     from streams.ops.dead_letters import replay as send_back
 
-    done = _run(send_back(settings_from(**options), reasons, send=send, again=again))
+    settings = settings_from(**options)
+    choice = _chosen(settings, reasons, fields, topics, since_s)
+    done = _run(send_back(settings, choice, send=send, again=again))
     for topic, count in sorted(done.by_topic.items()):
         click.echo(f"{'sent' if send else 'would send'} {count:,} to {topic}")
     if not done.by_topic:
         click.echo(f"nothing to send: no dead letters of {', '.join(reasons)}" + (" are left" if done.before else ""))
     if done.before:
         click.echo(f"left out {done.before:,} that were sent back before; --again sends them, too")
+    if done.too_large:
+        click.echo(f"left out {done.too_large:,} that are too large to send: cut, or more than an input topic takes")
     if done.unfit:
         click.echo(f"left out {done.unfit:,} that are empty, or came from no input topic of this prefix")
     if done.by_topic and not send:
         click.echo("nothing was sent; --send does it")
 
 
-async def _read(settings: "Settings", reasons: tuple[str, ...]) -> "list[Letter]":
-    from streams.ops.dead_letters import letters
+def _chosen(
+    settings: "Settings",
+    reasons: tuple[str, ...],
+    fields: tuple[str, ...],
+    topics: tuple[str, ...],
+    since_s: float | None,
+) -> "Choice":
+    """A topic may be named with or without its prefix."""
+    from streams.ops.dead_letters import Choice
 
-    return [
-        letter._replace(key=None, value=None, headers=())
-        async for letter in letters(settings)
-        if not reasons or letter.reason in reasons
-    ]
+    full = {name for topic in topics for name in (topic, settings.topic(topic))}
+    return Choice(reasons, fields, full, since_s)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    from aiokafka.errors import KafkaError
+    from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
     from streams.ops.cluster import BrokerAway, TopicMissing
 
@@ -111,17 +167,30 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except (BrokerAway, TopicMissing) as exc:
         raise Failure(str(exc)) from exc
+    except MessageSizeTooLargeError as exc:
+        raise Failure(
+            "a letter is larger than its input topic takes",
+            "raise its max.message.bytes; `regulars topics check` says how",
+        ) from exc
     except KafkaError as exc:
         raise Failure(f"Kafka refused: {exc!r}", "run it again; what arrived is known by its event id") from exc
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
+    """A table as wide as the terminal; where there is none, each row is one line, whole."""
     from rich.console import Console
     from rich.table import Table
 
+    numbers = ("count", "sent_back", "again", "partition", "offset")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in rows[0]:
-        table.add_column(name, justify="right" if name in ("count", "partition", "offset") else "left", overflow="fold")
+        table.add_column(name.replace("_", " "), justify="right" if name in numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(f"{value:,}" if name == "count" else str(value) for name, value in row.items()))
-    Console().print(table)
+        table.add_row(*(_cell(name, value) for name, value in row.items()))
+    Console(width=None if sys.stdout.isatty() else UNCUT_COLUMNS).print(table)
+
+
+def _cell(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return f"{value:,}" if name in ("count", "sent_back", "again") else str(value)

@@ -107,6 +107,23 @@ def configure_logging() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
+class Moment(click.ParamType):
+    """A day (its 00:00 UTC) or an RFC 3339 timestamp, as epoch seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Epoch seconds; exit code 2 where `value` is no time."""
+        from schemas.times import from_rfc3339
+
+        if isinstance(value, float):
+            return value
+        try:
+            return from_rfc3339(value if "T" in value else f"{value}T00:00:00Z")
+        except ValueError:
+            self.fail(f"{value!r} is neither 2011-01-31 nor 2011-01-31T12:00:00Z", param, ctx)
+
+
 def _click_type(field: FieldInfo) -> click.ParamType:
     annotation = field.annotation
     if get_origin(annotation) in (Union, types.UnionType):

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from streams.commands.options import Failure, setting_options, settings_from
+from streams.commands.options import Failure, Moment, setting_options, settings_from
 from streams.sources.datasets import SOURCES
 from streams.sources.pace import MAX, Pace
 
@@ -25,23 +25,6 @@ class Speed(click.ParamType):
             return Pace(times=float(value))
         except ValueError:
             self.fail(f"{value!r} is neither max nor a number above 0", param, ctx)
-
-
-class Moment(click.ParamType):
-    """A day (its 00:00 UTC) or an RFC 3339 timestamp, as epoch seconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Epoch seconds; exit code 2 where `value` is no time."""
-        from schemas.times import from_rfc3339
-
-        if isinstance(value, float):
-            return value
-        try:
-            return from_rfc3339(value if "T" in value else f"{value}T00:00:00Z")
-        except ValueError:
-            self.fail(f"{value!r} is neither 2011-01-31 nor 2011-01-31T12:00:00Z", param, ctx)
 
 
 @click.command("replay")

@@ -13,15 +13,21 @@ from streams.plane.progress import Span
 class Batch:
     """All records of one poll, by topic partition, and the offsets they cover.
 
-    `epoch` is the assignment they were polled in (`progress.Progress`), `generation` the group's.
+    `epoch` is the assignment they were polled in (`progress.Progress`), `generation` the group's, `bytes` what the poll
+    took.
     """
 
-    __slots__ = ("epoch", "generation", "records", "spans")
+    __slots__ = ("bytes", "epoch", "generation", "records", "spans")
 
     def __init__(
-        self, records: Mapping[TP, Sequence[ConsumerRecord]], spans: Mapping[TP, Span], epoch: int, generation: int
+        self,
+        records: Mapping[TP, Sequence[ConsumerRecord]],
+        spans: Mapping[TP, Span],
+        epoch: int,
+        generation: int,
+        bytes_: int = 0,
     ) -> None:
-        self.records, self.spans, self.epoch, self.generation = records, spans, epoch, generation
+        self.records, self.spans, self.epoch, self.generation, self.bytes = records, spans, epoch, generation, bytes_
 
     @property
     def size(self) -> int:

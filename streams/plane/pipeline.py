@@ -63,6 +63,7 @@ BATCHES_AT_ONCE = 2
 # Small batches don't hold up the next poll: what comes while a partition waits for acknowledgements is its next chunk, all
 # of it, instead of one chunk a poll. That takes a cycle of two round trips to the broker off each event's way.
 SMALL_RECORDS = 500
+SMALL_BYTES = 1 << 20  # records of the size of events; larger ones would fill memory, sixty-four portions of them
 SMALL_BATCHES_AT_ONCE = 64
 POLL_INTERVAL_S = 0.004  # between two polls while something is under way: each costs the time of some events
 
@@ -123,7 +124,7 @@ class Sender(Protocol):
     """Sends records to one partition; see `transport.Producer`."""
 
     async def send_batch(
-        self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None, Headers]]
+        self, topic: str, partition: int, records: Iterable[tuple[bytes | None, bytes | None, Headers]]
     ) -> Acknowledgement:
         """Hands records over in order."""
 
@@ -214,7 +215,7 @@ class Pipeline:
         self._unstepped: list[tuple[int, Work, Sequence[bytes | None], asyncio.Future[Effects]]] = []
         self._waiting: set[asyncio.Task[None]] = set()  # to hear that a partition is gone
         self._in_flight = 0  # chunks, and work from outside
-        self._batches: dict[asyncio.Task[None], int] = {}  # with their numbers of records
+        self._batches: dict[asyncio.Task[None], Batch] = {}
         self._ticks: list[tuple[float, Callable[[], Awaitable[None]]]] = []
         self._drains: list[Callable[[], Awaitable[None]]] = []
         self._topic_order = {topic: index for index, topic in enumerate(job.topics)}
@@ -313,10 +314,15 @@ class Pipeline:
         """Starts a batch; returns when there is room for the next one. Chunks of a partition keep their order."""
         # asyncio.Lock is fair: this batch's chunks wait for their partitions behind those of the one before
         task = asyncio.create_task(self.process(batch))
-        self._batches[task] = batch.size
+        self._batches[task] = batch
         task.add_done_callback(self._batches.pop)
         while len(self._batches) >= BATCHES_AT_ONCE:
-            small = len(self._batches) < SMALL_BATCHES_AT_ONCE and sum(self._batches.values()) <= SMALL_RECORDS
+            under_way = self._batches.values()
+            small = (
+                len(under_way) < SMALL_BATCHES_AT_ONCE
+                and sum(batch.size for batch in under_way) <= SMALL_RECORDS
+                and sum(batch.bytes for batch in under_way) <= SMALL_BYTES
+            )
             await asyncio.wait(
                 self._batches, timeout=POLL_INTERVAL_S if small else None, return_when=asyncio.FIRST_COMPLETED
             )
@@ -520,7 +526,7 @@ class Pipeline:
         if not outputs:
             return []
         sender = self._sender()
-        by_topic: dict[str, list[tuple[bytes, bytes | None, Headers]]] = defaultdict(list)
+        by_topic: dict[str, list[tuple[bytes | None, bytes | None, Headers]]] = defaultdict(list)
         for topic, key, value, headers in outputs:
             by_topic[topic].append((key, value, headers))
         return [

@@ -1,6 +1,6 @@
 """What a job takes and gives, and how the outputs of a change travel with it (the outbox).
 
-An outbox is msgpack: an array of ``[topic, key, value or nil, [[header name, header bytes], ...]]``. It is the one
+An outbox is msgpack: an array of ``[topic, key or nil, value or nil, [[header name, header bytes], ...]]``. It is the one
 header, named ``outbox``, of the changelog record whose value is the state that caused those outputs.
 """
 
@@ -25,7 +25,7 @@ class Output(NamedTuple):
     """A record to send: to the partition it was caused in, or to partition 0 of a topic with one partition."""
 
     topic: str
-    key: bytes
+    key: bytes | None
     value: bytes | None
     headers: Headers
 

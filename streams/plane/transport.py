@@ -31,6 +31,7 @@ from streams.plane.crash import crash_point
 from streams.plane.errors import BrokerLost, Fenced, InfrastructureFailure, RecordTooLarge, TopicsNotReady
 from streams.plane.fence import FencedProducer, Writers
 from streams.plane.patience import DELIVERY_TIMEOUT_S, REQUEST_TIMEOUT_S, outlasting, patiently, renewing
+from streams.plane.portion import portion, taking_portions
 from streams.plane.progress import Span
 from streams.plane.records import CLAIM_KEY, Headers, PartitionGone
 
@@ -51,16 +52,21 @@ ALLOW_WRITE = "give the worker's principal Write and Describe on the topics and 
 
 
 class Poll(NamedTuple):
-    """What one poll returned: records by topic partition, and where each partition with records stands after it."""
+    """What one poll returned: records by topic partition, and where each partition with records stands after it.
+
+    `bytes`: keys, values and headers.
+    """
 
     records: dict[TP, list[ConsumerRecord]]
     positions: dict[TP, int]
+    bytes: int = 0
 
 
 class ConsumerThread(base.AIOKafkaConsumerThread):
     """Faust's consumer thread; heartbeats renew the lease, polls also say where they ended."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
+        taking_portions()
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         renewing(consumer._client)
@@ -99,7 +105,7 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         coordinator._do_heartbeat = watched
 
     async def poll(self, active: set[TP], timeout_s: float) -> Poll:
-        """Records of the `active` partitions, at most the configured number; empty after `timeout_s` without any."""
+        """Records of the `active` partitions, at most the configured number and a portion; empty after `timeout_s`."""
         # Not through the thread's method queue: its two workers cost four tasks a call, and this is every poll.
         future = asyncio.run_coroutine_threadsafe(self._poll(active, timeout_s), self.thread_loop)
         return await asyncio.wrap_future(future)
@@ -111,7 +117,7 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         fetcher = consumer._fetcher
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
-        with fetcher._subscriptions.fetch_context():
+        with portion() as taking, fetcher._subscriptions.fetch_context():
             try:
                 records = await fetcher.fetched_records(
                     active, timeout=timeout_s, max_records=consumer._max_poll_records
@@ -126,6 +132,7 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         return Poll(
             {ensure_TP(tp): found for tp, found in records.items()},
             {ensure_TP(tp): assignment.state_value(tp)._position for tp in records},
+            taking.taken,
         )
 
     def _unreadable(self, exc: UnicodeDecodeError) -> str:
@@ -204,7 +211,7 @@ class Consumer(base.Consumer):
             if not (current and self.flow_active and not self.app.rebalancing):
                 await self._rewind()  # the fetch position has moved past records that nobody will process
                 break
-            if not await self._deliver(topic, self._batch(parts, poll.positions, epoch, generation)):
+            if not await self._deliver(topic, self._batch(parts, poll, epoch, generation)):
                 await self._rewind()
                 break
         return cold
@@ -221,9 +228,7 @@ class Consumer(base.Consumer):
                     progress.done(epoch, {tp: Span(start, position)})
                     self._delivered[tp] = position
 
-    def _batch(
-        self, parts: dict[TP, list[ConsumerRecord]], positions: Mapping[TP, int], epoch: int, generation: int
-    ) -> Batch:
+    def _batch(self, parts: dict[TP, list[ConsumerRecord]], poll: Poll, epoch: int, generation: int) -> Batch:
         spans = {}
         for tp, records in parts.items():
             start = self._delivered[tp]
@@ -232,8 +237,8 @@ class Consumer(base.Consumer):
                     f"{tp.topic}[{tp.partition}] goes on at offset {records[0].offset}, below {start} where it stood: "
                     "the topic lost records or was made anew; reset the group's offsets to accept that"
                 )
-            spans[tp] = Span(start, max(positions[tp], records[-1].offset + 1))
-        return Batch(parts, spans, epoch, generation)
+            spans[tp] = Span(start, max(poll.positions[tp], records[-1].offset + 1))
+        return Batch(parts, spans, epoch, generation, poll.bytes)
 
     async def _deliver(self, topic: BatchTopic, batch: Batch) -> bool:
         """Puts the batch into the agent's queue, waiting for room; False where the flow stopped instead."""
@@ -454,7 +459,7 @@ class Producer(base.Producer):
         return identity
 
     async def send_batch(
-        self, topic: str, partition: int, records: Iterable[tuple[bytes, bytes | None, Headers]]
+        self, topic: str, partition: int, records: Iterable[tuple[bytes | None, bytes | None, Headers]]
     ) -> Delivery:
         """Hands records over in order, in as few record batches as fit; the delivery tells when they are safe."""
         producer: FencedProducer = self._ensure_producer()

@@ -63,6 +63,7 @@ SEAMS = [
     ("faust.streams:Stream._py_aiter", "batch.py: what a stream does with an event"),
     ("faust.topics:Topic.put", "transport.py: _deliver"),
     ("aiokafka.consumer.fetcher:Fetcher.fetched_records", "transport.py: _poll; an empty set means all partitions"),
+    ("aiokafka.consumer.fetcher:FetchResult.getall", "portion.py: _getall"),
     ("aiokafka.consumer.fetcher:PartitionRecords._unpack_records", "transport.py: _unreadable; its locals"),
     ("aiokafka.consumer.consumer:AIOKafkaConsumer.seek_to_committed", "transport.py: perform_seek; skips None and 0"),
     ("aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat", "transport.py: _watch_heartbeats"),

@@ -217,6 +217,13 @@ def _cut_letter(run: Evidence, rnd: random.Random) -> None:
     run.letters[place] = run.letters[place]._replace(value=b"")
 
 
+def _cut_a_small_letter(run: Evidence, rnd: random.Random) -> None:
+    place = rnd.randrange(len(run.letters))
+    letter = run.letters[place]
+    cut = b"key=%d value=%d headers=0" % (len(letter.key or b""), len(letter.value or b""))
+    run.letters[place] = letter._replace(value=b"", headers=(*letter.headers, ("regulars-truncated", cut)))
+
+
 def _refuse_an_event(run: Evidence, rnd: random.Random) -> None:
     good = next(record for record in run.inputs if b"event_id" in (record.value or b""))
     headers = (("regulars-topic", good.topic.encode()), ("regulars-reason", b"schema"))
@@ -247,6 +254,7 @@ DAMAGES: dict[Damage, str] = {
     _old_state_wins: "fold",
     _lose_letter: "letter",
     _cut_letter: "letter",
+    _cut_a_small_letter: "letter",
     _refuse_an_event: "letter",
 }
 

@@ -12,6 +12,7 @@ way: sets and sums over whole topics instead of a stream of states.
     cause               a change whose cause is no input record, or a second one of the same record and dimension
     fold                a standing or state whose segments or sequence aren't those of the changes
     letter              a record that is no event and has no dead letter; a dead letter of an event, or with other bytes
+                        (those of a record over 2 MiB may end early, if the letter says so)
 
 Deliveries beyond the first of the same bytes are allowed; they are counted as `repeated`.
 """
@@ -35,6 +36,8 @@ TYPES = {
 }
 COUNTS = ("purchases", "refunds", "spend_minor", "refunded_minor", "clicks", "reviews")
 LIMIT_BYTES = 65_536
+CUT_BEYOND_BYTES = 2 * 1024 * 1024
+KEY_KEPT_BYTES = 1024
 FUTURE_LIMIT_S = 3_600
 SHOWN = 5
 
@@ -332,7 +335,7 @@ def _judge_letters(verdict: Verdict, refused: Mapping[Any, Record], letters: Ite
         record = refused.get(place)
         if record is None:
             faults["letter"].append(f"{place}: a dead letter of a record that is an event, or isn't there")
-        elif (letter.key or b"", letter.value) != (record.key or b"", record.value):
+        elif (letter.key or b"", letter.value) != _letter_must_be(record, headers.get("regulars-truncated")):
             faults["letter"].append(f"{place}: other bytes than the record's")
         elif not headers.get("regulars-reason"):
             faults["letter"].append(f"{place}: no reason")
@@ -341,3 +344,17 @@ def _judge_letters(verdict: Verdict, refused: Mapping[Any, Record], letters: Ite
         seen.add(place)
     verdict.letters = len(seen)
     faults["letter"] += [f"{place}: no dead letter" for place in refused.keys() - seen]
+
+
+def _letter_must_be(record: Record, cut: str | None) -> tuple[bytes, bytes | None] | None:
+    """Key and value of the letter; None where it says that it was cut and must not have been, or by other sizes."""
+    key, value = record.key or b"", record.value
+    if cut is None:
+        return key, value
+    own = sum(len(name.encode()) + len(said) + 4 for name, said in record.headers)
+    sizes = dict(part.split("=") for part in cut.split())
+    if sizes != {"key": str(len(key)), "value": str(len(value or b"")), "headers": str(own)}:
+        return None
+    if len(key) + len(value or b"") + own <= CUT_BEYOND_BYTES:
+        return None
+    return key[:KEY_KEPT_BYTES], None if value is None else value[:LIMIT_BYTES]

@@ -8,12 +8,14 @@ from confluent_kafka import Producer
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+from streams.topics import partition_of
 from tests.faults.load import Load
 from tests.faults.oracle import INPUTS
 from tests.faults.report import Row
 from tests.faults.stage import Stage
 
 COUNT = 600
+MB = 1_000_000
 
 _json: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -92,3 +94,48 @@ def made_up(stage: Stage, load: Load) -> Row:
     return Row(
         "poison made by hypothesis", 1, verdict, time.monotonic() - began, f"{sent} made up; alive: {worker.alive}"
     )
+
+
+def oversized(stage: Stage, load: Load) -> Row:
+    """What compression lets past the broker: values, keys and headers of 20 MB, one value of 90, and many of 1.9 at once.
+
+    An event with such a header is an event.
+    """
+    began = time.monotonic()
+    load.run(100)
+    producer = Producer(
+        {
+            "bootstrap.servers": stage.servers,
+            "compression.type": "gzip",
+            "message.max.bytes": 100 * MB,
+            "queue.buffering.max.kbytes": 1 << 20,
+            "linger.ms": 0,
+            "log_level": 0,
+        }
+    )
+
+    def throw(key: bytes, more: int = 0, *, header: int = 0, valid: bool = True) -> None:
+        named = {"customer_id": key.decode()} if valid else {}
+        fields = {"event_time": "2005-01-01T00:00:00Z", "type": "purchase", "order_id": "o", "amount_minor": 5}
+        event = {"event_id": "large", "currency": "GBP", **fields, **named, "note": "x" * more}
+        headers = [("trace", b"t"), ("regulars-truncated", b"mine"), ("large", b"h" * header)]
+        partition = partition_of(key, stage.partitions)
+        producer.produce(stage.prefix + "purchases", json.dumps(event), key, partition=partition, headers=headers)
+        assert producer.flush(60) == 0
+
+    throw(b"large-1", 20 * MB)
+    throw(b"large-2", header=20 * MB, valid=False)
+    throw(b"large-3", header=20 * MB)  # an event, for all its headers
+    throw(b"k" * (20 * MB))
+    throw(b"large-4", 90 * MB)
+    for _ in range(40):
+        throw(b"large-5", 1_900_000)
+    for _ in range(4):
+        throw(b"large-6", 20 * MB)
+    worker = stage.start()
+    stage.until(lambda: stage.lag() < 1000 or not worker.alive, "it gets past them")
+    load.stop()
+    stage.drained()
+    verdict = stage.judge()
+    note = f"alive: {worker.alive}; at most {worker.peak_mib()} MiB"
+    return Row("poison larger than any topic takes", 1, verdict, time.monotonic() - began, note)

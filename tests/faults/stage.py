@@ -98,6 +98,11 @@ class Worker:
         """Whether it has restored an assignment."""
         return any('"event": "restored"' in line for line in list(self.lines))
 
+    def peak_mib(self) -> int:
+        """The most memory that it has held so far."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
+
     def stopped(self) -> bool:
         """Whether it is in SIGSTOP."""
         with contextlib.suppress(OSError):

@@ -44,17 +44,20 @@ def _write(
     key: bytes | None = b"c1",
     value: bytes | None = b"{}",
     came_with: tuple[str, bytes | None] = ("trace", b"abc"),
+    field: str = "$.amount_minor",
+    **said: bytes,
 ) -> None:
-    """One letter as a worker leaves it."""
-    producer = Producer({"bootstrap.servers": shop.bootstrap_servers})
+    """One letter as a worker leaves it; `said`: what its further headers say."""
+    producer = Producer({"bootstrap.servers": shop.bootstrap_servers, "message.max.bytes": 4_000_000})
     headers = [
         came_with,
         ("regulars-topic", shop.topic("purchases").encode()),
         ("regulars-partition", b"2"),
         ("regulars-offset", b"%d" % offset),
         ("regulars-reason", reason.encode()),
-        ("regulars-field", b"$.amount_minor"),
+        ("regulars-field", field.encode()),
         ("regulars-detail", b"expected int"),
+        *((f"regulars-{name.replace('_', '-')}", value) for name, value in said.items()),
     ]
     producer.produce(shop.topic("dead-letters"), value, key, partition=2, headers=headers)
     assert producer.flush(20) == 0
@@ -175,6 +178,94 @@ def test_a_letter_without_a_value_or_a_key_is_sent_back_as_it_was(
 
     assert sorted((record.key() or b"", record.value()) for record in _purchases(shop)) == [(b"", b"{}"), (b"c1", None)]
     assert "left out 1 that are empty" in done.output
+
+
+def _rows(done: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.output.splitlines()]
+
+
+def test_the_list_tells_what_was_sent_back(shop: Settings, regulars: Callable[..., Result]) -> None:
+    """As the replay remembers it, letter by letter, also where a filter left some out between."""
+    for offset, field in ((5, "$.a"), (6, "$.b"), (7, "$.a"), (8, "$.b")):
+        _write(shop, offset, field=field)
+    replay = ("dead-letters", "replay", "--reason", "schema", "--send")
+
+    first = regulars(*replay, "--field", "$.b")
+    each = {row["offset"]: row["sent_back"] for row in _rows(regulars("dead-letters", "list", "--each", "--json"))}
+    second = regulars(*replay)
+    rows = _rows(regulars("dead-letters", "list", "--json"))
+
+    assert f"sent 2 to {shop.topic('purchases')}" in first.output
+    assert each == {5: False, 6: True, 7: False, 8: True}
+    assert f"sent 2 to {shop.topic('purchases')}" in second.output
+    assert "left out 2 that were sent back before" in second.output
+    assert [(row["count"], row["sent_back"]) for row in rows] == [(2, 2), (2, 2)]
+    assert len(_purchases(shop)) == 4
+
+
+def test_a_record_refused_again_counts_once_by_its_latest_letter(
+    shop: Settings, regulars: Callable[..., Result]
+) -> None:
+    """It is no longer sent back, is marked, and a replay sends it once, still under the place of its first refusal."""
+    _write(shop, 5)
+    origin = f"{shop.topic('purchases')}/2/5".encode()
+    regulars("dead-letters", "replay", "--reason", "schema", "--send")
+    _write(shop, 9, "not-json", replayed_from=origin)
+
+    (row,) = _rows(regulars("dead-letters", "list", "--json"))
+    done = regulars("dead-letters", "replay", "--reason", "schema", "--reason", "not-json", "--send")
+
+    assert (row["reason"], row["count"], row["again"], row["sent_back"]) == ("not-json", 1, 1, 0)
+    assert f"sent 1 to {shop.topic('purchases')}" in done.output
+    assert dict(_purchases(shop)[-1].headers())["regulars-replayed-from"] == origin
+
+
+def test_letters_are_chosen_by_field_topic_and_time(shop: Settings, regulars: Callable[..., Result]) -> None:
+    """For the list and for the replay; a topic by its name with or without the prefix."""
+    _write(shop, 5, field="$.a")
+    _write(shop, 6, field="$.b")
+
+    def offsets(*chosen: str) -> list[int]:
+        return [row["offset"] for row in _rows(regulars("dead-letters", "list", "--each", "--json", *chosen))]
+
+    assert offsets("--field", "$.b") == [6]
+    assert offsets("--topic", "purchases") == offsets("--topic", shop.topic("purchases")) == [5, 6]
+    assert offsets("--since", "2020-01-01") == [5, 6]
+    for none in (("--topic", "reviews"), ("--since", "2199-01-01"), ("--field", "$.c")):
+        assert "no dead letters" in regulars("dead-letters", "list", *none).output
+        assert "nothing to send" in regulars("dead-letters", "replay", "--reason", "schema", "--send", *none).output
+    assert _purchases(shop) == []
+    assert regulars("dead-letters", "list", "--since", "yesterday").exit_code == 2
+
+
+def test_what_was_cut_or_is_too_large_is_left_out_of_a_replay_and_said(
+    shop: Settings, regulars: Callable[..., Result]
+) -> None:
+    """The others are sent; a cut record is never sent back as if it were whole."""
+    _write(shop, 5, "too-large", value=b"x" * 65_536, truncated=b"key=2 value=20000000 headers=0")
+    _write(shop, 6, "too-large", value=b"x" * (2 << 20))
+    _write(shop, 7, "too-large", value=b"x" * 70_000)
+    replay = ("dead-letters", "replay", "--reason", "too-large", "--send")
+
+    first, second = regulars(*replay), regulars(*replay, "--again")
+
+    assert first.exit_code == second.exit_code == 0
+    assert "left out 2 that are too large to send" in first.output
+    assert [len(record.value()) for record in _purchases(shop)] == [70_000, 70_000]
+    (row,) = _rows(regulars("dead-letters", "list", "--json"))
+    assert (row["count"], row["sent_back"]) == (3, 1)
+
+
+def test_without_a_terminal_a_letter_is_one_whole_line(shop: Settings, regulars: Callable[..., Result]) -> None:
+    """However narrow the terminal that isn't there: grep and cut find everything."""
+    field = "$.items[12]." + "unit_price_minor" * 10
+    _write(shop, 5, field=field)
+
+    lines = regulars("dead-letters", "list", "--each").output.splitlines()
+
+    assert len(lines) == 2
+    assert field in lines[1]
+    assert lines[1].rstrip().endswith("expected int")
 
 
 def test_no_broker_is_one_line_and_exit_code_1(free_port: int) -> None:

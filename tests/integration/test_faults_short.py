@@ -10,7 +10,7 @@ import pytest
 from tests.faults.crashes import at_point, at_random
 from tests.faults.load import Load
 from tests.faults.oracle import INPUTS
-from tests.faults.poison import in_a_row, made_up
+from tests.faults.poison import in_a_row, made_up, oversized
 from tests.faults.rebalances import zombie
 from tests.faults.stage import Stage, metrics
 from tests.faults.standstill import hangs
@@ -86,6 +86,14 @@ def test_records_that_hypothesis_makes_up_stall_nothing(stage: Stage, load: Load
     row = made_up(stage, load)
     assert row.good, str(row.verdict)
     assert stage.workers["w1"].alive
+
+
+def test_records_larger_than_any_topic_takes_stall_nothing(stage: Stage, load: Load) -> None:
+    """Compressed they pass the broker: each is a dead letter that says what it lacks, and its neighbours count."""
+    row = oversized(stage, load)
+    assert row.good, str(row.verdict)
+    assert stage.workers["w1"].alive
+    assert stage.workers["w1"].peak_mib() < 1500
 
 
 def test_a_worker_that_hangs_is_ended_by_its_watchdog(stage: Stage, load: Load, free_port: int) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import structlog.testing
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from confluent_kafka import Producer
 
 from models import features
 from models.learning.course import Course
@@ -198,6 +199,30 @@ async def test_bad_labels_become_dead_letters_and_the_others_are_learnt(
     reasons = [(dict(letter.headers)["regulars-reason"], dict(letter.headers)["regulars-field"]) for letter in letters]
     not_json, schema = (b"not-json", b"$"), (b"schema", b"$")
     assert reasons == [not_json, schema, not_json, (b"schema", b"$.features")]
+
+
+async def test_a_label_larger_than_dead_letters_takes_stops_no_trainer(
+    settings: Settings, wait_until_async: WaitAsync
+) -> None:
+    """Compressed it passes the broker; its letter is cut and says so, and the labels after it are learnt."""
+    await create(settings)
+    producer = Producer(
+        {
+            "bootstrap.servers": settings.bootstrap_servers,
+            "compression.type": "gzip",
+            "message.max.bytes": 30_000_000,
+        }
+    )
+    producer.produce(settings.topic("model-train"), b"x" * 20_000_000)
+    assert producer.flush(30) == 0
+    await send(settings, [encode_label(label(0)), encode_label(label(1))])
+
+    async with running(settings, Pace(2, 60.0)) as trainer:
+        await wait_until_async(lambda: trainer.published)
+
+    (letter,) = await records_of(settings, "dead-letters")
+    assert letter.value == b"x" * 65_536
+    assert dict(letter.headers)["regulars-truncated"] == b"key=0 value=20000000 headers=0"
 
 
 async def test_a_second_trainer_waits_until_the_first_leaves(settings: Settings, wait_until_async: WaitAsync) -> None:

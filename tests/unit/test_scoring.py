@@ -15,8 +15,9 @@ from models.policy import Rules, load
 from models.scores import PriorScorer
 from models.state import Reading
 from schemas.changes import Trace, decode_change
-from schemas.events import INPUT_TOPICS, LETTER_HEADERS
+from schemas.events import INPUT_TOPICS
 from schemas.learning import decode_label
+from schemas.letters import LETTER_HEADERS
 from schemas.states import TEXT_DIM, decode_state
 from schemas.times import DAY_S, to_rfc3339
 from streams.ops.dead_letters import letter_of
@@ -38,6 +39,7 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]] = ()
+    timestamp: int = 0
 
 
 class Texts:
