@@ -23,6 +23,7 @@ from models.step import Customer, Heard, Outcome, Terms, advance_groups
 from schemas.changes import Change, Trace, Versions, cloudevent_headers, encode_change, encode_standing
 from schemas.events import (
     CLOCK_HEADER,
+    EARLIEST_S,
     INPUT_TOPICS,
     LETTER_HEADERS,
     TEXT_LIMIT_CHARS,
@@ -32,6 +33,7 @@ from schemas.events import (
     Review,
     cut,
     decode,
+    too_early,
 )
 from schemas.learning import encode_label
 from schemas.states import (
@@ -291,6 +293,8 @@ class ScoringJob:
                     at = from_rfc3339((value or b"").decode())  # a header's value may be null
                 except ValueError as exc:
                     raise Rejected("clock", f"header {CLOCK_HEADER}", "not an RFC 3339 timestamp") from exc
+                if at < EARLIEST_S:
+                    raise Rejected("clock", f"header {CLOCK_HEADER}", too_early(at))
                 if at > latest:
                     raise Rejected("future-time", f"header {CLOCK_HEADER}", "later than this worker's clock allows")
                 part.clock.heard(topic, at)

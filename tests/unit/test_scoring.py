@@ -164,6 +164,16 @@ def test_a_text_is_read_as_far_as_it_counts_and_what_was_cut_is_counted() -> Non
     assert desk.job.texts_cut == 2
 
 
+def test_a_clock_record_before_1990_is_a_letter_and_moves_no_time() -> None:
+    """A zero time is no time; the letter says so."""
+    desk = Desk()
+    work = desk.take(Record("purchases", 0, 0, None, b"", [("regulars-clock", b"0001-01-01T00:00:00Z")]))
+
+    assert dict(work.dead_letters[0].headers)["regulars-reason"] == b"clock"
+    assert b"zero time" in dict(work.dead_letters[0].headers)["regulars-detail"]
+    assert desk.job.parts[0].clock.kept(1) is None
+
+
 @pytest.mark.parametrize("gone", [False, True])
 def test_changes_are_seen_when_they_are_delivered_and_by_their_owner_alone(gone: bool) -> None:
     """Not when they are made: their chunk may wait long, or be dropped. Whoever has the partition next counts anew."""
