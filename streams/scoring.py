@@ -18,7 +18,7 @@ from aiokafka.structs import ConsumerRecord
 from models.policy import Rules
 from models.scores import Scorer
 from models.standing import change, standing
-from models.state import CLICK, Reading
+from models.state import CLICK, PURCHASE, Reading
 from models.step import Customer, Heard, Outcome, Terms, advance_groups
 from schemas.changes import Change, Trace, Versions, cloudevent_headers, encode_change, encode_standing
 from schemas.events import (
@@ -26,9 +26,11 @@ from schemas.events import (
     EARLIEST_S,
     INPUT_TOPICS,
     LETTER_HEADERS,
+    PURCHASES,
     TEXT_LIMIT_CHARS,
     Click,
     Event,
+    Purchase,
     Rejected,
     Review,
     cut,
@@ -212,6 +214,7 @@ class ScoringJob:
     Attributes:
         shadow: another policy that judges the same customers and tells nobody; None: there is none.
         texts_cut: texts that were longer than what counts of them, since the start.
+        foreign: by full name of a topic, applied events in another currency than the policy's, since the start.
         on_waiting: told of records whose texts must be read first; set by the wiring.
         on_revoked: told of a partition that went away; set by the wiring.
     """
@@ -220,6 +223,7 @@ class ScoringJob:
         self.rules, self.scorer = rules, scorer
         self.shadow: Shadow | None = None
         self.texts_cut = 0
+        self.foreign: Counter[str] = Counter({settings.topic(PURCHASES): 0})
         self.parts: dict[int, Partition] = {}
         self.on_waiting: Callable[[int, Waiting], None] = _nobody
         self.on_revoked: Callable[[int], None] = lambda partition: None
@@ -471,17 +475,21 @@ class ScoringJob:
     ) -> tuple[list[Put], list[Change], list[bytes]]:
         versions = self._versions(part.rules)
         trace = Trace(to_rfc3339(work.consumed_at), to_rfc3339(scored_at), to_rfc3339(time.time()))
+        currency = part.rules.policy.currency
         puts: list[Put] = []
         changes: list[Change] = []
         bodies: list[bytes] = []
         for outcome in outcomes:
             before, state = outcome.customer.state, outcome.state
-            for topic in outcome.repeated:
-                work.counts[topic, "applied"] -= 1
-                work.counts[topic, "duplicate"] += 1
-            for topic in outcome.replayed:
-                work.counts[topic, "applied"] -= 1
-                work.counts[topic, "replayed"] += 1
+            for heard in outcome.repeated:
+                work.counts[heard.topic, "applied"] -= 1
+                work.counts[heard.topic, "duplicate"] += 1
+            for heard in outcome.replayed:
+                work.counts[heard.topic, "applied"] -= 1
+                work.counts[heard.topic, "replayed"] += 1
+            for heard in outcome.customer.heard:
+                if heard.topic == PURCHASE and self._is_foreign(heard, outcome, currency):
+                    self.foreign[heard.topic_name] += 1
             key = outcome.customer.customer_id.encode()
             part.schedule(key, outcome.due)
             if state is None:
@@ -503,6 +511,13 @@ class ScoringJob:
             ]
             puts.append(Put(key, encode_state(state, outcome.due), outputs))
         return puts, changes, bodies
+
+    @staticmethod
+    def _is_foreign(heard: Heard, outcome: Outcome, currency: str) -> bool:
+        event = heard.event
+        if not isinstance(event, Purchase) or event.currency == currency:
+            return False
+        return not any(heard is other for other in (*outcome.repeated, *outcome.replayed))
 
     @staticmethod
     def _shows(outcome: Outcome, before: CustomerState | None, state: CustomerState) -> bool:
