@@ -174,11 +174,14 @@ def _dead_letter_headers() -> dict[str, Any]:
     }
 
 
+_SOURCE = "which installation sent it: /regulars/<topic prefix>/<app id>, without prefix /regulars/<app id>"
+
+
 def _cloudevent_headers() -> dict[str, Any]:
     return {
         "ce_specversion": {"type": "string", "const": "1.0"},
         "ce_id": {"type": "string", "description": "change_id"},
-        "ce_source": {"type": "string", "description": "which installation sent it"},
+        "ce_source": {"type": "string", "description": _SOURCE},
         "ce_type": {"type": "string", "const": CHANGE_TYPE},
         "ce_subject": {"type": "string", "description": "customer_id"},
         "ce_time": {"type": "string", "format": "date-time", "description": "changed_at"},

@@ -57,7 +57,6 @@ from streams.settings import Settings
 from streams.shadow import Shadow
 from streams.topics import partition_of
 
-CHANGE_SOURCE = "/regulars/worker"
 NO_ENCODER = "loading"  # of changes made before the encoder is loaded; no text has been read then
 
 # Customers taken at once when silence or a policy moves many: 128 take about 20 ms, which is what an event then waits.
@@ -228,6 +227,7 @@ class ScoringJob:
         self.on_waiting: Callable[[int, Waiting], None] = _nobody
         self.on_revoked: Callable[[int], None] = lambda partition: None
         self._settings, self._texts, self._observer = settings, texts, observer
+        self._source = settings.source
         self.topics = tuple(settings.topic(name) for name in INPUT_TOPICS)
         self._topic_index = {name: i for i, name in enumerate(self.topics)}
         self._changes, self._standings = settings.topic("segment-changes"), settings.topic("customer-segments")
@@ -501,7 +501,7 @@ class ScoringJob:
                 body = encode_change(moved)
                 changes.append(moved)
                 bodies.append(body)
-                outputs.append(Output(self._changes, key, body, cloudevent_headers(moved, CHANGE_SOURCE)))
+                outputs.append(Output(self._changes, key, body, cloudevent_headers(moved, self._source)))
             if outcome.moves or self._shows(outcome, before, state):
                 body = encode_standing(standing(outcome.customer.customer_id, state, versions))
                 outputs.append(Output(self._standings, key, body, []))
