@@ -12,7 +12,7 @@ from typing import Any, get_args
 import msgspec
 
 from schemas.changes import CHANGE_TYPE, Change, Standing
-from schemas.events import Click, Purchase, Reason, Review
+from schemas.events import CLOCK_HEADER, EVENT_TIME_PATTERN, Click, Purchase, Reason, Review
 from schemas.learning import Label
 from schemas.states import CustomerState
 
@@ -60,6 +60,12 @@ CHANNELS: dict[str, tuple[str, str, str, str]] = {
 
 # Messages that no struct describes: name -> (title, what it is, content type, what the bytes are)
 BYTES: dict[str, tuple[str, str, str, str]] = {
+    "clock": (
+        "Clock",
+        "Event time has come this far in this partition. A null key; sent to every partition of all inputs.",
+        "application/octet-stream",
+        "empty",
+    ),
     "dead-letter": ("DeadLetter", "A record that is no event.", "application/octet-stream", "the bytes as they came"),
     "model-snapshot": (
         "ModelSnapshot",
@@ -105,8 +111,8 @@ def asyncapi() -> dict[str, Any]:
             "version": "1.0.0",
             "description": (
                 "Events of a shop in, segment changes out. Topic names may carry a prefix. Keys decide the partition "
-                "by Kafka's murmur2. A record with a null key, an empty value and the header `regulars-clock` "
-                "(RFC 3339) on an input topic says that event time has come that far in its partition."
+                "by Kafka's murmur2. An `event_id` is unique per customer and topic, over all types and producers. What "
+                "the schemas can't say, how a consumer starts and what is promised: guarantees.md."
             ),
             "license": {"name": "Apache-2.0"},
         },
@@ -129,11 +135,12 @@ def _channel_id(topic: str) -> str:
 
 
 def _channel(topic: str) -> dict[str, Any]:
-    record, _, summary, key = CHANNELS[topic]
+    record, direction, summary, key = CHANNELS[topic]
+    messages = (record, "clock") if direction == "in" else (record,)
     channel: dict[str, Any] = {
         "address": topic,
         "description": f"{summary} Key: {key}.",
-        "messages": {record: {"$ref": f"#/components/messages/{record}"}},
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
     }
     if "{appId}" in topic:
         channel["parameters"] = {"appId": {"description": "the setting app_id", "default": "regulars"}}
@@ -143,7 +150,7 @@ def _channel(topic: str) -> dict[str, Any]:
 def _message(name: str) -> dict[str, Any]:
     if name in BYTES:
         title, summary, content, what = BYTES[name]
-        headers = _dead_letter_headers() if name == "dead-letter" else {}
+        headers = {"dead-letter": _dead_letter_headers, "clock": _clock_headers}.get(name, dict)()
         return _described(title, summary, {"description": what}, headers, content)
     struct = RECORDS[name]
     payload: dict[str, Any] = {
@@ -164,6 +171,11 @@ def _described(
     return message
 
 
+def _clock_headers() -> dict[str, Any]:
+    described = "RFC 3339 with an offset, from 1990-01-01T00:00:00Z on"
+    return {CLOCK_HEADER: {"type": "string", "pattern": EVENT_TIME_PATTERN, "description": described}}
+
+
 def _dead_letter_headers() -> dict[str, Any]:
     return {
         "regulars-topic": {"type": "string", "description": "topic that the record came from"},
@@ -171,6 +183,7 @@ def _dead_letter_headers() -> dict[str, Any]:
         "regulars-offset": {"type": "string", "description": "its offset, decimal"},
         "regulars-reason": {"type": "string", "enum": list(get_args(Reason))},
         "regulars-field": {"type": "string", "description": "JSON path of the offending field; $: the whole record"},
+        "regulars-detail": {"type": "string", "description": "what was found and what is allowed; never the text"},
     }
 
 
