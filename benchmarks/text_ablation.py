@@ -60,7 +60,7 @@ PLAN = ShopPlan(seed=0, customers=2_500, days=480, end_s=from_rfc3339("2024-06-0
 def texts_of(event: Event) -> list[str]:
     """What an event says: the distinct descriptions of what was bought, or what was written."""
     if isinstance(event, Purchase) and event.type == "purchase":
-        return sorted({item.description.strip() for item in event.items if item.description} - {""})
+        return sorted({item.description.strip() for item in event.items or () if item.description} - {""})
     return [event.text] if isinstance(event, Review) and event.text else []
 
 

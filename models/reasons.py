@@ -27,7 +27,8 @@ from schemas.states import Held
 TOP = 4
 
 #: Reasons that are no features: the value of the first is the dwell in days, of the second and third the bound, of the
-#: last how many features it stands for.
+#: last how many features it stands for. Of a policy that crossed no bound (a new dimension, a segment that has gone) it is
+#: the number itself, or 0 where there is none.
 HELD_BACK, JUDGED_ANEW, POLICY, OTHERS = "dwell_days", "version", "policy", "others"
 
 _TEXT_AT = COLUMN["text_0"]

@@ -118,6 +118,7 @@ def _spent(s: Spending, event: Purchase, at: float, age: float) -> Spending:
     newest = not s.purchases or at >= s.last_purchase_at
     gap_days = (at - s.last_purchase_at) / DAY_S if s.purchases and newest else 0.0
     w60, w180 = exp2(age / 60), exp2(age / 180)
+    items = event.items or ()
     return Spending(
         s.purchases + 1,
         s.refunds,
@@ -128,8 +129,8 @@ def _spent(s: Spending, event: Purchase, at: float, age: float) -> Spending:
         amount if newest else s.last_amount_minor,
         max(s.largest_amount_minor, amount),
         s.gap_days_squared + gap_days * gap_days,
-        s.units + sum(item.quantity for item in event.items),
-        s.lines + len(event.items),
+        s.units + sum(item.quantity for item in items),
+        s.lines + len(items),
         s.coupons + (event.coupon_id is not None),
         s.count_14d + exp2(age / 14),
         s.count_60d + w60,

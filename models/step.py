@@ -109,8 +109,8 @@ class Outcome(NamedTuple):
     due: float
     moves: tuple[Move, ...]
     labels: tuple[Label, ...]
-    repeated: tuple[int, ...]  # topics of events whose id was seen before
-    replayed: tuple[int, ...]  # topics of records that the state holds already
+    repeated: tuple[Heard, ...]  # whose id was seen before
+    replayed: tuple[Heard, ...]  # that the state holds already
 
 
 class _Moment(NamedTuple):
@@ -148,8 +148,8 @@ class _History:
         self.moves: list[Move] = []
         self.points: list[_Point] = []
         self.labels: list[Label] = []
-        self.repeated: tuple[int, ...] = ()
-        self.replayed: tuple[int, ...] = ()
+        self.repeated: tuple[Heard, ...] = ()
+        self.replayed: tuple[Heard, ...] = ()
 
 
 def advance(customers: Sequence[Customer], terms: Terms) -> list[Outcome]:
@@ -200,7 +200,7 @@ def _unfold(customer: Customer, terms: Terms, raw: list[Row]) -> _History:
         due = _earliest(state, terms.rules, history.as_of)
     for h in heard:
         if h.offset <= applied[h.topic]:
-            history.replayed += (h.topic,)
+            history.replayed += (h,)
             continue
         known = h.at if h.topic == PURCHASE else min(h.at, terms.purchases_known)
         if state is not None and due < known:
@@ -208,7 +208,7 @@ def _unfold(customer: Customer, terms: Terms, raw: list[Row]) -> _History:
         before = state
         after = observe(state, h.topic, h.offset, h.event, h.at, h.reading)
         if after is None:
-            history.repeated += (h.topic,)
+            history.repeated += (h,)
             continue
         first = before is None
         at = max(h.at, history.as_of)

@@ -55,7 +55,8 @@ class Contribution(Struct, frozen=True):
     """One feature's part in the move: signed, in units of the number that the dimension is cut on.
 
     Four names are no features: `dwell_days` (held back until the dwell ended), `version` (judged by another model or
-    policy), `policy` (its bound, in `value`), `others` (all that isn't named; how many, in `value`).
+    policy), `policy` (its bound, in `value`; where none was crossed, as in a new dimension or from a segment that has gone,
+    the number itself and a contribution of 0), `others` (all that isn't named; how many, in `value`).
     """
 
     feature: str

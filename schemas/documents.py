@@ -13,7 +13,7 @@ from typing import Any, get_args
 import msgspec
 
 from schemas.changes import CHANGE_TYPE, Change, Standing
-from schemas.events import Click, Purchase, Reason, Review
+from schemas.events import CLOCK_HEADER, EVENT_TIME_PATTERN, Click, Purchase, Reason, Review
 from schemas.learning import Label
 from schemas.letters import LETTER_HEADERS
 from schemas.states import CustomerState
@@ -67,6 +67,12 @@ CHANNELS: dict[str, tuple[str, str, str, str]] = {
 
 # Messages that no struct describes: name -> (title, what it is, content type, what the bytes are)
 BYTES: dict[str, tuple[str, str, str, str]] = {
+    "clock": (
+        "Clock",
+        "Event time has come this far in this partition. A null key; sent to every partition of all inputs.",
+        "application/octet-stream",
+        "empty",
+    ),
     "dead-letter": ("DeadLetter", "A record that is no event.", "application/octet-stream", "the bytes as they came"),
     "model-snapshot": (
         "ModelSnapshot",
@@ -112,8 +118,8 @@ def asyncapi() -> dict[str, Any]:
             "version": "1.0.0",
             "description": (
                 "Events of a shop in, segment changes out. Topic names may carry a prefix. Keys decide the partition "
-                "by Kafka's murmur2. A record with a null key, an empty value and the header `regulars-clock` "
-                "(RFC 3339) on an input topic says that event time has come that far in its partition."
+                "by Kafka's murmur2. An `event_id` is unique per customer and topic, over all types and producers. What "
+                "the schemas can't say, how a consumer starts and what is promised: guarantees.md."
             ),
             "license": {"name": "Apache-2.0"},
         },
@@ -136,11 +142,12 @@ def _channel_id(topic: str) -> str:
 
 
 def _channel(topic: str) -> dict[str, Any]:
-    record, _, summary, key = CHANNELS[topic]
+    record, direction, summary, key = CHANNELS[topic]
+    messages = (record, "clock") if direction == "in" else (record,)
     channel: dict[str, Any] = {
         "address": topic,
         "description": f"{summary} Key: {key}.",
-        "messages": {record: {"$ref": f"#/components/messages/{record}"}},
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
     }
     if "{appId}" in topic:
         channel["parameters"] = {"appId": {"description": "the setting app_id", "default": "regulars"}}
@@ -150,8 +157,9 @@ def _channel(topic: str) -> dict[str, Any]:
 def _message(name: str) -> dict[str, Any]:
     if name in BYTES:
         title, summary, content, what = BYTES[name]
-        headers = _dead_letter_headers() if name == "dead-letter" else {}
-        return _described(title, summary, {"description": what}, headers, content, LETTER_HEADERS)
+        headers = {"dead-letter": _dead_letter_headers, "clock": _clock_headers}.get(name, dict)()
+        required = LETTER_HEADERS if name == "dead-letter" else None
+        return _described(title, summary, {"description": what}, headers, content, required)
     struct = RECORDS[name]
     payload: dict[str, Any] = {
         "schemaFormat": "application/schema+json;version=2020-12",
@@ -180,6 +188,11 @@ def _described(
     return message
 
 
+def _clock_headers() -> dict[str, Any]:
+    described = "RFC 3339 with an offset, from 1990-01-01T00:00:00Z on"
+    return {CLOCK_HEADER: {"type": "string", "pattern": EVENT_TIME_PATTERN, "description": described}}
+
+
 def _dead_letter_headers() -> dict[str, Any]:
     return {
         "regulars-topic": {"type": "string", "description": "topic that the record came from"},
@@ -200,11 +213,14 @@ def _dead_letter_headers() -> dict[str, Any]:
     }
 
 
+_SOURCE = "which installation sent it: /regulars/<topic prefix>/<app id>, without prefix /regulars/<app id>"
+
+
 def _cloudevent_headers() -> dict[str, Any]:
     return {
         "ce_specversion": {"type": "string", "const": "1.0"},
         "ce_id": {"type": "string", "description": "change_id"},
-        "ce_source": {"type": "string", "description": "which installation sent it"},
+        "ce_source": {"type": "string", "description": _SOURCE},
         "ce_type": {"type": "string", "const": CHANGE_TYPE},
         "ce_subject": {"type": "string", "description": "customer_id"},
         "ce_time": {"type": "string", "format": "date-time", "description": "changed_at"},

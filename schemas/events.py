@@ -4,6 +4,7 @@
 headers of the dead letter. Unknown fields are ignored, so producers may add to their events freely.
 """
 
+import json
 import re
 from datetime import datetime
 from itertools import accumulate
@@ -12,25 +13,72 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from schemas.times import DAY_S
+
 RECORD_LIMIT_BYTES = 64 * 1024
 TEXT_LIMIT_CHARS = 8_192
 # Of unknown fields too. Without a limit of ours it would be the interpreter's, another one in each version of Python.
 NESTING_LIMIT = 64
 # 10^13 minor units: a hundred billion of a currency with cents; far from 2^53, where sums would lose a unit.
 AMOUNT_LIMIT_MINOR = 10**13
-# The years 1 to 9999 in UTC. An offset can push a time beyond them, where it could not be written down again.
-EARLIEST_S, LATEST_S = -62_135_596_800, 253_402_300_799
+# 1990-01-01 to the year 9999 in UTC. No shop on line is older, but zero times are: one of the year 1 would be a customer's
+# first purchase for good. An offset can push a time beyond 9999, where it could not be written down again.
+EARLIEST_S, LATEST_S = 631_152_000, 253_402_300_799
 
 CLICKSTREAM, PURCHASES, REVIEWS = "clickstream", "purchases", "reviews"
 INPUT_TOPICS = (CLICKSTREAM, PURCHASES, REVIEWS)
 
-EventId = Annotated[str, Meta(min_length=1, max_length=64, description="unique per producer; a retry repeats it")]
-CustomerId = Annotated[str, Meta(min_length=1, max_length=128, description="equals the record's key")]
-EventTime = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset")]
+# Patterns for the published schemas, which say what is decided elsewhere: `decode` and msgspec's own reader of times. They
+# mean the same in Python and ECMA 262, whose `$` differ; `(?![\s\S])` is the end in both.
+_END = r"(?![\s\S])"
+_CONTROLS = r"\u0000-\u001f\u007f-\u009f"
+CUSTOMER_ID_PATTERN = rf"^[^{_CONTROLS}]+{_END}"
+_DAY = (
+    "(?:[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    "|02-(?:0[1-9]|1[0-9]|2[0-8]))"
+    "|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)"
+)
+_HOUR = "(?:[01][0-9]|2[0-3])"
+# The last day of 1989 is 1990 in UTC, west of it.
+EVENT_TIME_PATTERN = (
+    rf"^(?=1989-12-31|199|[2-9]){_DAY}[Tt ]{_HOUR}:[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
+    rf"(?:[Zz]|[+-]{_HOUR}:?[0-5][0-9]){_END}"
+)
+
+_WRITTEN = "written without point or exponent"
+_MINOR = f"minor units (pence, cents), {_WRITTEN}"
+
+EventId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=64,
+        description="unique per customer and topic, over all types and producers (begin it with the producer's name); a "
+        "retry repeats it",
+    ),
+]
+CustomerId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=128,
+        description="equals the record's key; no control characters",
+        extra_json_schema={"pattern": CUSTOMER_ID_PATTERN},
+    ),
+]
+EventTime = Annotated[
+    datetime,
+    Meta(
+        tz=True,
+        description="RFC 3339 with an offset, from 1990-01-01T00:00:00Z on; a space in place of T and an offset without "
+        "colon are taken, too; rounded to the nearest microsecond",
+        extra_json_schema={"pattern": EVENT_TIME_PATTERN},
+    ),
+]
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3, description="ISO 4217")]
-Amount = Annotated[int, Meta(gt=0, le=AMOUNT_LIMIT_MINOR, description="minor units (pence, cents)")]
-Price = Annotated[int, Meta(ge=0, le=AMOUNT_LIMIT_MINOR, description="minor units (pence, cents)")]
-Quantity = Annotated[int, Meta(gt=0, le=10**9)]
+Amount = Annotated[int, Meta(gt=0, le=AMOUNT_LIMIT_MINOR, description=_MINOR)]
+Price = Annotated[int, Meta(ge=0, le=AMOUNT_LIMIT_MINOR, description=_MINOR)]
+Quantity = Annotated[int, Meta(gt=0, le=10**9, description=_WRITTEN)]
 Name = Annotated[str, Meta(max_length=256)]
 Text = Annotated[str, Meta(description=f"at most {TEXT_LIMIT_CHARS:,} characters count; longer is cut")]
 
@@ -75,7 +123,7 @@ class Purchase(Struct, frozen=True, gc=False, omit_defaults=True):
     order_id: Name
     amount_minor: Amount
     currency: Currency
-    items: tuple[Item, ...] = ()
+    items: tuple[Item, ...] | None = ()
     coupon_id: Name | None = None
     channel: Name | None = None
 
@@ -88,7 +136,7 @@ class Review(Struct, frozen=True, gc=False, omit_defaults=True):
     event_time: EventTime
     type: ReviewType
     text: Text
-    rating: Annotated[int, Meta(ge=1, le=5)] | None = None
+    rating: Annotated[int, Meta(ge=1, le=5, description=_WRITTEN)] | None = None
     product_id: Name | None = None
     language: Name | None = None
 
@@ -129,6 +177,8 @@ class Rejected(Exception):
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_CONTROL = re.compile(f"[{_CONTROLS}]")
+_MARKS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 _decoders = {topic: msgspec.json.Decoder(event) for topic, event in EVENT_OF_TOPIC.items()}
 
@@ -157,17 +207,37 @@ def decode(topic: str, key: bytes | None, value: bytes | None, latest_s: float) 
     except msgspec.ValidationError as exc:
         raise _invalid(exc) from None
     except msgspec.DecodeError as exc:
-        raise Rejected("not-json", "$", str(exc)) from None
+        raise Rejected("not-json", "$", _not_json(value, exc)) from None
     except UnicodeDecodeError as exc:
         raise Rejected("not-utf8", "$", _not_utf8(value, exc)) from None
-    if event.customer_id.encode() != key:
+    customer_id = event.customer_id
+    # A tenth of what a pattern in the type would take; a customer's name of letters and digits ends here.
+    if not customer_id.isprintable() and _CONTROL.search(customer_id) is not None:
+        raise Rejected("schema", "$.customer_id", "holds a control character (U+0000-1F, U+007F-9F); none is allowed")
+    if customer_id.encode() != key:
         raise Rejected("key-mismatch", "$.customer_id", "the record's key is another than customer_id")
     at_s = event.event_time.timestamp()
-    if not EARLIEST_S <= at_s <= LATEST_S:
-        raise Rejected("schema", "$.event_time", "in UTC outside the years 1 to 9999")
+    if at_s < EARLIEST_S:
+        raise Rejected("schema", "$.event_time", too_early(at_s))
+    if at_s > LATEST_S:
+        raise Rejected("schema", "$.event_time", "in UTC after the year 9999")
     if at_s > latest_s:
         raise Rejected("future-time", "$.event_time", "later than this worker's clock allows")
     return event
+
+
+def too_early(at_s: float) -> str:
+    """What is said of a time (epoch seconds) before `EARLIEST_S`: which kind it is, and what is allowed.
+
+    >>> too_early(1_705_708.8)
+    'in 1970, as seconds taken for milliseconds or no time at all are; allowed from 1990-01-01T00:00:00Z on'
+    """
+    kind = "a time before 1990"
+    if at_s < -62_135_596_800 + 366 * DAY_S:
+        kind = "about the year 1, the zero time of Go and .NET"
+    elif -DAY_S <= at_s < 365 * DAY_S:
+        kind = "in 1970, as seconds taken for milliseconds or no time at all are"
+    return f"{kind}; allowed from 1990-01-01T00:00:00Z on"
 
 
 def _depth(value: bytes) -> int:
@@ -188,6 +258,19 @@ def _invalid(exc: msgspec.ValidationError) -> Rejected:
     if message.startswith("Invalid enum value"):
         message = "not one of the allowed values"
     return Rejected("schema", field, message)
+
+
+def _not_json(value: bytes, exc: msgspec.DecodeError) -> str:
+    for mark, encoding in _MARKS.items():
+        if value.startswith(mark):
+            return f"begins with a byte order mark of {encoding}; UTF-8 without one is allowed"
+    try:
+        json.dumps(json.loads(value), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "a text holds half of a surrogate pair (\\ud800 to \\udfff); whole pairs are allowed"
+    except ValueError:
+        pass
+    return str(exc)
 
 
 def _not_utf8(value: bytes, exc: UnicodeDecodeError) -> str:

@@ -78,6 +78,7 @@ class Worker:
         self.metrics.watch_counts(
             restored=lambda: self.pipeline.counters.restored_records,
             lost=lambda: self.pipeline.counters.lost,
+            foreign=lambda: self.job.foreign,
             texts_cut=lambda: self.job.texts_cut,
             cache_failures=lambda: self.lane.cache_failures,
         )

@@ -16,7 +16,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
 
-from models.policy import Policy, PolicyError, parse, parse_marked, read
+from models.policy import Policy, PolicyError, load, parse, parse_marked, read
 from streams.ops.cluster import connect, layout, read_topic
 from streams.plane.errors import InfrastructureFailure
 from streams.plane.patience import leave
@@ -63,6 +63,18 @@ async def history(settings: Settings) -> tuple[Version, ...]:
         served = (r for r in reversed(records) if r.value is not None and r.key != SHADOW_KEY)
         latest = next(served, latest)
     return () if latest is None else _versions(latest)
+
+
+async def served(settings: Settings) -> Policy:
+    """What workers serve: the latest published policy that can be read, else the file in `settings` or the default.
+
+    Raises as `history`, and:
+
+    Raises:
+        PolicyError: the file in `settings` is no policy.
+    """
+    published = (version.policy for version in await history(settings))
+    return next((policy for policy in published if policy is not None), None) or load(settings.policy)
 
 
 def newest_readable(records: Iterable[ConsumerRecord]) -> Policy | None:

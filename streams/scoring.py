@@ -18,19 +18,23 @@ from aiokafka.structs import ConsumerRecord
 from models.policy import Rules
 from models.scores import Scorer
 from models.standing import change, standing
-from models.state import CLICK, Reading
+from models.state import CLICK, PURCHASE, Reading
 from models.step import Customer, Heard, Outcome, Terms, advance_groups
 from schemas.changes import Change, Trace, Versions, cloudevent_headers, encode_change, encode_standing
 from schemas.events import (
     CLOCK_HEADER,
+    EARLIEST_S,
     INPUT_TOPICS,
+    PURCHASES,
     TEXT_LIMIT_CHARS,
     Click,
     Event,
+    Purchase,
     Rejected,
     Review,
     cut,
     decode,
+    too_early,
 )
 from schemas.learning import encode_label
 from schemas.letters import letter
@@ -53,7 +57,6 @@ from streams.settings import Settings
 from streams.shadow import Shadow
 from streams.topics import partition_of
 
-CHANGE_SOURCE = "/regulars/worker"
 NO_ENCODER = "loading"  # of changes made before the encoder is loaded; no text has been read then
 
 # Customers taken at once when silence or a policy moves many: 128 take about 20 ms, which is what an event then waits.
@@ -210,6 +213,7 @@ class ScoringJob:
     Attributes:
         shadow: another policy that judges the same customers and tells nobody; None: there is none.
         texts_cut: texts that were longer than what counts of them, since the start.
+        foreign: by full name of a topic, applied events in another currency than the policy's, since the start.
         on_waiting: told of records whose texts must be read first; set by the wiring.
         on_revoked: told of a partition that went away; set by the wiring.
     """
@@ -218,10 +222,12 @@ class ScoringJob:
         self.rules, self.scorer = rules, scorer
         self.shadow: Shadow | None = None
         self.texts_cut = 0
+        self.foreign: Counter[str] = Counter({settings.topic(PURCHASES): 0})
         self.parts: dict[int, Partition] = {}
         self.on_waiting: Callable[[int, Waiting], None] = _nobody
         self.on_revoked: Callable[[int], None] = lambda partition: None
         self._settings, self._texts, self._observer = settings, texts, observer
+        self._source = settings.source
         self.topics = tuple(settings.topic(name) for name in INPUT_TOPICS)
         self._topic_index = {name: i for i, name in enumerate(self.topics)}
         self._changes, self._standings = settings.topic("segment-changes"), settings.topic("customer-segments")
@@ -291,6 +297,8 @@ class ScoringJob:
                     at = from_rfc3339((value or b"").decode())  # a header's value may be null
                 except ValueError as exc:
                     raise Rejected("clock", f"header {CLOCK_HEADER}", "not an RFC 3339 timestamp") from exc
+                if at < EARLIEST_S:
+                    raise Rejected("clock", f"header {CLOCK_HEADER}", too_early(at))
                 if at > latest:
                     raise Rejected("future-time", f"header {CLOCK_HEADER}", "later than this worker's clock allows")
                 part.clock.heard(topic, at)
@@ -455,17 +463,21 @@ class ScoringJob:
     ) -> tuple[list[Put], list[Change], list[bytes]]:
         versions = self._versions(part.rules)
         trace = Trace(to_rfc3339(work.consumed_at), to_rfc3339(scored_at), to_rfc3339(time.time()))
+        currency = part.rules.policy.currency
         puts: list[Put] = []
         changes: list[Change] = []
         bodies: list[bytes] = []
         for outcome in outcomes:
             before, state = outcome.customer.state, outcome.state
-            for topic in outcome.repeated:
-                work.counts[topic, "applied"] -= 1
-                work.counts[topic, "duplicate"] += 1
-            for topic in outcome.replayed:
-                work.counts[topic, "applied"] -= 1
-                work.counts[topic, "replayed"] += 1
+            for heard in outcome.repeated:
+                work.counts[heard.topic, "applied"] -= 1
+                work.counts[heard.topic, "duplicate"] += 1
+            for heard in outcome.replayed:
+                work.counts[heard.topic, "applied"] -= 1
+                work.counts[heard.topic, "replayed"] += 1
+            for heard in outcome.customer.heard:
+                if heard.topic == PURCHASE and self._is_foreign(heard, outcome, currency):
+                    self.foreign[heard.topic_name] += 1
             key = outcome.customer.customer_id.encode()
             part.schedule(key, outcome.due)
             if state is None:
@@ -477,7 +489,7 @@ class ScoringJob:
                 body = encode_change(moved)
                 changes.append(moved)
                 bodies.append(body)
-                outputs.append(Output(self._changes, key, body, cloudevent_headers(moved, CHANGE_SOURCE)))
+                outputs.append(Output(self._changes, key, body, cloudevent_headers(moved, self._source)))
             if outcome.moves or self._shows(outcome, before, state):
                 body = encode_standing(standing(outcome.customer.customer_id, state, versions))
                 outputs.append(Output(self._standings, key, body, []))
@@ -487,6 +499,13 @@ class ScoringJob:
             ]
             puts.append(Put(key, encode_state(state, outcome.due), outputs))
         return puts, changes, bodies
+
+    @staticmethod
+    def _is_foreign(heard: Heard, outcome: Outcome, currency: str) -> bool:
+        event = heard.event
+        if not isinstance(event, Purchase) or event.currency == currency:
+            return False
+        return not any(heard is other for other in (*outcome.repeated, *outcome.replayed))
 
     @staticmethod
     def _shows(outcome: Outcome, before: CustomerState | None, state: CustomerState) -> bool:

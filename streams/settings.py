@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -73,3 +74,12 @@ class Settings(BaseSettings):
     def changelog_topic(self) -> str:
         """Topic that holds every customer's state."""
         return self.topic(f"{self.app_id}-customers-changelog")
+
+    @property
+    def source(self) -> str:
+        """Names the installation in each change (`ce_source`): a URI reference, of the prefix, if any, and the app id.
+
+        >>> Settings().source, Settings(topic_prefix="shop-", app_id="blue").source
+        ('/regulars/regulars', '/regulars/shop-/blue')
+        """
+        return "/".join(("/regulars", *(quote(each, safe="") for each in (self.topic_prefix, self.app_id) if each)))

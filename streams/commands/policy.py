@@ -44,12 +44,14 @@ def check(file: Path) -> None:
 @setting_options(*STATES)
 def preview(file: Path, sample: int, as_json: bool, **options: Any) -> None:
     """Say who would move if FILE were published now, from every customer's current state; nobody moves."""
+    from streams.policies import served
     from streams.preview import preview as look
 
-    policy = _load(file)
+    policy, settings = _load(file), settings_from(**options)
     began = time.perf_counter()
-    found = _run(look(settings_from(**options), policy, sample))
+    found = _run(look(settings, policy, sample))
     took_s = time.perf_counter() - began
+    _warn_of_currency(policy, _run(served(settings)))
     if as_json:
         click.echo(json.dumps(_plain(policy, found, took_s)))
     else:
@@ -61,11 +63,12 @@ def preview(file: Path, sample: int, as_json: bool, **options: Any) -> None:
 @setting_options(*BROKER)
 def publish(file: Path, **options: Any) -> None:
     """Have every worker serve FILE; customers who stand elsewhere under it are moved, each once, with cause policy."""
-    from models.policy import read
+    from models.policy import load, read
     from streams.policies import publish as send
 
-    policy = _load(file)
-    served, before = _run(send(settings_from(**options), read(file)))
+    policy, settings = _load(file), settings_from(**options)
+    served, before = _run(send(settings, read(file)))
+    _warn_of_currency(policy, before or load(settings.policy))
     if before is not None and before.tag == served.tag:
         click.echo(f"{policy.label} is served already; nothing was published")
     else:
@@ -251,6 +254,15 @@ def _margins(policy: "Policy", dataset: str, data: Path) -> dict[int, float]:
             err=True,
         )
     return {place: flap.exit_margin for place, flap in found.items()}
+
+
+def _warn_of_currency(policy: "Policy", served: "Policy") -> None:
+    if policy.currency != served.currency:
+        click.echo(
+            f"warning: {policy.label} is in {policy.currency}, {served.label}, served until now, in {served.currency}: "
+            "amounts are never converted; what was added up stays, and events in another currency count at face value",
+            err=True,
+        )
 
 
 def _load(file: Path) -> "Policy":

@@ -122,10 +122,11 @@ class CountsCollector(Collector):
         self,
         restored: Callable[[], int],
         lost: Callable[[], Mapping[str, int]],
+        foreign: Callable[[], Mapping[str, int]],
         texts_cut: Callable[[], int],
         cache_failures: Callable[[], int],
     ) -> None:
-        self._restored, self._lost = restored, lost
+        self._restored, self._lost, self._foreign = restored, lost, foreign
         self._texts_cut, self._cache_failures = texts_cut, cache_failures
 
     def collect(self) -> Iterable[Metric]:
@@ -137,6 +138,12 @@ class CountsCollector(Collector):
         for topic, n in self._lost().items():
             lost.add_metric((topic,), n)
         yield lost
+        foreign = CounterMetricFamily(
+            "regulars_events_foreign", "Applied events in another currency than the served policy's", labels=("topic",)
+        )
+        for topic, n in self._foreign().items():
+            foreign.add_metric((topic,), n)
+        yield foreign
         yield CounterMetricFamily("regulars_texts_cut", "Texts longer than what counts of them", self._texts_cut())
         yield CounterMetricFamily(
             "regulars_text_cache_failures", "Lookups and writes that the disk refused", self._cache_failures()
@@ -263,6 +270,7 @@ class Metrics:
         *,
         restored: Callable[[], int],
         lost: Callable[[], Mapping[str, int]],
+        foreign: Callable[[], Mapping[str, int]],
         texts_cut: Callable[[], int],
         cache_failures: Callable[[], int],
     ) -> None:
@@ -271,10 +279,11 @@ class Metrics:
         Args:
             restored: changelog records read by restores.
             lost: by full name of a topic, offsets that retention deleted before they were read.
+            foreign: by full name of a topic, applied events in another currency than the served policy's.
             texts_cut: texts longer than what counts of them.
             cache_failures: lookups and writes that the disk refused to the text cache.
         """
-        self.registry.register(CountsCollector(restored, lost, texts_cut, cache_failures))
+        self.registry.register(CountsCollector(restored, lost, foreign, texts_cut, cache_failures))
 
     def render(self) -> bytes:
         """The Prometheus text format."""

@@ -38,7 +38,7 @@ def mount(app: web.Application, view: WorkerView) -> None:
     app.router.add_get("/api/segments", pages.segments)
     app.router.add_get("/api/shadow", pages.shadow)
     app.router.add_get("/api/changes", pages.changes)
-    app.router.add_get("/api/customers/{id:.+}", pages.customer)
+    app.router.add_get("/api/customers/{id:(?s:.+)}", pages.customer)
     # Streams of changes never end by themselves, and the server waits a minute for what is open.
     app.on_shutdown.append(pages.stop)
 

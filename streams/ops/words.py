@@ -216,8 +216,12 @@ def reason_words(reason: Contribution) -> str:
 
     >>> reason_words(Contribution("purchases", 12.0, 31.4))
     '12 purchases (+31.40)'
+    >>> reason_words(Contribution("policy", 50.0, -3.0)), reason_words(Contribution("policy", 61.5, 0.0))
+    ("the policy's bound is 50 now (-3)", "the policy's first look, at 61.50")
     """
     said = said_words(reason.feature, reason.value)
+    if reason.feature == "policy" and not reason.contribution:
+        return f"the policy's first look, at {number(reason.value)}"
     if not reason.contribution:
         return said
     sign = "+" if reason.contribution >= 0 else "-"

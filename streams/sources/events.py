@@ -78,7 +78,7 @@ def purchase_item(at_s: float, purchase: Purchase) -> Item:
     whole = item(at_s, purchase)
     if len(whole.value) <= RECORD_LIMIT_BYTES:
         return whole
-    bare = tuple(msgspec.structs.replace(line, description=None, category=None) for line in purchase.items)
+    bare = tuple(msgspec.structs.replace(line, description=None, category=None) for line in purchase.items or ())
     shorter = item(at_s, msgspec.structs.replace(purchase, items=bare))
     if len(shorter.value) <= RECORD_LIMIT_BYTES:
         return shorter

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from schemas import documents
-from schemas.events import Purchase
+from schemas.events import CLOCK_HEADER, INPUT_TOPICS, LETTER_HEADERS, Purchase
 from streams.settings import Settings
 from streams.topics import topics
 
@@ -69,6 +69,16 @@ def test_every_topic_is_in_the_asyncapi_document() -> None:
     addresses = {channel["address"] for channel in documents.asyncapi()["channels"].values()}
 
     assert addresses == {topic.name.replace("regulars-", "{appId}-", 1) for topic in topics(Settings())}
+
+
+def test_headers_of_letters_and_clocks_are_described() -> None:
+    """What a dead letter says and what a clock record needs stand in the document, by the names that are used."""
+    messages = documents.asyncapi()["components"]["messages"]
+
+    assert list(messages["dead-letter"]["headers"]["properties"]) == list(LETTER_HEADERS)
+    assert list(messages["clock"]["headers"]["properties"]) == [CLOCK_HEADER]
+    for topic in INPUT_TOPICS:
+        assert "clock" in documents.asyncapi()["channels"][topic]["messages"]
 
 
 def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:

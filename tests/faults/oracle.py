@@ -24,7 +24,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 CLASSES = ("lost", "doubled", "stranger", "hole", "bytes", "order", "chain", "cause", "fold", "letter")
@@ -38,6 +38,7 @@ COUNTS = ("purchases", "refunds", "spend_minor", "refunded_minor", "clicks", "re
 LIMIT_BYTES = 65_536
 CUT_BEYOND_BYTES = 2 * 1024 * 1024
 KEY_KEPT_BYTES = 1024
+EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 FUTURE_LIMIT_S = 3_600
 SHOWN = 5
 
@@ -136,12 +137,12 @@ def _sort_out(inputs: Iterable[Record]) -> tuple[dict[tuple[str, int, int], dict
 
 
 def _says_time(record: Record) -> bool:
-    """Whether the record's first clock header holds a time, with an offset and not beyond an hour from now."""
+    """Whether the record's first clock header holds a time, with an offset and within 1990 to an hour from now."""
     for name, value in record.headers:
         if name == "regulars-clock":
             with contextlib.suppress(ValueError):
                 at = datetime.fromisoformat(value.decode())
-                return at.tzinfo is not None and at.timestamp() < time.time() + FUTURE_LIMIT_S
+                return at.tzinfo is not None and at >= EARLIEST and at.timestamp() < time.time() + FUTURE_LIMIT_S
             return False
     return False
 
@@ -169,8 +170,10 @@ def _event(record: Record) -> dict[str, Any] | None:
         amount, rating = event.get("amount_minor", 1), event.get("rating")
         if (
             at.tzinfo is not None
+            and at >= EARLIEST
             and 1 <= len(event["event_id"]) <= 64
             and 1 <= len(event["customer_id"]) <= 128
+            and not re.search(r"[\x00-\x1f\x7f-\x9f]", event["customer_id"])
             and event["customer_id"].encode() == record.key
             and event["type"] in TYPES[record.topic]
             and (record.topic != "purchases" or (amount > 0 and re.fullmatch("[A-Z]{3}", event["currency"])))

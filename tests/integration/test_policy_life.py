@@ -305,3 +305,15 @@ def test_a_preview_without_states_says_what_makes_them(shop: Shop, strict: Path)
     told = shop.run("policy", "preview", str(strict), "--app-id", "nobody")
     assert (told.returncode, told.stderr.count("\n")) == (1, 1)
     assert "nobody-customers-changelog" in told.stderr
+
+
+def test_a_policy_in_another_currency_is_warned_of(shop: Shop, strict: Path) -> None:
+    """Amounts are never converted: who changes the currency is told, before and as it is served."""
+    euros = strict.with_name("euros.yaml")
+    euros.write_text(read(strict).replace("currency: GBP", "currency: EUR"))
+
+    told = [shop.run("policy", *words, str(euros)) for words in (("preview", "--json"), ("publish",), ("publish",))]
+
+    assert [each.returncode for each in told] == [0, 0, 0]
+    assert [each.stderr.count("is in EUR, default-1, served until now, in GBP") for each in told] == [1, 1, 0]
+    assert json.loads(told[0].stdout)["moving"] == 0

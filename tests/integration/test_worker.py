@@ -100,6 +100,7 @@ def test_a_purchase_moves_its_customer_and_silence_moves_them_again(shop: Shop) 
         assert headers["ce_id"].decode() == body["change_id"] == f"{body['customer_id']}:{body['sequence']}"
         assert headers["ce_type"] == b"regulars.segment-change.v1"
         assert headers["ce_specversion"] == b"1.0"
+        assert headers["ce_source"].decode() == f"/regulars/{shop.settings.topic_prefix}/{shop.settings.app_id}"
         assert headers["content-type"] == b"application/json"
         assert message.key().decode() == body["customer_id"] == headers["ce_subject"].decode()
     for changes in changes_of(log).values():

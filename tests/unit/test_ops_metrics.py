@@ -26,8 +26,8 @@ CONTRACT = {
     "regulars_restore_records_total": set(),
     "regulars_customers": set(),
 }
-# What the contract doesn't name: events that retention took.
-LOST = {"regulars_events_lost_total": {"topic"}}
+# What the contract doesn't name: events that retention took, and those in another currency.
+LOST = {"regulars_events_lost_total": {"topic"}, "regulars_events_foreign_total": {"topic"}}
 # How learning goes: what is served beside its rivals, versions taken back, drift.
 LEARNING = {
     "regulars_scoreboard_loss": {"score", "model"},
@@ -61,7 +61,11 @@ def metrics() -> Metrics:
     metrics.set_scoreboard(losses, rollbacks=1, drifts={"p_purchase_30d": 2})
     metrics.watch_customers(lambda: 42)
     metrics.watch_counts(
-        restored=lambda: 11, lost=lambda: {"purchases": 5}, texts_cut=lambda: 5, cache_failures=lambda: 6
+        restored=lambda: 11,
+        lost=lambda: {"purchases": 5},
+        foreign=lambda: {"purchases": 4},
+        texts_cut=lambda: 5,
+        cache_failures=lambda: 6,
     )
     return metrics
 
@@ -98,6 +102,7 @@ def test_page_gives_the_counts_that_were_made(metrics: Metrics) -> None:
     assert found["regulars_segment_changes_total", move] == 2
     assert found["regulars_lag_records", frozenset({("topic", "purchases"), ("partition", "3")})] == 6
     assert found["regulars_customers", frozenset()] == 42
+    assert found["regulars_events_foreign_total", frozenset({("topic", "purchases")})] == 4
     assert found["regulars_texts_cut_total", frozenset()] == 5
     assert found["regulars_text_cache_failures_total", frozenset()] == 6
 

@@ -46,7 +46,7 @@ class Worker:
         """Ada is here; one is elsewhere; others are unknown."""
         if customer_id == "elsewhere":
             raise NotHere(3)
-        return ADA if customer_id == "ada/1" else None
+        return ADA if customer_id in ("ada/1", "line\nbreak") else None
 
     def lags(self, *rows: PartitionLag) -> None:
         """Set what the lag monitor has found."""
@@ -86,6 +86,7 @@ async def reasons(client: TestClient[Any, Any]) -> tuple[int, list[str]]:
         "/api/shadow",
         "/api/worker",
         "/api/customers/ada%2F1",
+        "/api/customers/line%0Abreak",
     ],
 )
 async def test_every_page_of_the_contract_answers(client: TestClient[Any, Any], path: str) -> None:

@@ -355,6 +355,15 @@ def test_a_new_policys_reason_is_its_bound() -> None:
     assert [(reason.feature, reason.value) for reason in move.reasons] == [(POLICY, 5.0)]
 
 
+def test_where_a_policy_crosses_no_bound_its_reason_is_the_number() -> None:
+    """Held in a segment that the new policy doesn't have, a customer is placed by the number alone."""
+    document = read().replace("name: low", "name: small").replace('version: "1"', 'version: "2"')
+    move = moved_from_low_by(document)
+    assert (move.previous, move.current) == ("low", "small")
+    first = move.reasons[0]
+    assert (first.feature, first.value, first.contribution) == (POLICY, move.baseline, 0.0)
+
+
 def test_what_a_customer_writes_is_named_by_its_sentiment() -> None:
     """Texts give their sentiment as a reason; no words of theirs are in it."""
     events = [purchase(0, START_S, 9_700), *(review(i, START_S + DAY_S * 2 + i, 1, -1.0) for i in range(4))]

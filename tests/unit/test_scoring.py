@@ -166,6 +166,34 @@ def test_a_text_is_read_as_far_as_it_counts_and_what_was_cut_is_counted() -> Non
     assert desk.job.texts_cut == 2
 
 
+def test_a_purchase_in_another_currency_counts_and_is_counted_once() -> None:
+    """At face value, as no rate is known; a retry, a replayed record and the policy's own currency are none."""
+    desk = Desk()
+
+    def purchase(number: int, currency: str, kind: str = "purchase") -> Record:
+        event = {"event_id": f"{kind}{number}", "customer_id": "a", "event_time": AT.format(number), "type": kind}
+        event |= {"order_id": f"o{number}", "amount_minor": 100, "currency": currency}  # type: ignore[dict-item]
+        desk.offset += 1
+        return Record("purchases", 0, desk.offset, b"a", json.dumps(event).encode())
+
+    foreign = purchase(1, "JPY")
+    desk.take(foreign, purchase(1, "JPY"), purchase(2, "GBP"), purchase(3, "EUR", "refund"))
+    desk.take(foreign)
+
+    assert desk.job.foreign == {"purchases": 2}
+    assert decode_state(desk.states[b"a"]).spend_minor == 200
+
+
+def test_a_clock_record_before_1990_is_a_letter_and_moves_no_time() -> None:
+    """A zero time is no time; the letter says so."""
+    desk = Desk()
+    work = desk.take(Record("purchases", 0, 0, None, b"", [("regulars-clock", b"0001-01-01T00:00:00Z")]))
+
+    assert dict(work.dead_letters[0].headers)["regulars-reason"] == b"clock"
+    assert b"zero time" in dict(work.dead_letters[0].headers)["regulars-detail"]
+    assert desk.job.parts[0].clock.kept(1) is None
+
+
 @pytest.mark.parametrize("gone", [False, True])
 def test_changes_are_seen_when_they_are_delivered_and_by_their_owner_alone(gone: bool) -> None:
     """Not when they are made: their chunk may wait long, or be dropped. Whoever has the partition next counts anew."""
