@@ -32,13 +32,20 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
 _CUSTOMER_KEY = "customer id, UTF-8"
 CHANNELS: dict[str, tuple[str, str, str, str]] = {
     "clickstream": ("click", "in", "What customers do in the shop.", _CUSTOMER_KEY),
-    "purchases": ("purchase", "in", "Purchases and refunds.", _CUSTOMER_KEY),
+    "purchases": (
+        "purchase",
+        "in",
+        "Purchases and refunds; and erasures: an empty value and the header `regulars-erase` (RFC 3339) erase the customer "
+        "of the key, and no event of theirs up to that time counts any more.",
+        _CUSTOMER_KEY,
+    ),
     "reviews": ("review", "in", "Reviews and messages to support.", _CUSTOMER_KEY),
     "segment-changes": ("segment-change", "out", "Every move of a customer, in order, for 30 days.", _CUSTOMER_KEY),
     "customer-segments": (
         "standing",
         "out",
-        "Where each customer stands: compacted; a null value is an erased customer.",
+        "Where each customer stands: compacted. A null value is an erased customer; its headers say as of when "
+        "(`regulars-erased-at`, RFC 3339) and which changes were of before (`regulars-sequence`: up to this one).",
         _CUSTOMER_KEY,
     ),
     "dead-letters": ("dead-letter", "out", "Records that are no events, as they came, for 30 days.", "as it came"),

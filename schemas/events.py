@@ -5,12 +5,15 @@ headers of the dead letter. Unknown fields are ignored, so producers may add to 
 """
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import accumulate
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+
+from schemas.times import from_rfc3339
 
 RECORD_LIMIT_BYTES = 64 * 1024
 TEXT_LIMIT_CHARS = 8_192
@@ -25,7 +28,8 @@ CLICKSTREAM, PURCHASES, REVIEWS = "clickstream", "purchases", "reviews"
 INPUT_TOPICS = (CLICKSTREAM, PURCHASES, REVIEWS)
 
 EventId = Annotated[str, Meta(min_length=1, max_length=64, description="unique per producer; a retry repeats it")]
-CustomerId = Annotated[str, Meta(min_length=1, max_length=128, description="equals the record's key")]
+ID_LIMIT_CHARS = 128
+CustomerId = Annotated[str, Meta(min_length=1, max_length=ID_LIMIT_CHARS, description="equals the record's key")]
 EventTime = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset")]
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3, description="ISO 4217")]
 Amount = Annotated[int, Meta(gt=0, le=AMOUNT_LIMIT_MINOR, description="minor units (pence, cents)")]
@@ -107,10 +111,15 @@ Reason = Literal[
     "wrong-partition",
     "future-time",
     "clock",
+    "erase",
 ]
 
 # Of a clock record: without a key, it says that event time in its partition has come as far as this (RFC 3339).
 CLOCK_HEADER = "regulars-clock"
+# Of an erasure: a record of `ERASURES` without value; the customer of its key is erased as of this moment (RFC 3339).
+ERASE_HEADER = "regulars-erase"
+# Its records never wait for texts.
+ERASURES = PURCHASES
 # What a dead letter says of its record, behind the headers with which that came.
 LETTER_HEADERS = (
     "regulars-topic",
@@ -177,6 +186,44 @@ def decode(topic: str, key: bytes | None, value: bytes | None, latest_s: float) 
     if at_s > latest_s:
         raise Rejected("future-time", "$.event_time", "later than this worker's clock allows")
     return event
+
+
+def decode_erasure(
+    topic: str, key: bytes, headers: Sequence[tuple[str, bytes | None]], latest_s: float
+) -> float | None:
+    """The moment as of which a record without value erases the customer of its key; None: it is no erasure.
+
+    Args:
+        topic: a name of `INPUT_TOPICS`.
+        key: the record's key.
+        headers: the record's; of several `ERASE_HEADER` the first counts.
+        latest_s: epoch seconds, as in `decode`.
+
+    Raises:
+        Rejected: it is meant as an erasure, and isn't one.
+
+    >>> decode_erasure("purchases", b"anna", [("regulars-erase", b"1970-01-01T00:01:00Z")], 3600.0)
+    60.0
+    """
+    said = next((value or b"" for name, value in headers if name == ERASE_HEADER), None)
+    if said is None:
+        return None
+    field = f"header {ERASE_HEADER}"
+    if topic != ERASURES:
+        raise Rejected("erase", field, f"an erasure is a record of {ERASURES}")
+    try:
+        at = from_rfc3339(said.decode())
+    except ValueError:
+        raise Rejected("erase", field, "not an RFC 3339 timestamp") from None
+    if at > latest_s:
+        raise Rejected("future-time", field, "later than this worker's clock allows")
+    try:
+        chars = len(key.decode())
+    except UnicodeDecodeError:
+        raise Rejected("not-utf8", "$", "the key, which must be the customer id, is not UTF-8") from None
+    if chars > ID_LIMIT_CHARS:
+        raise Rejected("erase", "$", f"the key has {chars} characters; a customer id at most {ID_LIMIT_CHARS}")
+    return at
 
 
 def _depth(value: bytes) -> int:
