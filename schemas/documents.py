@@ -35,8 +35,7 @@ CHANNELS: dict[str, tuple[str, str, str, str]] = {
     "purchases": (
         "purchase",
         "in",
-        "Purchases and refunds; and erasures: an empty value and the header `regulars-erase` (RFC 3339) erase the customer "
-        "of the key, and no event of theirs up to that time counts any more.",
+        "Purchases and refunds. An empty value with the header `regulars-erase` (RFC 3339) erases the key's customer.",
         _CUSTOMER_KEY,
     ),
     "reviews": ("review", "in", "Reviews and messages to support.", _CUSTOMER_KEY),
@@ -44,8 +43,7 @@ CHANNELS: dict[str, tuple[str, str, str, str]] = {
     "customer-segments": (
         "standing",
         "out",
-        "Where each customer stands: compacted. A null value is an erased customer; its headers say as of when "
-        "(`regulars-erased-at`, RFC 3339) and which changes were of before (`regulars-sequence`: up to this one).",
+        "Where each customer stands: compacted; null: an erased customer (header `regulars-sequence`: their last).",
         _CUSTOMER_KEY,
     ),
     "dead-letters": ("dead-letter", "out", "Records that are no events, as they came, for 30 days.", "as it came"),
