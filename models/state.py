@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from models.decay import SPAN_S, rescaled
 from schemas.events import Click, Event, Purchase, Review
-from schemas.states import Browsing, CustomerState, Spending, Voice
+from schemas.states import NEVER, Browsing, CustomerState, Spending, Voice
 from schemas.times import DAY_S
 
 # An event id is known again among the latest 32 of its customer and topic: a producer's retry comes within seconds,
@@ -31,6 +31,37 @@ class Reading(NamedTuple):
 
     vector: tuple[float, ...]
     sentiment: float
+
+
+class Erasure(NamedTuple):
+    """A customer is to be erased: the latest record in `purchases` that says so, and the moment as of which."""
+
+    offset: int
+    at: float  # epoch seconds
+
+
+def erased(state: CustomerState | None, erasure: Erasure) -> CustomerState | None:
+    """What remains of a customer whose `state` an erasure meets, or None where the state has seen it (a replay).
+
+    The sequence, so that who comes back goes on without a hole or a number twice; the offsets applied, so that records
+    that come again after a crash don't bring anybody back; and the moment up to which no event counts any more, so that
+    a producer's retry or a late event doesn't either. It needs no ids of events for that.
+
+    Its times are such that any event's take their place: `observe` makes of a remainder what it makes of nobody.
+    """
+    known = CustomerState() if state is None else state
+    clicks, purchases, reviews = known.offsets
+    if erasure.offset <= purchases:
+        return None
+    return CustomerState(
+        offsets=(clicks, erasure.offset, reviews),
+        sequence=known.sequence,
+        first_event_at=NEVER,
+        last_event_at=-NEVER,
+        as_of=-NEVER,
+        landmark=-NEVER,
+        erased_at=erasure.at if known.erased_at is None else max(known.erased_at, erasure.at),
+    )
 
 
 def id_hash(event_id: str) -> bytes:
@@ -52,7 +83,7 @@ def observe(
     """The state after `event`, or None where the event repeats one that was seen (a producer's retry).
 
     Args:
-        state: the state before; None for a customer never heard of.
+        state: the state before; None for a customer never heard of; a remainder (`erased`) counts as that.
         topic: `CLICK`, `PURCHASE` or `REVIEW`.
         offset: of the event's record; the new state's applied offset of the topic is at least this.
         event: the decoded event.
@@ -103,6 +134,8 @@ def observe(
         state.scores,
         state.promise,
         state.exposures,
+        state.ruled,
+        state.erased_at,
     )
 
 

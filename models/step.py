@@ -5,7 +5,8 @@ alone, and taking a history in one go or in pieces gives the same. Read it in th
 
 1. `_unfold`: a history becomes moments: each event (`models.state.observe`), and in the silences between and after
    them every moment at which a segment may change (`models.policy.Rules.moments`) or a label matures. A customer last
-   judged by another policy is judged anew first, as of the moment that the served one counts from.
+   judged by another policy is judged anew first, as of the moment that the served one counts from. One who is erased
+   begins again, at the next sequence, as somebody never heard of (`models.state.erased`).
 2. Features of all moments, and their scores, in one call each.
 3. `_judge`: moment by moment, the policy says which segments are left, features are kept and labels emitted.
 4. `_promise`: what happens next if nothing more is heard, and when the state must be looked at again.
@@ -26,7 +27,7 @@ from models.features import FloatArray, Row, columns, exposed, exposure, from_co
 from models.policy import Rules, Ruling
 from models.reasons import Shift, explain
 from models.scores import Scorer
-from models.state import PURCHASE, Reading, observe
+from models.state import PURCHASE, Erasure, Reading, erased, observe
 from schemas.changes import Cause, Contribution, Counterfactual, EventCause, PolicyCause, SilenceCause
 from schemas.events import Event, Purchase
 from schemas.learning import SCORES, Label
@@ -66,12 +67,17 @@ class Heard(NamedTuple):
 
 
 class Customer(NamedTuple):
-    """A customer's state and what was heard since."""
+    """A customer's state and what was heard since.
+
+    An erasure beside events takes those along that come before it in its topic or aren't later than its moment; the
+    others come after it.
+    """
 
     customer_id: str
     state: CustomerState | None
     due: float  # as stored with the state
     heard: Sequence[Heard]
+    erasure: Erasure | None = None
 
 
 class Terms(NamedTuple):
@@ -111,6 +117,8 @@ class Outcome(NamedTuple):
     labels: tuple[Label, ...]
     repeated: tuple[Heard, ...]  # whose id was seen before
     replayed: tuple[Heard, ...]  # that the state holds already
+    void: tuple[Heard, ...] = ()  # from before an erasure
+    erased: bool = False  # everything of before is gone, and `state` begins anew
 
 
 class _Moment(NamedTuple):
@@ -137,19 +145,36 @@ class _Point(NamedTuple):
 class _History:
     """One customer between the passes; lives for one call of `advance`."""
 
-    __slots__ = ("as_of", "customer", "due", "labels", "moments", "moves", "points", "repeated", "replayed", "state")
+    __slots__ = (
+        "as_of",
+        "customer",
+        "due",
+        "erased",
+        "labels",
+        "moments",
+        "moves",
+        "points",
+        "repeated",
+        "replayed",
+        "start",
+        "state",
+        "void",
+    )
 
     def __init__(self, customer: Customer) -> None:
         self.customer = customer
-        self.state = customer.state
-        self.due = customer.due
-        self.as_of = -NEVER if customer.state is None else customer.state.as_of
+        remainder = None if customer.erasure is None else erased(customer.state, customer.erasure)
+        self.erased = remainder is not None
+        self.start = self.state = remainder if self.erased else customer.state
+        self.due = NEVER if self.erased else customer.due
+        self.as_of = -NEVER if self.start is None else self.start.as_of
         self.moments: list[_Moment] = []
         self.moves: list[Move] = []
         self.points: list[_Point] = []
         self.labels: list[Label] = []
         self.repeated: tuple[Heard, ...] = ()
         self.replayed: tuple[Heard, ...] = ()
+        self.void: tuple[Heard, ...] = ()
 
 
 def advance(customers: Sequence[Customer], terms: Terms) -> list[Outcome]:
@@ -189,24 +214,29 @@ def step(customer: Customer, terms: Terms) -> Outcome:
 
 def _unfold(customer: Customer, terms: Terms, raw: list[Row]) -> _History:
     history = _History(customer)
-    state = customer.state
-    applied = (-1, -1, -1) if state is None else state.offsets
+    start = state = history.start
+    applied, erased_at = (-1, -1, -1), -NEVER
+    if start is not None:
+        applied = start.offsets
+        if start.erased_at is not None:
+            erased_at = start.erased_at
+            state = None if start.is_erased else start  # nobody is in a remainder
     heard = customer.heard
     if len(heard) > 1:
         heard = sorted(heard, key=_by_time)
-    due = customer.due
+    due = history.due
     if state is not None and state.ruled != terms.rules.tag:
         _reconsider(history, terms, state, raw)
         due = _earliest(state, terms.rules, history.as_of)
     for h in heard:
-        if h.offset <= applied[h.topic]:
-            history.replayed += (h,)
+        if h.offset <= applied[h.topic] or h.at <= erased_at:
+            _pass_over(history, h)
             continue
         known = h.at if h.topic == PURCHASE else min(h.at, terms.purchases_known)
         if state is not None and due < known:
             state = _silence(history, terms, state, known, raw)
         before = state
-        after = observe(state, h.topic, h.offset, h.event, h.at, h.reading)
+        after = observe(start if state is None else state, h.topic, h.offset, h.event, h.at, h.reading)
         if after is None:
             history.repeated += (h,)
             continue
@@ -220,8 +250,17 @@ def _unfold(customer: Customer, terms: Terms, raw: list[Row]) -> _History:
         due = _earliest(state, terms.rules, history.as_of)
     if state is not None and due < terms.horizon:
         state = _silence(history, terms, state, terms.horizon, raw)
-    history.state = state
+    history.state = start if state is None else state
     return history
+
+
+def _pass_over(history: _History, h: Heard) -> None:
+    """Notes an event that changes nothing: applied before, or void since an erasure."""
+    before = history.customer.state
+    if before is not None and h.offset <= before.offsets[h.topic]:
+        history.replayed += (h,)
+    else:
+        history.void += (h,)
 
 
 def anew_at(state: CustomerState, ruled_at: float) -> tuple[float, float]:
@@ -259,7 +298,7 @@ def _silence(history: _History, terms: Terms, state: CustomerState, until: float
     """
     after = history.as_of
     segment = terms.rules.moments(state.last_event_at, state.last_purchase_at, after, until)
-    promise = state.promise if state is history.customer.state and state.ruled == terms.rules.tag else None
+    promise = state.promise if state is history.start and state.ruled == terms.rules.tag else None
     if promise is not None and after < promise.at < until:
         segment.add(promise.at)
     learning = _learning_moments(state, after, until)
@@ -298,7 +337,7 @@ def _earliest(state: CustomerState, rules: Rules, after: float) -> float:
 
 def _judge(history: _History, terms: Terms, x: FloatArray, score_rows: list[list[float]], shifts: list[Shift]) -> None:
     rulings, days_since = terms.rules.rulings, terms.rules.days_since
-    start = history.customer.state
+    start = history.start
     segments = {} if start is None else start.segments
     sequence = 0 if start is None else start.sequence
     exposures = () if start is None else start.exposures
@@ -371,6 +410,7 @@ def _judge(history: _History, terms: Terms, x: FloatArray, score_rows: list[list
         state.promise,
         exposures,
         terms.rules.tag,
+        state.erased_at,
     )
 
 
@@ -567,7 +607,7 @@ def _give_reasons(histories: list[_History], shifts: list[Shift], terms: Terms) 
 
 
 def _outcome(history: _History) -> Outcome:
-    changed = bool(history.moments)
+    changed = bool(history.moments) or history.erased
     return Outcome(
         history.customer,
         history.state if changed else None,
@@ -576,4 +616,6 @@ def _outcome(history: _History) -> Outcome:
         tuple(history.labels),
         history.repeated,
         history.replayed,
+        history.void,
+        history.erased,
     )

@@ -189,6 +189,16 @@ def cloudevent_headers(change: Change, source: str) -> list[tuple[str, bytes]]:
     ]
 
 
+def erased_headers(erased_at: float, sequence: int) -> list[tuple[str, bytes]]:
+    """Headers of the null that says in `customer-segments` that a customer was erased.
+
+    Args:
+        erased_at: no event up to then counts any more, epoch seconds.
+        sequence: the highest that any change of theirs had; changes up to it are of before the erasure.
+    """
+    return [("regulars-erased-at", to_rfc3339(erased_at).encode()), ("regulars-sequence", b"%d" % sequence)]
+
+
 def timestamp(at_s: float | None) -> str | None:
     """`to_rfc3339`, with None for never."""
     return None if at_s is None else to_rfc3339(at_s)

@@ -34,13 +34,18 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
 _CUSTOMER_KEY = "customer id, UTF-8"
 CHANNELS: dict[str, tuple[str, str, str, str]] = {
     "clickstream": ("click", "in", "What customers do in the shop.", _CUSTOMER_KEY),
-    "purchases": ("purchase", "in", "Purchases and refunds.", _CUSTOMER_KEY),
+    "purchases": (
+        "purchase",
+        "in",
+        "Purchases and refunds. An empty value with the header `regulars-erase` (RFC 3339) erases the key's customer.",
+        _CUSTOMER_KEY,
+    ),
     "reviews": ("review", "in", "Reviews and messages to support.", _CUSTOMER_KEY),
     "segment-changes": ("segment-change", "out", "Every move of a customer, in order, for 30 days.", _CUSTOMER_KEY),
     "customer-segments": (
         "standing",
         "out",
-        "Where each customer stands: compacted; a null value is an erased customer.",
+        "Where each customer stands: compacted; null: an erased customer (header `regulars-sequence`: their last).",
         _CUSTOMER_KEY,
     ),
     "dead-letters": (

@@ -6,6 +6,7 @@ headers of the dead letter. Unknown fields are ignored, so producers may add to 
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import accumulate
 from typing import Annotated, Literal
@@ -13,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from schemas.times import DAY_S
+from schemas.times import DAY_S, from_rfc3339
 
 RECORD_LIMIT_BYTES = 64 * 1024
 TEXT_LIMIT_CHARS = 8_192
@@ -57,11 +58,12 @@ EventId = Annotated[
         "retry repeats it",
     ),
 ]
+ID_LIMIT_CHARS = 128
 CustomerId = Annotated[
     str,
     Meta(
         min_length=1,
-        max_length=128,
+        max_length=ID_LIMIT_CHARS,
         description="equals the record's key; no control characters",
         extra_json_schema={"pattern": CUSTOMER_ID_PATTERN},
     ),
@@ -155,10 +157,15 @@ Reason = Literal[
     "wrong-partition",
     "future-time",
     "clock",
+    "erase",
 ]
 
 # Of a clock record: without a key, it says that event time in its partition has come as far as this (RFC 3339).
 CLOCK_HEADER = "regulars-clock"
+# Of an erasure: a record of `ERASURES` without value; the customer of its key is erased as of this moment (RFC 3339).
+ERASE_HEADER = "regulars-erase"
+# Its records never wait for texts.
+ERASURES = PURCHASES
 
 
 class Rejected(Exception):
@@ -238,6 +245,44 @@ def too_early(at_s: float) -> str:
     elif -DAY_S <= at_s < 365 * DAY_S:
         kind = "in 1970, as seconds taken for milliseconds or no time at all are"
     return f"{kind}; allowed from 1990-01-01T00:00:00Z on"
+
+
+def decode_erasure(
+    topic: str, key: bytes, headers: Sequence[tuple[str, bytes | None]], latest_s: float
+) -> float | None:
+    """The moment as of which a record without value erases the customer of its key; None: it is no erasure.
+
+    Args:
+        topic: a name of `INPUT_TOPICS`.
+        key: the record's key.
+        headers: the record's; of several `ERASE_HEADER` the first counts.
+        latest_s: epoch seconds, as in `decode`.
+
+    Raises:
+        Rejected: it is meant as an erasure, and isn't one.
+
+    >>> decode_erasure("purchases", b"anna", [("regulars-erase", b"1970-01-01T00:01:00Z")], 3600.0)
+    60.0
+    """
+    said = next((value or b"" for name, value in headers if name == ERASE_HEADER), None)
+    if said is None:
+        return None
+    field = f"header {ERASE_HEADER}"
+    if topic != ERASURES:
+        raise Rejected("erase", field, f"an erasure is a record of {ERASURES}")
+    try:
+        at = from_rfc3339(said.decode())
+    except ValueError:
+        raise Rejected("erase", field, "not an RFC 3339 timestamp") from None
+    if at > latest_s:
+        raise Rejected("future-time", field, "later than this worker's clock allows")
+    try:
+        chars = len(key.decode())
+    except UnicodeDecodeError:
+        raise Rejected("not-utf8", "$", "the key, which must be the customer id, is not UTF-8") from None
+    if chars > ID_LIMIT_CHARS:
+        raise Rejected("erase", "$", f"the key has {chars} characters; a customer id at most {ID_LIMIT_CHARS}")
+    return at
 
 
 def _depth(value: bytes) -> int:

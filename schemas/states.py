@@ -104,7 +104,10 @@ class Exposure(Struct, frozen=True, array_like=True, gc=False):
 
 
 class CustomerState(Struct, frozen=True, array_like=True, gc=False):
-    """All that is known of a customer."""
+    """All that is known of a customer.
+
+    Of who was erased and not heard of since a remainder is kept (`models.state.erased`): a state in which nobody is.
+    """
 
     offsets: tuple[int, int, int] = (-1, -1, -1)  # last applied record of clickstream, purchases, reviews
     sequence: int = 0
@@ -121,6 +124,12 @@ class CustomerState(Struct, frozen=True, array_like=True, gc=False):
     promise: Promise | None = None
     exposures: tuple[Exposure, ...] = ()
     ruled: int = 0  # which policy it was judged by last (models.policy.Policy.tag); 0: written before this was kept
+    erased_at: float | None = None  # no event up to this moment counts; None: never erased
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether it is the remainder of an erased customer of whom nothing has been heard since."""
+        return self.first_event_at == NEVER
 
     @property
     def purchases(self) -> int:

@@ -295,7 +295,8 @@ class Worker:
             (value,) = self.pipeline.multi_get(partition, [key])
         except PartitionGone:
             raise NotHere(partition) from None
-        return None if value is None else standing(customer_id, decode_state(value), self.job.versions)
+        state = None if value is None else decode_state(value)
+        return None if state is None or state.is_erased else standing(customer_id, state, self.job.versions)
 
 
 if not structlog.is_configured():

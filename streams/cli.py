@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "replay": ("streams.commands.replay:command", "Produce a real data set as events, in event-time order."),
     "state": ("streams.commands.state:command", "Export every customer's state from the changelog."),
     "explain": ("streams.commands.explain:command", "Say why a customer stands where they stand."),
+    "erase": ("streams.commands.erase:command", "Erase customers, and say what remains where."),
     "dead-letters": ("streams.commands.dead_letters:command", "List what was refused, and send it back after a fix."),
     "lag": ("streams.commands.lag:command", "Show how far the group is behind, in records and seconds."),
     "policy": ("streams.commands.policy:command", "Check, preview or publish a segment policy."),

@@ -190,10 +190,11 @@ async def _population(settings: Settings) -> AsyncIterator[_Partition]:
             # Decoding makes no cycles, and the collector's walks over what is alive would more than double its time.
             gc.disable()
             try:
-                states = [decode_state(value) for value in values.values()]
+                states = {key: decode_state(value) for key, value in values.items()}
             finally:
                 gc.enable()
-            yield _Partition(list(values), states, _time(settings, own))
+            states = {key: state for key, state in states.items() if not state.is_erased}
+            yield _Partition(list(states), list(states.values()), _time(settings, own))
 
 
 def _time(settings: Settings, own: PartitionState) -> float:

@@ -18,9 +18,17 @@ from aiokafka.structs import ConsumerRecord
 from models.policy import Rules
 from models.scores import Scorer
 from models.standing import change, standing
-from models.state import CLICK, PURCHASE, Reading
+from models.state import CLICK, PURCHASE, Erasure, Reading
 from models.step import Customer, Heard, Outcome, Terms, advance_groups
-from schemas.changes import Change, Trace, Versions, cloudevent_headers, encode_change, encode_standing
+from schemas.changes import (
+    Change,
+    Trace,
+    Versions,
+    cloudevent_headers,
+    encode_change,
+    encode_standing,
+    erased_headers,
+)
 from schemas.events import (
     CLOCK_HEADER,
     EARLIEST_S,
@@ -34,6 +42,7 @@ from schemas.events import (
     Review,
     cut,
     decode,
+    decode_erasure,
     too_early,
 )
 from schemas.learning import encode_label
@@ -97,6 +106,10 @@ class Observer(Protocol):
         """Changes that Kafka has acknowledged, by when; both times are the chunk's, epoch seconds."""
         ...
 
+    def erased(self, partition: int, segments: Sequence[Mapping[str, Held]]) -> None:
+        """The segments that erased customers were in; told before the changes of the same chunk."""
+        ...
+
     def restored(self, partition: int, segments: Iterator[Mapping[str, Held]]) -> None:
         """The segments of every customer of the partition."""
         ...
@@ -122,6 +135,7 @@ class ChunkWork:
     held: list[ConsumerRecord] = field(default_factory=list)
     heard: dict[bytes, list[Heard]] = field(default_factory=dict)
     sources: dict[bytes, list[ConsumerRecord]] = field(default_factory=dict)
+    erasures: dict[bytes, Erasure] = field(default_factory=dict)
     dead_letters: list[Output] = field(default_factory=list)
     counts: Counter[tuple[int, str]] = field(default_factory=Counter)
     consumed_at: float = 0.0
@@ -135,7 +149,7 @@ class Partition:
         rules: what its customers are judged by; the job's newer ones once silence is through under these.
         ruled_at: partition time from which the rules count; None: it isn't known yet.
         unswept: customers who may have been judged by other rules last, in no order.
-        due: when each customer must be looked at again; `NEVER`: only if something is heard.
+        due: when each customer must be looked at again; `NEVER`: only if something is heard. Nobody who is erased.
     """
 
     def __init__(self, clock: PartitionClock, rules: Rules) -> None:
@@ -154,6 +168,10 @@ class Partition:
             self.due[key] = due
             if due != NEVER:
                 heapq.heappush(self._queue, (due, key))
+
+    def forget(self, key: bytes) -> None:
+        """The customer of `key` is erased."""
+        self.due.pop(key, None)
 
     def pop_due(self, until: float, most: int) -> list[bytes]:
         """At most `most` keys that are due strictly before `until`, earliest first."""
@@ -261,6 +279,9 @@ class ScoringJob:
                 if not key and self._is_clock(record, part, topic, latest):
                     work.counts[topic, "clock"] += 1
                     continue
+                if key and not record.value and self._is_erasure(work, record, partition, topic, latest):
+                    work.counts[topic, "erasure"] += 1
+                    continue
                 event = decode(INPUT_TOPICS[topic], key, record.value, latest)
             except Rejected as rejected:
                 self._reject(work, record, rejected)
@@ -288,6 +309,7 @@ class ScoringJob:
         if texted:
             self._read(partition, part, work, texted)
         work.keys = list(work.heard)
+        work.keys += [key for key in work.erasures if key not in work.heard]
         return work
 
     def _is_clock(self, record: ConsumerRecord, part: Partition, topic: int, latest: float) -> bool:
@@ -304,6 +326,17 @@ class ScoringJob:
                 part.clock.heard(topic, at)
                 return True
         return False
+
+    def _is_erasure(self, work: ChunkWork, record: ConsumerRecord, partition: int, topic: int, latest: float) -> bool:
+        key = record.key
+        at = decode_erasure(INPUT_TOPICS[topic], key, record.headers, latest)
+        if at is None:
+            return False
+        if (right := partition_of(key, self._settings.partitions)) != partition:
+            raise Rejected("wrong-partition", "$", _misplaced(partition, right))
+        before = work.erasures.get(key)
+        work.erasures[key] = Erasure(record.offset, at if before is None else max(at, before.at))
+        return True
 
     def _read(
         self,
@@ -418,19 +451,25 @@ class ScoringJob:
             part.serve(work.served)
         customers = []
         for key, value in zip(work.keys, values, strict=True):
-            heard = work.heard.get(key, ())
+            heard, erasure = work.heard.get(key, ()), work.erasures.get(key)
             if value is None:
-                if not heard or self._is_misplaced(work, partition, key):
+                # An erasure that came so far lies in its key's partition.
+                if erasure is None and (not heard or self._is_misplaced(work, partition, key)):
                     continue
-                customers.append(Customer(key.decode(), None, NEVER, heard))
+                customers.append(Customer(key.decode(), None, NEVER, heard, erasure))
             else:
-                customers.append(Customer(key.decode(), decode_state(value), due_of(value), heard))
+                customers.append(Customer(key.decode(), decode_state(value), due_of(value), heard, erasure))
         known = part.clock.purchases_known()
         return customers, Terms(part.rules, self.scorer, part.now(), known, part.counts_from(), self.pseudonym)
 
     def _effects(self, partition: int, work: ChunkWork, outcomes: list[Outcome], scored_at: float) -> Effects:
         part = self.parts[partition]
         puts, changes, bodies = self._records(work, part, outcomes, scored_at)
+        gone = [
+            outcome.customer.state.segments
+            for outcome in outcomes
+            if outcome.erased and outcome.customer.state is not None
+        ]
         if (state := part.state()) != part.stored:
             part.stored = state
             puts.append(Put(PARTITION_KEY, encode_partition(state), []))
@@ -440,9 +479,11 @@ class ScoringJob:
 
         def delivered() -> None:
             if self.parts.get(partition) is part:  # else whoever has it now counts its customers
+                if gone:
+                    self._observer.erased(partition, gone)
                 self._observer.changes(partition, changes, bodies, work.consumed_at, time.time())
 
-        return Effects(puts, work.dead_letters, delivered if changes else None)
+        return Effects(puts, work.dead_letters, delivered if changes or gone else None)
 
     def _is_misplaced(self, work: ChunkWork, partition: int, key: bytes) -> bool:
         """Rejects the records of a customer never heard of here whose key belongs to another partition.
@@ -452,7 +493,7 @@ class ScoringJob:
         right = partition_of(key, self._settings.partitions)
         if right == partition:
             return False
-        detail = f"in partition {partition}; the key's is {right} (murmur2; librdkafka: partitioner=murmur2_random)"
+        detail = _misplaced(partition, right)
         for heard, record in zip(work.heard[key], work.sources[key], strict=True):
             self._reject(work, record, Rejected("wrong-partition", "$", detail))
             work.counts[heard.topic, "applied"] -= 1
@@ -475,22 +516,33 @@ class ScoringJob:
             for heard in outcome.replayed:
                 work.counts[heard.topic, "applied"] -= 1
                 work.counts[heard.topic, "replayed"] += 1
+            for heard in outcome.void:
+                work.counts[heard.topic, "applied"] -= 1
+                work.counts[heard.topic, "void"] += 1
             for heard in outcome.customer.heard:
                 if heard.topic == PURCHASE and self._is_foreign(heard, outcome, currency):
                     self.foreign[heard.topic_name] += 1
             key = outcome.customer.customer_id.encode()
-            part.schedule(key, outcome.due)
+            now = before if state is None else state
+            if now is None or now.is_erased:
+                part.forget(key)
+            else:
+                part.schedule(key, outcome.due)
             if state is None:
                 continue
-            part.customers += before is None
+            part.customers += (not state.is_erased) - (before is not None and not before.is_erased)
             outputs: list[Output] = []
+            if outcome.erased:  # before what is said of who comes back in the same chunk
+                assert state.erased_at is not None
+                said = erased_headers(state.erased_at, 0 if before is None else before.sequence)
+                outputs.append(Output(self._standings, key, None, said))
             for move in outcome.moves:
                 moved = change(outcome.customer.customer_id, move, versions, trace)
                 body = encode_change(moved)
                 changes.append(moved)
                 bodies.append(body)
                 outputs.append(Output(self._changes, key, body, cloudevent_headers(moved, self._source)))
-            if outcome.moves or self._shows(outcome, before, state):
+            if outcome.moves or (not state.is_erased and self._shows(outcome, before, state)):
                 body = encode_standing(standing(outcome.customer.customer_id, state, versions))
                 outputs.append(Output(self._standings, key, body, []))
             outputs += [
@@ -505,7 +557,7 @@ class ScoringJob:
         event = heard.event
         if not isinstance(event, Purchase) or event.currency == currency:
             return False
-        return not any(heard is other for other in (*outcome.repeated, *outcome.replayed))
+        return not any(heard is other for other in (*outcome.repeated, *outcome.replayed, *outcome.void))
 
     @staticmethod
     def _shows(outcome: Outcome, before: CustomerState | None, state: CustomerState) -> bool:
@@ -544,9 +596,11 @@ class ScoringJob:
                         if at is not None:
                             part.clock.heard(topic, at)
                 continue
+            state = decode_state(value)
+            if state.is_erased:
+                continue
             part.customers += 1
             part.schedule(key, due_of(value))
-            state = decode_state(value)
             if state.ruled != part.rules.tag:
                 part.unswept.append(key)
             yield state.segments
@@ -564,6 +618,10 @@ def _nobody(partition: int, waiting: Waiting) -> None:
     raise RuntimeError(
         f"partition {partition}: {len(waiting.records)} records with unread texts and nobody to read them"
     )
+
+
+def _misplaced(partition: int, right: int) -> str:
+    return f"in partition {partition}; the key's is {right} (murmur2; librdkafka: partitioner=murmur2_random)"
 
 
 def _text_of(event: Event) -> str | None:

@@ -63,7 +63,14 @@ class Shadow:
 
     def see(self, partition: int, outcomes: Sequence[Outcome]) -> None:
         """What became of customers under the served policy, just now."""
-        changed = [(outcome, outcome.state) for outcome in outcomes if outcome.state is not None]
+        for outcome in outcomes:
+            if outcome.erased and partition in self._parts:
+                self._leave(self._parts[partition], outcome.customer.customer_id)
+        changed = [
+            (outcome, outcome.state)
+            for outcome in outcomes
+            if outcome.state is not None and not outcome.state.is_erased
+        ]
         if not changed:
             return
         part = self._parts.setdefault(partition, _Part())
@@ -82,9 +89,9 @@ class Shadow:
             if not part.due or part.due[0][0] >= now:
                 return
             at, customer_id = heapq.heappop(part.due)
-            place = part.places[customer_id]
-            if place.crosses_at != at or place.bought_at is None:
-                continue  # heard of since
+            place = part.places.get(customer_id)
+            if place is None or place.crosses_at != at or place.bought_at is None:
+                continue  # heard of since, or erased
             days = self.rules.days_since(place.bought_at, at)
             own = tuple(
                 _held(ruling.place(days, held, at), held, at) if ruling.score is None else held
@@ -154,17 +161,25 @@ class Shadow:
 
     def _put(self, part: _Part, customer_id: str, place: _Place) -> None:
         before = part.places.get(customer_id)
-        for known, sign in (before, -1), (place, 1):
-            if known is not None:
-                part.elsewhere += sign * known.differs
-                for ruling, live, held in zip(self.rules.rulings, known.live, known.own, strict=True):
-                    part.pairs[ruling.name, live, held.segment] += sign
+        if before is not None:
+            self._count(part, before, -1)
+        self._count(part, place, 1)
         part.places[customer_id] = place
         if place.crosses_at != NEVER and (before is None or before.crosses_at != place.crosses_at):
             heapq.heappush(part.due, (place.crosses_at, customer_id))
         if len(part.due) > 2 * len(part.places) + 10_000:
             part.due = [(kept.crosses_at, name) for name, kept in part.places.items() if kept.crosses_at != NEVER]
             heapq.heapify(part.due)
+
+    def _leave(self, part: _Part, customer_id: str) -> None:
+        place = part.places.pop(customer_id, None)
+        if place is not None:
+            self._count(part, place, -1)
+
+    def _count(self, part: _Part, place: _Place, sign: int) -> None:
+        part.elsewhere += sign * place.differs
+        for ruling, live, held in zip(self.rules.rulings, place.live, place.own, strict=True):
+            part.pairs[ruling.name, live, held.segment] += sign
 
 
 def _held(segment: str, held: Held | None, at: float) -> Held:

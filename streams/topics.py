@@ -5,7 +5,7 @@ An existing topic is never altered: what differs is told, and the operator decid
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -30,6 +30,9 @@ _LARGE = {"max.message.bytes": str(2 * MIB)}
 _ARRIVAL = {"message.timestamp.type": "LogAppendTime"}
 _MONTH = {"cleanup.policy": "delete", "retention.ms": str(30 * DAY_MS), **_ARRIVAL}
 _COMPACT = {"cleanup.policy": "compact"}
+# What a customer's null or remainder replaces is still on the brokers' disks until they compact; left to themselves they
+# may never. A week is what they take by default (segment.ms) to close the part that they write to.
+_FORGET = {"max.compaction.lag.ms": str(7 * DAY_MS)}
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,9 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
     specs = [
         *((settings.topic(name), keyed, {"cleanup.policy": "delete", **_LARGE, **_ARRIVAL}) for name in INPUTS),
         (settings.topic("segment-changes"), keyed, _MONTH),
-        (settings.topic("customer-segments"), keyed, _COMPACT),
+        (settings.topic("customer-segments"), keyed, {**_COMPACT, **_FORGET}),
         (settings.topic("dead-letters"), keyed, {**_MONTH, "max.message.bytes": str(4 * MIB)}),
-        (settings.changelog_topic, keyed, {**_COMPACT, **_LARGE}),
+        (settings.changelog_topic, keyed, {**_COMPACT, **_LARGE, **_FORGET}),
         (settings.topic("model-train"), one, {"cleanup.policy": "delete", **_ARRIVAL}),
         (settings.topic("model-snapshots"), one, {**_COMPACT, "max.message.bytes": str(4 * MIB)}),
         (settings.topic("policies"), one, _COMPACT),
@@ -116,6 +119,14 @@ async def create(settings: Settings) -> list[Finding]:
             await asyncio.sleep(0.05)
             findings = await _compare(admin, topics(settings))
         return [replace(finding, created=finding.topic.name in made) for finding in findings]
+
+
+async def kept_for(settings: Settings, names: Sequence[str]) -> dict[str, int | None]:
+    """For how long the cluster keeps records of topics (names without the prefix), in ms by name; None: for ever."""
+    async with _admin(settings) as admin:
+        configs = await _configs(admin, [settings.topic(name) for name in names])
+    kept = {name: int(configs[settings.topic(name)]["retention.ms"]) for name in names}
+    return {name: None if ms < 0 else ms for name, ms in kept.items()}
 
 
 @asynccontextmanager
@@ -185,4 +196,7 @@ def _differences(topic: Topic, partitions: int, config: dict[str, str]) -> tuple
         # More is fine, and -1 is without limit.
         if name in topic.config and 0 <= value < int(topic.config[name]):
             found.append(f"{name} {value}, must be at least {topic.config[name]}")
+    name = "max.compaction.lag.ms"
+    if name in topic.config and (value := int(config.get(name) or -1)) > int(topic.config[name]):
+        found.append(f"{name} {value}, must be at most {topic.config[name]}")
     return tuple(found)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from schemas.changes import Change
+    from schemas.states import CustomerState
     from streams.ops.explain import Customer
 
 
@@ -38,8 +39,19 @@ def command(
             f"no customer {customer!r} is known to {settings.app_id} at {settings.bootstrap_servers}",
             "ids are exact (case, leading zeros); events that were sent but not processed show in `regulars lag`",
         )
+    if found.state is not None and found.state.is_erased:
+        _print_erased(customer, found.state)
+        return
     interval = None if found.standing is None else asyncio.run(spend_interval(settings, found.standing))
     _print(Console(highlight=False), found, interval)
+
+
+def _print_erased(customer: str, remainder: "CustomerState") -> None:
+    from schemas.times import to_rfc3339
+
+    at = to_rfc3339(remainder.erased_at or 0.0)
+    click.echo(f"{customer} was erased: no event up to {at} counts, and none has come of later")
+    click.echo(f"who comes back is a new customer, with changes from number {remainder.sequence + 1} on")
 
 
 def _print(console: "Console", customer: "Customer", interval: tuple[float, float] | None) -> None:

@@ -15,6 +15,7 @@ from models.learning.scorer import SnapshotScorer
 from schemas.changes import Change, Standing, decode_change, decode_standing
 from schemas.learning import SCORES
 from schemas.states import CustomerState, decode_state
+from schemas.times import from_rfc3339
 from streams.ops.cluster import connect, layout, read_span, reader
 from streams.plane.errors import TopicsNotReady
 from streams.preview import served_scorer
@@ -31,7 +32,7 @@ class Customer(NamedTuple):
     partition: int
     state: CustomerState | None
     standing: Standing | None
-    changes: tuple[Change, ...]  # the latest, newest first
+    changes: tuple[Change, ...]  # the latest, newest first; none of before an erasure
 
 
 async def look_up(settings: Settings, customer_id: str, history: int, first_block: int = FIRST_BLOCK) -> Customer:
@@ -54,10 +55,14 @@ async def look_up(settings: Settings, customer_id: str, history: int, first_bloc
         state = await _latest(consumer, TopicPartition(settings.changelog_topic, partition), key, first_block)
         standing = await _latest(consumer, TopicPartition(standings_topic, partition), key, first_block)
         changes = await _changes(consumer, TopicPartition(changes_topic, partition), key, first_block, history)
+    known = None if state is None else decode_state(state)
+    if known is not None and known.erased_at is not None:
+        since = known.erased_at
+        changes = tuple(change for change in changes if from_rfc3339(change.changed_at) > since)
     return Customer(
         customer_id,
         partition,
-        None if state is None else decode_state(state),
+        known,
         None if standing is None else decode_standing(standing),
         changes,
     )

@@ -1,6 +1,7 @@
 """Every customer's state, from the changelog topic alone: no worker, no local store.
 
-Last value of a key wins, a null removes it, keys that begin with 0xff are the data plane's own. Times are event times,
+Last value of a key wins, a null removes it, keys that begin with 0xff are the data plane's own; who was erased, and not
+heard of since, has no row. Times are event times,
 UTC, null for never; `segments` is a map from dimension to segment.
 """
 
@@ -59,13 +60,15 @@ async def export(settings: Settings, out: Path) -> Exported:
     with pq.ParquetWriter(draft, SCHEMA) as writer:
         try:
             values, records = await latest_values(settings)
+            customers = 0
             for table in tables(values):
                 writer.write_table(table)
+                customers += table.num_rows
         except BaseException:
             draft.unlink()
             raise
     draft.replace(out)
-    return Exported(len(values), records)
+    return Exported(customers, records)
 
 
 async def latest_values(settings: Settings) -> tuple[dict[bytes, bytes], int]:
@@ -93,7 +96,9 @@ def tables(values: dict[bytes, bytes]) -> Iterable[pa.Table]:
         # Decoding makes no cycles, and the collector's walks over what is alive would more than double its time.
         gc.disable()
         try:
-            table = _table([key.decode() for key in group], [decode_state(values[key]) for key in group])
+            states = {key.decode(): decode_state(values[key]) for key in group}
+            there = {customer: state for customer, state in states.items() if not state.is_erased}
+            table = _table(list(there), list(there.values()))
         finally:
             gc.enable()
         yield table

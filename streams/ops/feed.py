@@ -69,6 +69,10 @@ class SegmentCounts:
         if previous is not None:
             counts[dimension, previous] -= n
 
+    def erased(self, partition: int, places: Iterable[Mapping[str, str]]) -> None:
+        """`places`: {dimension: segment} of each customer of `partition` who was erased."""
+        self._counts.setdefault(partition, Counter()).subtract(item for place in places for item in place.items())
+
     def revoked(self, partition: int) -> None:
         """The partition is another worker's now."""
         self._counts.pop(partition, None)

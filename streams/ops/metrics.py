@@ -20,7 +20,7 @@ from schemas.changes import Change
 from streams.ops.lag import LagMonitor
 from streams.shadow import Comparison
 
-Outcome = Literal["applied", "rejected", "clock", "duplicate", "replayed"]
+Outcome = Literal["applied", "rejected", "clock", "duplicate", "replayed", "erasure", "void"]
 
 # 2 ms to 60 s: below is the loop itself, above is backlog, which the lag shows better.
 LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)

@@ -36,12 +36,18 @@ class ViewObserver:
         for change in changes:
             self._segments.moved(partition, change.dimension, change.previous, change.current)
 
+    def erased(self, partition: int, segments: Iterable[Mapping[str, Held]]) -> None:
+        """The segments that erased customers were in."""
+        self._segments.erased(partition, map(_segments, segments))
+
     def restored(self, partition: int, segments: Iterable[Mapping[str, Held]]) -> None:
         """The segments of every customer of the partition; replaces what was known."""
-        self._segments.restored(
-            partition, ({name: held.segment for name, held in places.items()} for places in segments)
-        )
+        self._segments.restored(partition, map(_segments, segments))
 
     def revoked(self, partition: int) -> None:
         """The partition is another worker's now."""
         self._segments.revoked(partition)
+
+
+def _segments(places: Mapping[str, Held]) -> dict[str, str]:
+    return {name: held.segment for name, held in places.items()}

@@ -142,7 +142,7 @@ class _Pages:
         except NotHere as exc:
             return _json({"error": str(exc), "partition": exc.partition}, status=421)
         if standing is None:
-            return _json({"error": "no customer of this id has been seen"}, status=404)
+            return _json({"error": "no customer of this id is known: never seen, or erased"}, status=404)
         return _json(standing)
 
     async def changes(self, request: web.Request) -> web.StreamResponse:

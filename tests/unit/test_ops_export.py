@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from models.state import Erasure, erased
 from schemas.states import NEVER, Browsing, CustomerState, Held, Spending, Voice, encode_state
 from streams.ops.export import SCHEMA, tables
 
@@ -79,6 +81,15 @@ def test_columns_are_the_contracts() -> None:
         "sequence",
         "segments",
     ]
+
+
+def test_who_was_erased_has_no_row_until_heard_of_again() -> None:
+    """A remainder is no customer."""
+    gone = erased(CustomerState(sequence=3), Erasure(0, 1.7e9))
+    assert gone is not None
+    back = replace(gone, first_event_at=1.8e9, last_event_at=1.8e9)
+    values = {b"a": encode_state(gone, NEVER), b"b": encode_state(back, NEVER)}
+    assert [row["customer_id"] for table in tables(values) for row in table.to_pylist()] == ["b"]
 
 
 def test_no_customers_is_an_empty_list_of_tables() -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pytest
@@ -18,9 +18,10 @@ from schemas.changes import Trace, decode_change
 from schemas.events import INPUT_TOPICS
 from schemas.learning import decode_label
 from schemas.letters import LETTER_HEADERS
-from schemas.states import TEXT_DIM, decode_state
+from schemas.states import PARTITION_KEY, TEXT_DIM, Held, decode_state
 from schemas.times import DAY_S, to_rfc3339
 from streams.ops.dead_letters import letter_of
+from streams.ops.feed import SegmentCounts
 from streams.scoring import ChunkWork, ScoringJob, Waiting
 from streams.settings import Settings
 from streams.topics import partition_of
@@ -56,10 +57,11 @@ class Texts:
 
 
 class Witness:
-    """Remembers the bodies of changes."""
+    """Remembers the bodies of changes, and counts who stands where."""
 
     def __init__(self) -> None:
         self.seen: list[bytes] = []
+        self.segments = SegmentCounts()
 
     def events(self, *told: Any) -> None:
         """Ignores it."""
@@ -70,10 +72,21 @@ class Witness:
         """Takes them down."""
         assert when == tuple(sorted(when))
         self.seen += bodies
+        for change in changes:
+            self.segments.moved(partition, change.dimension, change.previous, change.current)
+
+    def erased(self, partition: int, segments: Any) -> None:
+        """Takes them off."""
+        self.segments.erased(partition, map(places, segments))
 
     def restored(self, partition: int, segments: Any) -> None:
-        """Consumes it."""
-        list(segments)
+        """Counts them."""
+        self.segments.restored(partition, map(places, segments))
+
+
+def places(segments: Mapping[str, Held]) -> dict[str, str]:
+    """A customer's segment in each dimension."""
+    return {name: held.segment for name, held in segments.items()}
 
 
 class Desk:
@@ -82,6 +95,7 @@ class Desk:
     def __init__(self, *known: str) -> None:
         self.states: dict[bytes, bytes] = {}
         self.told: list[object] = []  # changes and labels, but not when
+        self.table: dict[bytes, bytes | None] = {}  # customer-segments
         self.offset = 0
         self.start(*known)
 
@@ -115,8 +129,12 @@ class Desk:
         """Steps, and keeps the states."""
         effects = self.job.step(0, work, [self.states.get(key) for key in work.keys])
         self.states.update({put.key: put.value for put in effects.puts if put.value is not None})
-        for topic, _, value, _ in (output for put in effects.puts for output in put.outputs):
-            if topic == "segment-changes":
+        if effects.delivered is not None:
+            effects.delivered()
+        for topic, key, value, _ in (output for put in effects.puts for output in put.outputs):
+            if topic == "customer-segments":
+                self.table[key] = value
+            elif topic == "segment-changes":
                 self.told.append(replace(decode_change(value or b""), trace=Trace("", "", "")))
             elif topic == "model-train":
                 self.told.append(decode_label(value or b""))
@@ -254,6 +272,9 @@ class Shop(Desk):
         elif what == "read":
             while self.waiting:
                 self.serve()
+        elif what in ERASES:
+            as_of = to_rfc3339(START_S + (day - ERASES[what]) * DAY_S)
+            self._send("purchases", customer, None, ("regulars-erase", as_of.encode()))
         elif what == "purchase":
             self._send("purchases", customer, event | {"order_id": "o", "amount_minor": 5000, "currency": "GBP"})
         elif what == "review":
@@ -262,8 +283,10 @@ class Shop(Desk):
             self._send("clickstream", customer, event | {"session_id": "s", "query": "red shoes"})
         self.silence()
 
-    def _send(self, topic: str, key: str | None, value: bytes | dict[str, object], *headers: tuple[str, bytes]) -> None:
-        body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    def _send(
+        self, topic: str, key: str | None, value: bytes | dict[str, object] | None, *headers: tuple[str, bytes]
+    ) -> None:
+        body = value if value is None or isinstance(value, bytes) else json.dumps(value).encode()
         record = Record(topic, 0, self.ends[topic], None if key is None else key.encode(), body, headers)
         self.records.append(record)
         self.ends[topic] += 1
@@ -282,10 +305,12 @@ class Shop(Desk):
                 self.silence()
 
 
+# As of how many days ago: the second leaves what was held since then to come after it.
+ERASES = {"erase": 0, "erase the old": 30}
 LIVES = st.lists(
     st.tuples(
         st.integers(0, 60),  # days since the one before
-        st.sampled_from(("view", "search", "purchase", "review", "time", "time", "read")),
+        st.sampled_from(("view", "search", "purchase", "review", "time", "time", "read", *ERASES)),
         st.sampled_from("ab"),
         st.booleans(),  # whether the worker crashes then
     ),
@@ -295,6 +320,7 @@ LIVES = st.lists(
 
 @given(LIVES)
 @example([(1, "purchase", "a", False), (19, "search", "a", False), (100, "time", "a", True), (0, "read", "a", False)])
+@example([(1, "purchase", "a", False), (9, "search", "a", False), (1, "erase", "a", True), (9, "purchase", "a", True)])
 def test_a_crash_while_texts_are_unread_moves_nobody_otherwise(lives: list[tuple[int, str, str, bool]]) -> None:
     """Silence doesn't judge beyond an event that was held and must be polled again."""
     spared, struck, day = Shop(), Shop(), 0
@@ -308,14 +334,60 @@ def test_a_crash_while_texts_are_unread_moves_nobody_otherwise(lives: list[tuple
             struck.crash()
     assert sorted(struck.told, key=str) == sorted(spared.told, key=str)
     assert struck.states == spared.states
+    assert {key: value is None for key, value in struck.table.items()} == {
+        key: decode_state(value).is_erased for key, value in struck.states.items() if key != PARTITION_KEY
+    }
+    # What is counted as it happens is what a restart counts.
+    live, again = struck.job.parts[0], struck.witness.segments.by_dimension()
+    struck.start()
+    found = struck.job.parts[0]
+    assert (live.customers, live.due.keys(), again) == (
+        found.customers,
+        found.due.keys(),
+        struck.witness.segments.by_dimension(),
+    )
+
+
+@pytest.mark.parametrize("value", [None, b""])
+def test_an_erasure_takes_a_customers_unread_texts_along(value: bytes | None) -> None:
+    """What was held when it came is void when it is read; the table says null, and so it stays."""
+    desk = Desk()
+    desk.take(desk.click("a", 0), desk.click("a", 1, "red shoes"), desk.click("b", 2))
+    erase = Record("purchases", 0, 0, b"a", value, [("regulars-erase", AT.format(5).encode())])
+
+    work = desk.take(erase)
+    desk.serve()
+
+    assert work.counts == {(1, "erasure"): 1} | dict.fromkeys(((0, "applied"), (1, "applied"), (2, "applied")), 0)
+    assert desk.table[b"a"] is None
+    assert desk.table[b"b"] is not None
+    assert desk.job.parts[0].customers == 1
+    assert desk.clicks("a") == 0
+    desk.take(desk.click("a", 6))
+    assert desk.clicks("a") == 1
+    assert desk.job.parts[0].customers == 2
+
+
+def test_an_erasure_in_another_partition_is_a_dead_letter() -> None:
+    """It would erase nobody, and say so."""
+    desk = Desk()
+    key = b"a"
+    settings = SETTINGS.model_copy(update={"partitions": 2})
+    job = ScoringJob(settings, RULES, PriorScorer(), Texts(), desk.witness)
+    wrong = 1 - partition_of(key, 2)
+    job.restored(wrong, iter(()))
+    work = job.decode(wrong, [Record("purchases", wrong, 0, key, None, [("regulars-erase", b"2024-01-01T00:00:00Z")])])  # type: ignore[list-item]
+    (letter,) = work.dead_letters
+    assert dict(letter.headers)["regulars-reason"] == b"wrong-partition"
+    assert work.keys == []
 
 
 CLOCKS = st.one_of(
     st.none(), st.binary(max_size=30), st.just(b"2024-01-02T00:00:00Z"), st.just(b"9999-12-31T23:59:59-23:59")
 )
-NAMES = st.sampled_from(("regulars-clock", "regulars-synthetic", "regulars-topic", "regulars-offset")) | st.text(
-    max_size=5
-)
+NAMES = st.sampled_from(
+    ("regulars-clock", "regulars-erase", "regulars-synthetic", "regulars-topic", "regulars-offset")
+) | st.text(max_size=5)
 HEADERS = st.lists(st.tuples(NAMES, CLOCKS), max_size=3)
 
 

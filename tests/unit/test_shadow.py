@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from histories import START_S, histories, purchase
 from models.policy import Policy, Rules, load, parse, read
 from models.scores import PriorScorer
+from models.state import Erasure
 from models.step import Customer, Heard, Outcome, Terms, step
 from policies import featured, zoned
 from schemas.states import NEVER, CustomerState
@@ -88,6 +89,11 @@ def test_counts_follow_customers_as_they_move() -> None:
     assert (found.policy, found.customers, found.elsewhere) == ("default-2", 6, 3)
     assert found.pairs["lifecycle", "active", "at_risk"] == 3
     assert found.pairs["lifecycle", "active", "active"] == 3
+    shadow.see(0, [step(Customer("c0", None, NEVER, [], Erasure(1, START_S)), terms)])
+    found = shadow.comparison()
+    assert (found.customers, found.elsewhere, found.pairs["lifecycle", "active", "at_risk"]) == (5, 2, 2)
+    shadow.reach(0, START_S + 400 * DAY_S)
+    assert shadow.comparison().customers == 5
     shadow.forget(0)
     assert (shadow.comparison().customers, shadow.comparison().elsewhere) == (1, 0)
 

@@ -1,19 +1,21 @@
 """Laws of the pure step: how a history is cut, repeated or left silent can't change what it means."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from histories import START_S, click, histories, purchase, review
 from models.features import rows
 from models.policy import Rules, load, parse, read
 from models.scores import PriorScorer
-from models.state import PURCHASE
+from models.state import PURCHASE, Erasure
 from models.step import Customer, Heard, Move, Outcome, Terms, advance, anew_at, step
 from policies import ZONES, featured, zoned
 from schemas.changes import EventCause, PolicyCause, SilenceCause
 from schemas.learning import Label
-from schemas.states import NEVER, CustomerState, Held
+from schemas.states import NEVER, CustomerState, Held, decode_state, encode_state
 from schemas.times import DAY_S
 
 RULES = Rules(load())
@@ -38,9 +40,10 @@ class Follower:
         self.moves: list[Move] = []
         self.labels: list[Label] = []
 
-    def take(self, heard: list[Heard], horizon: float = -NEVER) -> Outcome:
-        """Applies what was heard, then silence until `horizon`."""
-        outcome = step(Customer("someone", self.state, self.due, heard), self.terms._replace(horizon=horizon))
+    def take(self, heard: list[Heard], horizon: float = -NEVER, erasure: Erasure | None = None) -> Outcome:
+        """Applies what was heard, and an erasure; then silence until `horizon`."""
+        customer = Customer("someone", self.state, self.due, heard, erasure)
+        outcome = step(customer, self.terms._replace(horizon=horizon))
         if outcome.state is not None:
             self.state, self.due = outcome.state, outcome.due
         self.moves += outcome.moves
@@ -102,6 +105,86 @@ def test_a_producers_retry_changes_nothing(events: list[Heard]) -> None:
     outcome = step(Customer("someone", follower.state, follower.due, retries), TERMS)
     assert outcome.state is None
     assert len(outcome.repeated) == len(events)
+
+
+def later(events: list[Heard], than: list[Heard], offset: int = 100) -> list[Heard]:
+    """`events`, moved behind the last of `than` in time and behind `offset` in every topic."""
+    by = than[-1].at + 1 - START_S
+    return [heard._replace(at=heard.at + by, offset=heard.offset + offset) for heard in events]
+
+
+@under_any_policy
+@given(before=histories(), after=histories(), data=st.data())
+def test_who_comes_back_is_somebody_never_heard_of_at_the_next_sequence(
+    terms: Terms, before: list[Heard], after: list[Heard], data: st.DataObject
+) -> None:
+    """Whatever lies in one chunk with the erasure: what follows it is judged as if nothing had been before."""
+    after, erasure = later(after, before), Erasure(99, before[-1].at)
+    cut, head = data.draw(st.integers(0, len(before))), data.draw(st.integers(0, len(after)))
+    silent = data.draw(st.booleans())
+    follower, fresh = Follower(terms), followed([after], terms=terms)
+    follower.take(before[:cut], before[-1].at if silent else -NEVER)
+    told, taught = len(follower.moves), len(follower.labels)
+
+    outcome = follower.take(before[cut:] + after[:head], erasure=erasure)
+    follower.take(after[head:])
+    follower.take([], LONG_AFTER)
+
+    assert outcome.erased
+    assert len(outcome.void) == len(before) - cut
+    assert follower.moves[told:] == [move._replace(sequence=move.sequence + told) for move in fresh.moves]
+    assert follower.labels[taught:] == fresh.labels
+    assert follower.due == fresh.due
+    assert follower.state is not None
+    assert fresh.state is not None
+    same = replace(follower.state, offsets=fresh.state.offsets, sequence=fresh.state.sequence, erased_at=None)
+    assert same == fresh.state
+    assert follower.state.sequence == told + fresh.state.sequence
+
+
+@given(histories(), histories(), st.integers(0, 12), st.booleans())
+def test_what_comes_again_after_an_erasure_brings_nobody_back(
+    before: list[Heard], after: list[Heard], again: int, returned: bool
+) -> None:
+    """A crash has any suffix replayed, the erasure included; producers send old events again under new offsets."""
+    after, erasure = later(after, before), Erasure(99, before[-1].at)
+    follower = Follower()
+    follower.take(before)
+    follower.take(after if returned else [], erasure=erasure)
+
+    replayed = before[again:] + (after if returned else [])
+    outcome = follower.take(replayed, erasure=erasure)
+    assert (outcome.state, outcome.erased, outcome.moves, outcome.labels) == (None, False, (), ())
+    assert len(outcome.replayed) == len(replayed)
+
+    outcome = follower.take([heard._replace(offset=heard.offset + 1000) for heard in before])
+    assert (outcome.state, outcome.moves, outcome.labels) == (None, (), ())
+    assert len(outcome.void) == len(before)
+
+
+@given(histories())
+def test_a_remainder_holds_a_sequence_offsets_and_a_moment_alone(events: list[Heard]) -> None:
+    """Of the customer themselves nothing is left, and no time brings anything up."""
+    follower = followed([events], horizon=-NEVER)
+    assert follower.state is not None
+    offsets, sequence = follower.state.offsets, follower.state.sequence
+    follower.take([], erasure=Erasure(99, LONG_AFTER))
+
+    nobody = CustomerState(first_event_at=NEVER, last_event_at=-NEVER, as_of=-NEVER, landmark=-NEVER)
+    kept = (offsets[0], 99, offsets[2])
+    assert follower.state == replace(nobody, offsets=kept, sequence=sequence, erased_at=LONG_AFTER)
+    assert follower.state.is_erased
+    assert follower.due == NEVER
+    assert decode_state(encode_state(follower.state, follower.due)) == follower.state
+    assert follower.take([], NEVER).state is None
+
+
+def test_a_state_written_before_erasures_were_kept_is_one_never_erased() -> None:
+    """A shorter array, as earlier versions wrote it, reads as it did."""
+    state = followed([[purchase(0, START_S)]]).state
+    assert state is not None
+    written = msgspec.msgpack.decode(encode_state(state, NEVER)[8:])
+    assert decode_state(b"\0" * 8 + msgspec.msgpack.encode(written[:-1])) == state
 
 
 @given(histories(), st.randoms(use_true_random=False))
