@@ -12,9 +12,11 @@ from models.features import FloatArray
 from models.scores import COUNT_90, P_30, P_90, SPEND_90
 
 _COLUMNS = ("recency_days", "purchases", "monetary")
+_FREQUENCY = _COLUMNS.index("purchases")
 # Quintiles of the number of purchases would be 1, 1, 1, 2 and more: fixed classes 1, 2, 3 to 4, 5 to 9, 10 and more.
 _FREQUENCIES = np.log1p([2.0, 3.0, 5.0, 10.0]) - 1e-3
-_CELLS = 5 ** len(_COLUMNS)
+# And one for who never bought: without recency and amount they would be the most recent and the least of all.
+_CELLS = 5 ** len(_COLUMNS) + 1
 # A cell is told by its own labels and by so many of the average customer: below a hundred its rate hangs on chance.
 _SHRINKAGE = 20.0
 # The quintiles' edges are a mean over about so many labels, so that they follow the shop; so do the rates, more slowly.
@@ -28,14 +30,14 @@ WIDTH = 1 + 4 * len(_COLUMNS) + _CELLS * _TABLE
 class RfmCells:
     """Customers in 5 x 5 x 5 cells of recency, frequency and monetary; a cell's forecast is its rate of late.
 
-    Recency and monetary are cut at the quintiles of the customers whom labels are of.
+    Recency and monetary are cut at the quintiles of the buyers whom labels are of; who never bought has a cell apart.
     """
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._columns = [names.index(name) for name in _COLUMNS]
         self._edges: FloatArray = np.zeros((len(_COLUMNS), 4))
         self._table: FloatArray = np.zeros((_CELLS, _TABLE))
-        self._seen = 0.0
+        self._buyers = 0.0
 
     @staticmethod
     def known(names: tuple[str, ...]) -> bool:
@@ -44,13 +46,16 @@ class RfmCells:
 
     def learn_block(self, x: FloatArray, horizon: FloatArray, purchases: FloatArray, spend: FloatArray) -> None:
         """Counts labels in: features x (n, F) and what came of each."""
-        self._seen = min(self._seen + len(x), _MEMORY)
-        edges = np.quantile(x[:, self._columns], [0.2, 0.4, 0.6, 0.8], axis=0).T
-        self._edges += (edges - self._edges) * min(1.0, len(x) / self._seen)
-        self._edges[1] = _FREQUENCIES
+        found = x[:, self._columns]
+        buyers = found[found[:, _FREQUENCY] > 0]
+        if len(buyers):
+            self._buyers = min(self._buyers + len(buyers), _MEMORY)
+            edges = np.quantile(buyers, [0.2, 0.4, 0.6, 0.8], axis=0).T
+            self._edges += (edges - self._edges) * min(1.0, len(buyers) / self._buyers)
+            self._edges[_FREQUENCY] = _FREQUENCIES
         told = np.column_stack([np.ones(len(x)), purchases > 0, purchases, spend])
         month = (horizon == 30)[:, None]
-        self._table *= 1.0 - len(x) / max(self._seen, _LONG_MEMORY)
+        self._table *= 1.0 - len(x) / _LONG_MEMORY
         np.add.at(self._table, self._cells(x), np.hstack([told * month, told * ~month]))
 
     def forecasts(self, x: FloatArray) -> FloatArray:
@@ -71,17 +76,18 @@ class RfmCells:
         found = np.zeros(len(x), dtype=np.int64)
         for column, edges in zip(self._columns, self._edges, strict=True):
             found = found * 5 + np.searchsorted(edges, x[:, column], side="right")
+        found[x[:, self._columns[_FREQUENCY]] <= 0] = _CELLS - 1
         return found
 
     def to_array(self) -> FloatArray:
         """(WIDTH,): all of it."""
-        return np.concatenate([[self._seen], self._edges.ravel(), self._table.ravel()])
+        return np.concatenate([[self._buyers], self._edges.ravel(), self._table.ravel()])
 
     @classmethod
     def from_array(cls, names: tuple[str, ...], array: FloatArray) -> Self:
         """The inverse of `to_array`."""
         found = cls(names)
-        found._seen = float(array[0])
+        found._buyers = float(array[0])
         found._edges = array[1 : 1 + found._edges.size].reshape(found._edges.shape).copy()
         found._table = array[1 + found._edges.size :].reshape(found._table.shape).copy()
         return found

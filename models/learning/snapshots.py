@@ -34,7 +34,7 @@ BLOCK = 256  # labels learnt at once; fewer than that can be pending
 EXPERTS = 3  # of each model, see `models.learning.averaging`
 MEMORIES = 12  # at most, of their weights: a quarter at one in ten days, and both ends
 PENDING = 4  # numbers of a pending label beside its features
-_FORMAT = 3  # 2: calibration, margins, scoreboard; 3: experts, levels of the mixtures apart
+_FORMAT = 4  # 2: calibration, margins, scoreboard; 3: experts, levels of the mixtures apart; 4: a cell of RFM more
 _METADATA = "regulars"
 
 

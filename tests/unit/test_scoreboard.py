@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from models import features
 from models.features import FloatArray
 from models.learning.learner import Judged, Learner
+from models.learning.measures import auc
 from models.learning.rivals import RfmCells
 from models.learning.scoreboard import BG_NBD, PREVIOUS, RFM, SERVED, is_worse, losses
 from models.learning.snapshots import Snapshot, decode_snapshot, encode_snapshot, version_of
@@ -205,6 +206,27 @@ def test_rfm_forecasts_the_rate_of_its_cell() -> None:
     assert forecasts[0, 1] == pytest.approx(1 - (1 - forecasts[0, P_30]) ** 3)  # no label of 90 days yet
     copied = RfmCells.from_array(names, rfm.to_array())
     np.testing.assert_array_equal(copied.forecasts(x), rfm.forecasts(x))
+
+
+def test_rfm_tells_buyers_apart_however_many_only_look() -> None:
+    """Who never bought has a cell apart: nine in ten who only look change nothing of what buyers are told."""
+    names = ("recency_days", "purchases", "monetary")
+    rng = np.random.default_rng(1)
+    buyers = np.column_stack([rng.uniform(0, 200, 500), np.log1p(rng.integers(1, 12, 500)), rng.uniform(2, 6, 500)])
+    came = (rng.random(500) < np.exp(-buyers[:, 0] / 50)).astype(float)
+    lookers = np.zeros((4_500, 3))
+    alone, among = RfmCells(names), RfmCells(names)
+
+    alone.learn_block(buyers, np.full(500, 30.0), came, came * 10.0)
+    everybody = np.concatenate([buyers, lookers])
+    of_all = np.concatenate([came, np.zeros(4_500)])
+    among.learn_block(everybody, np.full(5_000, 30.0), of_all, of_all * 10.0)
+
+    assert len(np.unique(among.forecasts(buyers)[:, P_30])) == len(np.unique(alone.forecasts(buyers)[:, P_30]))
+    assert auc(came, among.forecasts(buyers)[:, P_30]) == pytest.approx(
+        auc(came, alone.forecasts(buyers)[:, P_30]), abs=0.02
+    )
+    assert among.forecasts(lookers[:1])[0, P_30] < 0.01
 
 
 def test_losses_are_least_for_the_truth_and_do_not_depend_on_the_currency() -> None:
