@@ -26,7 +26,7 @@ from streams.ops.feed import ChangeFeed, SegmentCounts
 from streams.ops.lag import LagMonitor
 from streams.ops.metrics import Metrics
 from streams.ops.observer import ViewObserver
-from streams.ops.view import NotHere, Status, WorkerView
+from streams.ops.view import NotHere, Status, Texts, WorkerView
 from streams.ops.watchdog import Watchdog
 from streams.ops.web import mount
 from streams.plane.app import App, build_app
@@ -69,6 +69,7 @@ class Worker:
             status=self.status,
             standing=self.standing,
             shadow=lambda: None if self.job.shadow is None else self.job.shadow.comparison(),
+            texts=lambda: Texts(self._reading(), self.lane.given, self.lane.loading_s),
         )
         topics = tuple(settings.topic(name) for name in ("clickstream", "purchases", "reviews"))
         observer = ViewObserver(topics, self.metrics, self.view.changes, self.view.segments)

@@ -175,6 +175,9 @@ class Metrics:
         self._tokens = HistogramMetric(
             "regulars_encoder_batch_tokens", "Tokens of one batch", buckets=TOKEN_BUCKETS, registry=self.registry
         )
+        self._texts_waiting = GaugeMetric(
+            "regulars_texts_waiting", "Records that wait for their texts", registry=self.registry
+        )
         self._log_loss = GaugeMetric(
             "regulars_learner_log_loss", "Progressive log loss of the served model", ("model",), registry=self.registry
         )
@@ -253,6 +256,10 @@ class Metrics:
     def watch_customers(self, count: Callable[[], int]) -> None:
         """Ask `count` for the number of customers whenever the metrics are read."""
         self._customers.set_function(count)
+
+    def watch_texts_waiting(self, count: Callable[[], int]) -> None:
+        """Ask `count` for the number of records that wait for their texts whenever the metrics are read."""
+        self._texts_waiting.set_function(count)
 
     def watch_shadow(self, compare: Callable[[], Comparison | None]) -> None:
         """Ask `compare` whenever the metrics are read."""

@@ -34,7 +34,11 @@ LEARNING = {
     "regulars_learner_rollbacks": set(),
     "regulars_learner_drifts": {"score"},
 }
-TEXTS = {"regulars_texts_cut_total": set[str](), "regulars_text_cache_failures_total": set[str]()}
+TEXTS = {
+    "regulars_texts_cut_total": set[str](),
+    "regulars_text_cache_failures_total": set[str](),
+    "regulars_texts_waiting": set[str](),
+}
 PROMISED = CONTRACT | LOST | LEARNING | TEXTS
 AT = "2024-05-01T10:00:00Z"
 
