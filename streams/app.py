@@ -93,6 +93,7 @@ class Worker:
         self._told = (time.monotonic(), 0, 0, 0.0)
         self.watchdog = Watchdog(
             lambda: self.lag.lags,
+            lambda: self.lag.sampled_at,
             self.pipeline.partitions,
             self.give_up,
             settings.watchdog_limit_s,

@@ -20,8 +20,6 @@ BEAT_S = 0.5
 # A loop that didn't come round for so long is stuck: a big chunk or a full collection take far less, and so do the states of
 # one restored partition (5 us a customer), after which it comes round.
 BEAT_LIMIT_S = 15.0
-# Seven samples in a row without an answer.
-SAMPLE_LIMIT_S = 15.0
 # A commit comes twice a second; what waits for texts, which may take minutes, is looked at by itself.
 STALL_LIMIT_S = 30.0
 # A batch takes seconds on two slow cores.
@@ -112,12 +110,15 @@ class WorkerView:
         self.metrics.watch_texts_waiting(lambda: self.status().texts_waiting)
 
     async def run(self) -> None:
-        """Beat and sample until cancelled."""
+        """Beat and sample until cancelled. Raises what the sampling raised."""
         sampling = asyncio.create_task(self.lag.run(), name="lag monitor")
         try:
-            while True:
+            while not sampling.done():
                 self.beat()
-                await asyncio.sleep(BEAT_S)
+                await asyncio.wait({sampling}, timeout=BEAT_S)
+            if sampling.cancelled():
+                raise RuntimeError("the lag monitor was cancelled")
+            sampling.result()
         finally:
             sampling.cancel()
             await asyncio.gather(sampling, return_exceptions=True)
@@ -165,16 +166,16 @@ class WorkerView:
 
     def _late(self, assigned: set[int], texts: Texts) -> list[Reason]:
         reasons: list[Reason] = []
-        sampled_at = self.lag.sampled_at
-        age_s = time.time() - (self.started_at_s if sampled_at is None else sampled_at)
-        if sampled_at is None or age_s > SAMPLE_LIMIT_S:
-            detail = self.lag.error or "the first sample isn't there yet"
+        if not self.lag.fresh:
+            age_s = f"{self.lag.age_s:.0f} s"
+            known = (
+                f"after {age_s} there is no sample"
+                if self.lag.sampled_at is None
+                else f"the last sample is {age_s} old"
+            )
+            why = "" if self.lag.error is None else f": {self.lag.error}"
             reasons.append(
-                Reason(
-                    "lag-unknown",
-                    f"{detail} (for {age_s:.0f} s)",
-                    "see whether the broker is up and reachable from here",
-                )
+                Reason("lag-unknown", f"{known}{why}", "see whether the broker is up and reachable from here")
             )
         stalled = [
             row
