@@ -74,26 +74,31 @@ class Latency(Collector):
 
 
 class LagCollector(Collector):
-    """The last sample of a `LagMonitor`, each partition of the group."""
+    """The last sample of a `LagMonitor`, each partition of the group, and its age."""
 
     def __init__(self, monitor: LagMonitor) -> None:
         self._monitor = monitor
 
     def collect(self) -> Iterable[Metric]:
-        """Both lag gauges; a partition whose oldest record's age isn't known has no seconds."""
+        """The lag gauges: nothing where the last sample is too old, no seconds where an oldest record's age isn't known."""
         records = GaugeMetricFamily(
             "regulars_lag_records", "Records not yet processed by the group", labels=("topic", "partition")
         )
         seconds = GaugeMetricFamily(
             "regulars_lag_seconds", "Age of the oldest record not yet processed", labels=("topic", "partition")
         )
-        for row in self._monitor.lags.values():
+        for row in self._monitor.lags.values() if self._monitor.fresh else ():
             labels = (row.topic, str(row.partition))
             records.add_metric(labels, row.records)
             if row.seconds is not None:
                 seconds.add_metric(labels, row.seconds)
         yield records
         yield seconds
+        yield GaugeMetricFamily(
+            "regulars_lag_sample_age_seconds",
+            "Seconds since the lag was last sampled, or since the start where it never was",
+            value=self._monitor.age_s,
+        )
 
 
 class ShadowCollector(Collector):
@@ -204,6 +209,7 @@ class Metrics:
         self._customers = GaugeMetric(
             "regulars_customers", "Customers in this worker's partitions", registry=self.registry
         )
+        self._ready = GaugeMetric("regulars_ready", "1: /ready answers 200; 0: 503", registry=self.registry)
         self.registry.register(self.latency)
         if lag is not None:
             self.registry.register(LagCollector(lag))
@@ -252,6 +258,10 @@ class Metrics:
         self._rollbacks.set(rollbacks)
         for score, alarms in drifts.items():
             self._drifts.labels(score).set(alarms)
+
+    def watch_ready(self, ready: Callable[[], bool]) -> None:
+        """Ask `ready` whether the worker is ready whenever the metrics are read."""
+        self._ready.set_function(ready)
 
     def watch_customers(self, count: Callable[[], int]) -> None:
         """Ask `count` for the number of customers whenever the metrics are read."""

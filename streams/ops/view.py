@@ -86,7 +86,7 @@ class WorkerView:
         standing: a customer from the local store; None: unknown; raises NotHere.
         shadow: how the shadow policy compares with the served one; None: there is none.
         texts: what waits for the encoder; called at each beat and request.
-        texts_at: when texts last got on, or nothing waited for any; monotonic.
+        texts_at: when texts last got on, or could not: none waited, or Kafka was away; monotonic.
     """
 
     settings: Settings
@@ -107,6 +107,7 @@ class WorkerView:
     def __post_init__(self) -> None:
         self.metrics.watch_customers(lambda: self.status().customers)
         self.metrics.watch_shadow(self.shadow)
+        self.metrics.watch_ready(lambda: not self.not_ready())
         self.metrics.watch_texts_waiting(lambda: self.status().texts_waiting)
 
     async def run(self) -> None:
@@ -127,7 +128,7 @@ class WorkerView:
         """Note that the event loop came round, and whether texts got on."""
         self.beat_at = time.monotonic()
         texts = self.texts()
-        if not texts.reading or texts.read != self._read or texts.loading_s is not None:
+        if not (texts.reading and self.lag.fresh) or texts.read != self._read or texts.loading_s is not None:
             self._read, self.texts_at = texts.read, self.beat_at
         self._counts.append((self.beat_at, self.metrics.events, self.metrics.changes))
 

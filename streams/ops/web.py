@@ -109,6 +109,8 @@ class _Pages:
                 "records": records,
                 "seconds": seconds,
                 "sampled_at_s": monitor.sampled_at,
+                "sample_age_s": round(monitor.age_s, 1),
+                "fresh": monitor.fresh,
                 "error": monitor.error,
                 "partitions": [row._asdict() for row in rows],
             }

@@ -1,5 +1,6 @@
 """Laws of the metrics page: the contract's names, labels and counts."""
 
+import time
 from pathlib import Path
 from typing import Any, get_args
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.changes import Change, EventCause, SilenceCause, Trace, Versions
-from streams.ops.lag import LagMonitor, PartitionLag
+from streams.ops.lag import SAMPLE_LIMIT_S, LagMonitor, PartitionLag
 from streams.ops.metrics import Latency, Metrics, Outcome
 from streams.settings import Settings
 
@@ -26,8 +27,9 @@ CONTRACT = {
     "regulars_restore_records_total": set(),
     "regulars_customers": set(),
 }
-# What the contract doesn't name: events that retention took.
+# What the contract doesn't name: events that retention took, and what alerts need beside the lag.
 LOST = {"regulars_events_lost_total": {"topic"}}
+HEALTH = {"regulars_ready": set[str](), "regulars_lag_sample_age_seconds": set[str]()}
 # How learning goes: what is served beside its rivals, versions taken back, drift.
 LEARNING = {
     "regulars_scoreboard_loss": {"score", "model"},
@@ -39,7 +41,7 @@ TEXTS = {
     "regulars_text_cache_failures_total": set[str](),
     "regulars_texts_waiting": set[str](),
 }
-PROMISED = CONTRACT | LOST | LEARNING | TEXTS
+PROMISED = CONTRACT | LOST | HEALTH | LEARNING | TEXTS
 AT = "2024-05-01T10:00:00Z"
 
 
@@ -54,6 +56,7 @@ def a_change(customer: str = "ada", cause: Any = None) -> Change:
 def metrics() -> Metrics:
     """Metrics with everything set once."""
     monitor = LagMonitor(Settings())
+    monitor.sampled_at = time.time()
     metrics = Metrics(lag=monitor)
     row = PartitionLag("purchases", 3, 0, 10, 4, 6, 1.5, 0.0)
     monitor.lags = {(row.topic, row.partition): row}
@@ -131,6 +134,7 @@ def test_no_label_holds_a_customer(metrics: Metrics) -> None:
 def test_age_that_is_not_known_is_left_out(metrics: Metrics) -> None:
     """A gauge that nobody knows is absent instead of zero."""
     monitor = LagMonitor(Settings())
+    monitor.sampled_at = time.time()
     monitor.lags = {("reviews", 0): PartitionLag("reviews", 0, 0, 5, None, 5, None, 0.0)}
 
     found = samples(Metrics(lag=monitor))
@@ -138,6 +142,19 @@ def test_age_that_is_not_known_is_left_out(metrics: Metrics) -> None:
     where = frozenset({("topic", "reviews"), ("partition", "0")})
     assert ("regulars_lag_records", where) in found
     assert ("regulars_lag_seconds", where) not in found
+
+
+@pytest.mark.parametrize("age_s", [SAMPLE_LIMIT_S + 1, None])
+def test_a_lag_that_is_not_known_any_more_is_left_out(age_s: float | None) -> None:
+    """While Kafka is away the figures of before would keep an alert silent; how old they are is told instead."""
+    monitor = LagMonitor(Settings())
+    monitor.lags = {("reviews", 0): PartitionLag("reviews", 0, 0, 5, None, 5, 1.0, 0.0)}
+    monitor.sampled_at = None if age_s is None else time.time() - age_s
+
+    found = samples(Metrics(lag=monitor))
+
+    assert [name for name, _ in found if name in ("regulars_lag_records", "regulars_lag_seconds")] == []
+    assert found["regulars_lag_sample_age_seconds", frozenset()] >= (0 if age_s is None else age_s)
 
 
 def test_silence_has_no_latency() -> None:

@@ -180,10 +180,24 @@ async def test_moving_backlog_is_ready(worker: Worker, client: TestClient[Any, A
 
 
 async def test_old_sample_is_not_ready(worker: Worker, client: TestClient[Any, Any]) -> None:
-    """Without a broker's answer nobody knows how late it is."""
+    """Without a broker's answer nobody knows how late it is; the pages say how old is what they show."""
+    assert "regulars_ready 1.0" in await (await client.get("/metrics")).text()
+    assert (await (await client.get("/api/lag")).json())["fresh"] is True
     worker.view.lag.sampled_at = time.time() - 60.0
 
     assert await reasons(client) == (503, ["lag-unknown"])
+    assert "the last sample is 60 s old" in await (await client.get("/ready")).text()
+    assert "regulars_ready 0.0" in await (await client.get("/metrics")).text()
+    assert (await (await client.get("/api/lag")).json())["fresh"] is False
+
+
+async def test_a_sample_that_never_came_is_not_ready(worker: Worker, client: TestClient[Any, Any]) -> None:
+    """The reason names what the last try met."""
+    worker.view.lag.sampled_at = None
+    worker.view.lag.error = "no Kafka broker answers"
+
+    assert await reasons(client) == (503, ["lag-unknown"])
+    assert "there is no sample: no Kafka broker answers" in await (await client.get("/ready")).text()
 
 
 async def test_loop_that_does_not_come_round_is_not_alive(worker: Worker, client: TestClient[Any, Any]) -> None:
