@@ -75,7 +75,7 @@ def configure_logging() -> None:
     """Structured logs to stderr: for people on a terminal, one JSON object a line otherwise.
 
     Records of the standard `logging` (faust, aiokafka) go the same way, from WARNING on, each line of code once in ten
-    seconds.
+    seconds. Exceptions come with where they were raised, never with local variables: those hold what customers wrote.
     """
     import structlog
 
@@ -88,9 +88,12 @@ def configure_logging() -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if human else "iso", utc=not human),
     ]
     render: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if human
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [
+            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
+            structlog.processors.JSONRenderer(),
+        ]
     )
     structlog.configure(
         processors=[*shared, *render],
