@@ -20,6 +20,7 @@ from aiokafka import TopicPartition
 
 from streams.ops.lag import SAMPLE_LIMIT_S, PartitionLag
 from streams.plane.errors import InfrastructureFailure
+from streams.plane.patience import STOOD_STILL_S
 
 EVERY_S = 1.0
 
@@ -64,12 +65,12 @@ class Watchdog:
         self._texts: tuple[int, dict[TopicPartition, int | None]] = (0, {})  # encoded, and committed where texts wait
         self._texts_at = 0.0  # of the time that counts, as are those of `_still`
         self._still: dict[TopicPartition, tuple[int, float]] = {}  # committed, and since when it hasn't moved
-        self._beat = clock()
+        self._beat = self._looked_at = self._checked_at = clock()
 
     async def run(self) -> None:
         """Watches until cancelled."""
         over = threading.Event()
-        self._beat = self._joined_at = self._clock()
+        self._beat = self._looked_at = self._joined_at = self._checked_at = self._clock()
         threading.Thread(target=self._watch_loop, args=(over,), name="watchdog", daemon=True).start()
         try:
             while True:
@@ -80,7 +81,10 @@ class Watchdog:
 
     def look(self) -> None:
         """Notes what has moved, and ends the process where something hasn't for too long. Called on the event loop."""
-        now = self._beat = self._clock()
+        now = self._clock()
+        stood_s, self._beat, self._looked_at = now - self._looked_at, now, now
+        if stood_s > STOOD_STILL_S:
+            self._joined_at += stood_s  # the group may have answered, and nobody listened
         self._look_at_group(now)
         counted_s = self._count(now)
         owned, reading = self._owned(), self._reading()
@@ -141,8 +145,12 @@ class Watchdog:
             )
 
     def check_loop(self) -> None:
-        """Ends the process where the event loop hasn't come round for too long. Called from a thread."""
-        silent_s = self._clock() - self._beat
+        """Ends the process where the event loop hasn't come round for too long. Called once a second, from a thread."""
+        now = self._clock()
+        stood_s, self._checked_at = now - self._checked_at, now
+        if stood_s > STOOD_STILL_S:  # the whole process did, this thread with it
+            self._beat = min(now, self._beat + stood_s)
+        silent_s = now - self._beat
         if silent_s > self._limit_s:
             self._fail(
                 Stuck(

@@ -25,7 +25,15 @@ from streams.plane import memory
 from streams.plane.batch import BatchTopic
 from streams.plane.errors import BrokerLost, InfrastructureFailure, StoreBroken, TopicsNotReady
 from streams.plane.lease import Lease
-from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEOUT_S, breaking_on_uvloop, patiently
+from streams.plane.patience import (
+    AWAY_AFTER_S,
+    DELIVERY_TIMEOUT_S,
+    PATIENCE_S,
+    REQUEST_TIMEOUT_S,
+    Outage,
+    breaking_on_uvloop,
+    patiently,
+)
 from streams.plane.pipeline import Changelog, Pipeline
 from streams.plane.records import Job
 from streams.plane.restore import Restorer
@@ -157,10 +165,20 @@ class App(faust.App):
         self.add_future(self.pipeline.tick(lambda: self.should_stop))
 
     async def _watch_broker(self) -> None:
+        lease, outage = self.lease, Outage()
         while not self.should_stop:
             await asyncio.sleep(1.0)
-            if self.lease.hopeless and not self.should_stop:
-                self.fail(BrokerLost(f"Kafka did not answer a heartbeat for {self.lease.silence_s:.0f} s"))
+            if stood_s := lease.look():
+                log.warning("this worker stood still", seconds=round(stood_s))
+            # While a rebalance waits for its members, none of them sends heartbeats.
+            bear_s = AWAY_AFTER_S + (self.conf.broker_rebalance_timeout if self.rebalancing else 0.0)
+            told = outage.look(lease.silence_s, bear_s) if lease.known else None
+            if told == "away":
+                log.warning("Kafka is away", seconds=round(outage.away_s), ends_after_s=round(lease.patience_s))
+            elif told == "back":
+                log.warning("Kafka is back", seconds=round(outage.away_s))
+            if lease.hopeless and not self.should_stop:
+                self.fail(BrokerLost(f"Kafka did not answer a heartbeat for {lease.silence_s:.0f} s"))
 
     def on_rebalance_end(self) -> None:
         """The flow resumes."""

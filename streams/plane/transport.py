@@ -30,7 +30,7 @@ from streams.plane.batch import Batch, BatchTopic
 from streams.plane.crash import crash_point
 from streams.plane.errors import BrokerLost, Fenced, InfrastructureFailure, RecordTooLarge, TopicsNotReady
 from streams.plane.fence import FencedProducer, Writers
-from streams.plane.patience import DELIVERY_TIMEOUT_S, REQUEST_TIMEOUT_S, outlasting, patiently, renewing
+from streams.plane.patience import DELIVERY_TIMEOUT_S, REQUEST_TIMEOUT_S, outlasting, patiently, renewing, within
 from streams.plane.progress import Span
 from streams.plane.records import CLAIM_KEY, Headers, PartitionGone
 
@@ -381,7 +381,7 @@ class Delivery:
         """
         last = -1
         try:
-            async with asyncio.timeout(DELIVERY_TIMEOUT_S):
+            async with within(DELIVERY_TIMEOUT_S):
                 for future, count in self._batches:
                     last = max(last, (await future).offset + count - 1)
         except TimeoutError as exc:
@@ -428,7 +428,7 @@ class Producer(base.Producer):
             BrokerLost: no answer for `DELIVERY_TIMEOUT_S`.
         """
         try:
-            async with asyncio.timeout(DELIVERY_TIMEOUT_S):
+            async with within(DELIVERY_TIMEOUT_S):
                 await self.writers.take(partition)
         except TimeoutError as exc:
             raise BrokerLost(f"{topic}[{partition}]: no producer id for {DELIVERY_TIMEOUT_S:.0f} s") from exc

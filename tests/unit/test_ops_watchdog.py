@@ -220,10 +220,30 @@ def test_a_worker_that_the_group_never_answers_ends(world: World) -> None:
 def test_a_loop_that_does_not_come_round_is_seen_from_outside_it(world: World) -> None:
     """The check runs in a thread of its own, since nothing on a stuck loop can tell."""
     world.look(0)
-    world.now += LIMIT_S + 1
 
-    thread = threading.Thread(target=world.watchdog.check_loop)
+    def watch() -> None:
+        while not world.failures and world.now < 2000:
+            world.now += 1
+            world.watchdog.check_loop()
+
+    thread = threading.Thread(target=watch)
     thread.start()
     thread.join(10)
 
     assert "event loop has not come round for 121 s" in str(world.failures[0])
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_process_that_was_stopped_and_wakes_is_not_stuck(world: World, joined: bool) -> None:
+    """Its thread, its loop and its membership stood still together, for ten minutes; who wakes first makes no difference."""
+    world.joined = joined
+    world.stand(1, 40, 60)
+    world.look(2)
+    world.watchdog.check_loop()
+
+    world.now += 600
+    world.watchdog.check_loop()
+    world.look(1)
+    world.watchdog.check_loop()
+
+    assert world.failures == []
