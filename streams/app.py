@@ -72,13 +72,14 @@ class Worker:
             texts=lambda: Texts(self._reading(), self.lane.given, self.lane.loading_s),
         )
         topics = tuple(settings.topic(name) for name in ("clickstream", "purchases", "reviews"))
+        self.metrics.expect_events(topics)
         observer = ViewObserver(topics, self.metrics, self.view.changes, self.view.segments)
         self.job = ScoringJob(settings, Rules(load(settings.policy)), PriorScorer(), self.lane, observer)
         self.app: App = build_app(settings, self.job)
         self.pipeline = self.app.pipeline
         self.metrics.watch_counts(
             restored=lambda: self.pipeline.counters.restored_records,
-            lost=lambda: self.pipeline.counters.lost,
+            lost=lambda: dict.fromkeys(topics, 0) | self.pipeline.counters.lost,
             texts_cut=lambda: self.job.texts_cut,
             cache_failures=lambda: self.lane.cache_failures,
         )

@@ -7,7 +7,7 @@ observes one at a time.
 import bisect
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client import Counter as CounterMetric
@@ -213,6 +213,12 @@ class Metrics:
         self.registry.register(self.latency)
         if lag is not None:
             self.registry.register(LagCollector(lag))
+
+    def expect_events(self, topics: Iterable[str]) -> None:
+        """Begins all counts of events at 0: Prometheus' `increase` sees no rise in a series that is born at 1."""
+        for topic in topics:
+            for outcome in get_args(Outcome):
+                self._events.labels(topic, outcome)
 
     def count_events(self, topic: str, outcome: Outcome, n: int) -> None:
         """`n` records of `topic` (full name) that ended as `outcome`."""

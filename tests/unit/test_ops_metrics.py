@@ -157,6 +157,17 @@ def test_a_lag_that_is_not_known_any_more_is_left_out(age_s: float | None) -> No
     assert found["regulars_lag_sample_age_seconds", frozenset()] >= (0 if age_s is None else age_s)
 
 
+def test_every_outcome_is_counted_from_zero() -> None:
+    """A series that is born with its first rejected event at 1 has not risen, for Prometheus."""
+    metrics = Metrics()
+    metrics.expect_events(["clickstream", "purchases"])
+
+    found = {labels: n for (name, labels), n in samples(metrics).items() if name == "regulars_events_total"}
+
+    assert set(found.values()) == {0}
+    assert len(found) == 2 * len(get_args(Outcome))
+
+
 def test_silence_has_no_latency() -> None:
     """A change that no record caused does not count as one that took long."""
     metrics = Metrics()
