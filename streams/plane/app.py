@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from importlib.metadata import version
 from typing import Any, NoReturn
 
 import faust
@@ -150,6 +151,7 @@ class App(faust.App):
 
     async def on_start(self) -> None:
         """Verifies the topics before anything subscribes to them."""
+        self._tell_start()
         await super().on_start()
         try:
             self.partition_counts = await check_topics(self.worker_settings, self.job)
@@ -158,6 +160,19 @@ class App(faust.App):
                 await begin()
         except Exception as exc:
             self.fail(exc)
+
+    def _tell_start(self) -> None:
+        settings = self.worker_settings
+        log.info(
+            "worker starts",
+            version=version("regulars"),
+            # without a user and password
+            bootstrap_servers=[server.rpartition("@")[2] for server in servers(settings)],
+            app_id=settings.app_id,
+            instance_id=settings.instance_id or None,
+            data_dir=str(settings.data_dir.resolve()),
+            web=f"http://{settings.web_host}:{settings.web_port}/" if settings.web_port else None,
+        )
 
     async def on_started(self) -> None:
         """Starts the ticks once the first assignment is restored."""
@@ -201,6 +216,11 @@ class App(faust.App):
         await self.pipeline.quiesce(stopping=self.should_stop)
         await super()._consumer_wait_empty(consumer, logger)
         await self.pipeline.close()
+
+    async def on_shutdown(self) -> None:
+        """The end of an orderly stop: `fail` doesn't come here."""
+        await super().on_shutdown()
+        log.info("worker stopped as asked, all that it has processed is committed")
 
     def _crash(self, reason: BaseException) -> None:
         """Whatever of faust's services crashes ends the process."""

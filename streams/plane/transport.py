@@ -342,6 +342,8 @@ class Consumer(base.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Waits for the batch in flight, commits, then forgets the assignment."""
+        if revoked:
+            log.info("partitions revoked", partitions=self._numbers(revoked))
         await super().on_partitions_revoked(revoked)
         self._forget()
         for tp in revoked:
@@ -350,9 +352,13 @@ class Consumer(base.Consumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Starts a new assignment; positions come with the seek that ends the rebalance."""
+        log.info("partitions assigned", partitions=self._numbers(assigned), generation=generation_id)
         self._forget()
         self.app.lease.renew(self.app.lease.clock())
         await super().on_partitions_assigned(assigned, generation_id)
+
+    def _numbers(self, tps: Iterable[TP]) -> list[int]:
+        return sorted({tp.partition for tp in tps if tp.topic in self.app.job.topics})
 
     def _forget(self) -> None:
         self.app.pipeline.forget()
