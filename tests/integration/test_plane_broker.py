@@ -96,6 +96,14 @@ def test_a_process_that_was_stopped_for_longer_than_its_patience_goes_on(plane: 
     assert plane.verify().wrong == []
 
 
+def test_a_session_that_the_broker_refuses_ends_the_process(plane: Plane) -> None:
+    """It would wait for ever, its client having said once why; the last line names the setting and the broker's limit."""
+    worker = plane.start(REGULARS_SESSION_TIMEOUT_S="4000")
+    assert worker.wait(60) == 70
+    assert "REGULARS_SESSION_TIMEOUT_S" in worker.lines[-1]
+    assert "group.max.session.timeout.ms" in worker.lines[-1]
+
+
 def test_a_network_that_refuses_for_longer_than_a_request_may_take_ends_nobody(
     prefix: str, tmp_path: Path, free_port: int, wait_until: Wait
 ) -> None:
