@@ -26,7 +26,7 @@ from streams.ops.feed import ChangeFeed, SegmentCounts
 from streams.ops.lag import LagMonitor
 from streams.ops.metrics import Metrics
 from streams.ops.observer import ViewObserver
-from streams.ops.view import NotHere, Status, WorkerView
+from streams.ops.view import NotHere, Status, Texts, WorkerView
 from streams.ops.watchdog import Watchdog
 from streams.ops.web import mount
 from streams.plane.app import App, build_app
@@ -69,16 +69,18 @@ class Worker:
             status=self.status,
             standing=self.standing,
             shadow=lambda: None if self.job.shadow is None else self.job.shadow.comparison(),
+            texts=lambda: Texts(self._reading(), self.lane.given, self.lane.loading_s),
         )
         topics = tuple(settings.topic(name) for name in ("clickstream", "purchases", "reviews"))
+        self.metrics.expect_events(topics)
         observer = ViewObserver(topics, self.metrics, self.view.changes, self.view.segments)
         self.job = ScoringJob(settings, Rules(load(settings.policy)), PriorScorer(), self.lane, observer)
         self.app: App = build_app(settings, self.job)
         self.pipeline = self.app.pipeline
         self.metrics.watch_counts(
             restored=lambda: self.pipeline.counters.restored_records,
-            lost=lambda: self.pipeline.counters.lost,
-            foreign=lambda: self.job.foreign,
+            lost=lambda: dict.fromkeys(topics, 0) | self.pipeline.counters.lost,
+            foreign=lambda: dict.fromkeys(topics, 0) | self.job.foreign,
             texts_cut=lambda: self.job.texts_cut,
             cache_failures=lambda: self.lane.cache_failures,
         )
@@ -93,6 +95,7 @@ class Worker:
         self._told = (time.monotonic(), 0, 0, 0.0)
         self.watchdog = Watchdog(
             lambda: self.lag.lags,
+            lambda: self.lag.sampled_at,
             self.pipeline.partitions,
             self.give_up,
             settings.watchdog_limit_s,

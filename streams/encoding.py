@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from models.state import Reading
@@ -30,6 +31,8 @@ from models.text.reading import Reader, SentimentHead, TextEncoder, version_of
 from models.text.sentiment import ANCHORS, AnchorSentiment
 from models.text.sentiment import version_of as head_version
 from streams.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 TOKENS_A_TEXT = 8
 """A window holds budget / 8 texts: some ten batches of reviews (80 tokens), among which texts of like length meet.
@@ -79,8 +82,8 @@ class _Wanted:
 class TextLane:
     """Readings of texts: at once from the cache, or later from the encoder. Belongs to one event loop.
 
-    Counters: `encoded` texts, `cache_hits`, `tokens` (padding included), `seconds` in the encoder. `on_batch`, where
-    set, is called with each BatchDone on the event loop.
+    Counters: `encoded` texts, `given` ones (encoded, or found in the cache when their turn came), `cache_hits`, `tokens`
+    (padding included), `seconds` in the encoder. `on_batch`, where set, is called with each BatchDone on the event loop.
     """
 
     def __init__(
@@ -95,7 +98,7 @@ class TextLane:
 
         `head`, there too, gives the model's trained sentiment head, or None for the anchors.
         """
-        self.encoded = self.cache_hits = self.tokens = 0
+        self.encoded = self.given = self.cache_hits = self.tokens = 0
         self.seconds = 0.0
         self.on_batch: Callable[[BatchDone], None] | None = None
         self._find, self._load, self._head = find, load, head
@@ -108,6 +111,7 @@ class TextLane:
         self._arrived = asyncio.Event()
         self._needed = asyncio.Event()
         self._loaded = asyncio.Event()
+        self._loading_since: float | None = None  # monotonic
         self._task: asyncio.Task[None] | None = None
         self._stopped: LaneStopped | None = None
         self._forward_thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
@@ -126,6 +130,11 @@ class TextLane:
     def ready(self) -> bool:
         """Whether the encoder is loaded."""
         return self._loaded.is_set()
+
+    @property
+    def loading_s(self) -> float | None:
+        """For how many seconds the encoder has been loading; None: it isn't asked for yet, or there."""
+        return None if self._loading_since is None else time.monotonic() - self._loading_since
 
     @property
     def waiting(self) -> int:
@@ -216,11 +225,7 @@ class TextLane:
                 if len(known) == len(anchors):
                     self._reader = _reader(directory, np.stack(known))
             await self._needed.wait()
-            encoder = await self._in_thread(self._load, directory)
-            if self._reader is None:
-                self._reader = _reader(directory, await self._in_thread(self._encode_anchors, encoder))
-            self._loaded.set()
-            await self._serve(encoder)
+            await self._serve(await self._load_now(directory))
         except asyncio.CancelledError:
             self._end(LaneStopped("the text lane was stopped"))
             raise
@@ -229,6 +234,17 @@ class TextLane:
             stopped.__cause__ = failure
             self._end(stopped)
             raise
+
+    async def _load_now(self, directory: ModelDirectory) -> TextEncoder:
+        began = self._loading_since = time.monotonic()
+        log.info("loading the encoder", version=directory.version, texts_waiting=self.waiting)
+        encoder: TextEncoder = await self._in_thread(self._load, directory)
+        if self._reader is None:
+            self._reader = _reader(directory, await self._in_thread(self._encode_anchors, encoder))
+        self._loading_since = None
+        self._loaded.set()
+        log.info("encoder loaded", seconds=round(time.monotonic() - began, 1))
+        return encoder
 
     def _encode_anchors(self, encoder: TextEncoder) -> NDArray[np.float16]:
         vectors = [encoder.forward([row]) for row in encoder.tokenize(ANCHORS)]
@@ -310,6 +326,7 @@ class TextLane:
 
     def _give(self, wanted: _Wanted, reading: Reading) -> None:
         del self._wanted[wanted.text]
+        self.given += 1
         for request, place in wanted.places:
             request.give(place, reading)
 

@@ -75,11 +75,12 @@ def configure_logging() -> None:
     """Structured logs to stderr: for people on a terminal, one JSON object a line otherwise.
 
     Records of the standard `logging` (faust, aiokafka) go the same way, from WARNING on, each line of code once in ten
-    seconds.
+    seconds, without those that mean nothing. Exceptions come with where they were raised, never with local variables: those
+    hold what customers wrote.
     """
     import structlog
 
-    from streams.ops.repetition import OncePer
+    from streams.ops.repetition import Everyday, OncePer
 
     human = sys.stderr.isatty()
     shared: list[structlog.typing.Processor] = [
@@ -88,9 +89,12 @@ def configure_logging() -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if human else "iso", utc=not human),
     ]
     render: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if human
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [
+            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
+            structlog.processors.JSONRenderer(),
+        ]
     )
     structlog.configure(
         processors=[*shared, *render],
@@ -103,6 +107,7 @@ def configure_logging() -> None:
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render]
         )
     )
+    handler.addFilter(Everyday())
     handler.addFilter(OncePer())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 

@@ -32,6 +32,11 @@ from streams.settings import Settings
 EVERY_S = 2.0
 # Ages come one fetch a lagging partition, about a millisecond each; what isn't there by then keeps its last known age.
 AGES_LIMIT_S = 1.5
+# Seven samples in a row without an answer: what was found before says nothing of now.
+SAMPLE_LIMIT_S = 15.0
+# No answer to a request comes later (aiokafka gives up after 40 s, and again); letting connections go takes milliseconds.
+GIVEN_UP_S = 60.0
+CLOSE_LIMIT_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -72,8 +77,19 @@ class LagMonitor:
         self._waiting: dict[TopicPartition, tuple[int, float]] = {}  # committed, and since when (monotonic) it waits
         self.lags: Mapping[TopicPartition, PartitionLag] = {}
         self.ends: Mapping[TopicPartition, Observed] = {}
-        self.sampled_at: float | None = None
+        self.sampled_at: float | None = None  # epoch seconds
         self.error: str | None = None
+        self._made_at = time.time()
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the last sample; before the first, since this monitor was made."""
+        return time.time() - (self._made_at if self.sampled_at is None else self.sampled_at)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the last sample says something of now."""
+        return self.sampled_at is not None and self.age_s <= SAMPLE_LIMIT_S
 
     async def run(self) -> None:
         """Sample until cancelled."""
@@ -100,7 +116,8 @@ class LagMonitor:
             TopicMissing: an input topic isn't there.
         """
         try:
-            return await self._sample()
+            async with asyncio.timeout(GIVEN_UP_S):
+                return await self._sample()
         except (KafkaError, OSError, TimeoutError) as exc:
             await self.close()
             raise BrokerAway(self._servers, type(exc).__name__) from exc
@@ -109,7 +126,11 @@ class LagMonitor:
         """Let the connections go."""
         clients, self._clients, self._leaders = self._clients, None, {}
         if clients is not None:
-            await clients.close()
+            # Of a broker that is away, a consumer's end may take for ever, or be the CancelledError of its own last fetch.
+            closing = asyncio.ensure_future(clients.close())
+            await asyncio.wait({closing}, timeout=CLOSE_LIMIT_S)
+            closing.cancel()
+            await asyncio.gather(closing, return_exceptions=True)
 
     async def _sample(self) -> Mapping[TopicPartition, PartitionLag]:
         if self._clients is None:

@@ -7,7 +7,7 @@ observes one at a time.
 import bisect
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client import Counter as CounterMetric
@@ -74,26 +74,31 @@ class Latency(Collector):
 
 
 class LagCollector(Collector):
-    """The last sample of a `LagMonitor`, each partition of the group."""
+    """The last sample of a `LagMonitor`, each partition of the group, and its age."""
 
     def __init__(self, monitor: LagMonitor) -> None:
         self._monitor = monitor
 
     def collect(self) -> Iterable[Metric]:
-        """Both lag gauges; a partition whose oldest record's age isn't known has no seconds."""
+        """The lag gauges: nothing where the last sample is too old, no seconds where an oldest record's age isn't known."""
         records = GaugeMetricFamily(
             "regulars_lag_records", "Records not yet processed by the group", labels=("topic", "partition")
         )
         seconds = GaugeMetricFamily(
             "regulars_lag_seconds", "Age of the oldest record not yet processed", labels=("topic", "partition")
         )
-        for row in self._monitor.lags.values():
+        for row in self._monitor.lags.values() if self._monitor.fresh else ():
             labels = (row.topic, str(row.partition))
             records.add_metric(labels, row.records)
             if row.seconds is not None:
                 seconds.add_metric(labels, row.seconds)
         yield records
         yield seconds
+        yield GaugeMetricFamily(
+            "regulars_lag_sample_age_seconds",
+            "Seconds since the lag was last sampled, or since the start where it never was",
+            value=self._monitor.age_s,
+        )
 
 
 class ShadowCollector(Collector):
@@ -182,6 +187,9 @@ class Metrics:
         self._tokens = HistogramMetric(
             "regulars_encoder_batch_tokens", "Tokens of one batch", buckets=TOKEN_BUCKETS, registry=self.registry
         )
+        self._texts_waiting = GaugeMetric(
+            "regulars_texts_waiting", "Records that wait for their texts", registry=self.registry
+        )
         self._log_loss = GaugeMetric(
             "regulars_learner_log_loss", "Progressive log loss of the served model", ("model",), registry=self.registry
         )
@@ -208,9 +216,16 @@ class Metrics:
         self._customers = GaugeMetric(
             "regulars_customers", "Customers in this worker's partitions", registry=self.registry
         )
+        self._ready = GaugeMetric("regulars_ready", "1: /ready answers 200; 0: 503", registry=self.registry)
         self.registry.register(self.latency)
         if lag is not None:
             self.registry.register(LagCollector(lag))
+
+    def expect_events(self, topics: Iterable[str]) -> None:
+        """Begins all counts of events at 0: Prometheus' `increase` sees no rise in a series that is born at 1."""
+        for topic in topics:
+            for outcome in get_args(Outcome):
+                self._events.labels(topic, outcome)
 
     def count_events(self, topic: str, outcome: Outcome, n: int) -> None:
         """`n` records of `topic` (full name) that ended as `outcome`."""
@@ -257,9 +272,17 @@ class Metrics:
         for score, alarms in drifts.items():
             self._drifts.labels(score).set(alarms)
 
+    def watch_ready(self, ready: Callable[[], bool]) -> None:
+        """Ask `ready` whether the worker is ready whenever the metrics are read."""
+        self._ready.set_function(ready)
+
     def watch_customers(self, count: Callable[[], int]) -> None:
         """Ask `count` for the number of customers whenever the metrics are read."""
         self._customers.set_function(count)
+
+    def watch_texts_waiting(self, count: Callable[[], int]) -> None:
+        """Ask `count` for the number of records that wait for their texts whenever the metrics are read."""
+        self._texts_waiting.set_function(count)
 
     def watch_shadow(self, compare: Callable[[], Comparison | None]) -> None:
         """Ask `compare` whenever the metrics are read."""

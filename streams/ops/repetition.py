@@ -1,10 +1,26 @@
-"""Logs that repeat themselves: while a broker is away, its clients say so ninety times a second."""
+"""Logs that repeat themselves, or say nothing.
+
+While a broker is away, its clients say so ninety times a second; and a healthy worker is told of as if it were ill.
+"""
 
 import logging
 import time
 from collections.abc import Callable
 
 EVERY_S = 10.0
+
+# A thread that was waited for while it started, restored or was stopped; a poll that a rebalance overtook. Where a thread
+# really hangs, no heartbeat is answered.
+EVERYDAY = ("Thread keepalive is not responding", "exception performing seek when flow not active")
+
+
+class Everyday(logging.Filter):
+    """Keeps back what mode and faust warn of several times in the life of a healthy worker."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record passes."""
+        said = record.getMessage()
+        return not any(line in said for line in EVERYDAY)
 
 
 class OncePer(logging.Filter):

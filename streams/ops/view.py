@@ -3,9 +3,11 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from aiokafka import TopicPartition
 
 from schemas.changes import Standing, Versions
 from streams.ops.feed import ChangeFeed, SegmentCounts
@@ -18,10 +20,10 @@ BEAT_S = 0.5
 # A loop that didn't come round for so long is stuck: a big chunk or a full collection take far less, and so do the states of
 # one restored partition (5 us a customer), after which it comes round.
 BEAT_LIMIT_S = 15.0
-# Seven samples in a row without an answer.
-SAMPLE_LIMIT_S = 15.0
-# A commit comes twice a second; texts being encoded hold it back for seconds at most.
+# A commit comes twice a second; what waits for texts, which may take minutes, is looked at by itself.
 STALL_LIMIT_S = 30.0
+# A batch takes seconds on two slow cores.
+TEXTS_LIMIT_S = 60.0
 RATE_WINDOW_S = 10.0
 
 
@@ -51,12 +53,28 @@ class Status:
     partition_times: Mapping[int, float | None] = field(default_factory=dict)  # epoch seconds by partition
 
 
+@dataclass(frozen=True)
+class Texts:
+    """Which records wait for their texts, and how the encoder gets on, at this moment."""
+
+    reading: Collection[TopicPartition] = ()  # with records that wait for their texts
+    read: int = 0  # texts since the start, encoded or from the cache
+    loading_s: float | None = None  # for how long the encoder has been loading; None: it isn't
+
+
 class Reason(NamedTuple):
     """Why a worker isn't ready: one word, what was found, what to do."""
 
     reason: str
     detail: str
     action: str
+
+
+class Note(NamedTuple):
+    """What is worth knowing of a worker that can be counted on: one word and what was found."""
+
+    note: str
+    detail: str
 
 
 @dataclass
@@ -67,6 +85,8 @@ class WorkerView:
         status: called at each request, so it must be cheap.
         standing: a customer from the local store; None: unknown; raises NotHere.
         shadow: how the shadow policy compares with the served one; None: there is none.
+        texts: what waits for the encoder; called at each beat and request.
+        texts_at: when texts last got on, or could not: none waited, or Kafka was away; monotonic.
     """
 
     settings: Settings
@@ -77,28 +97,39 @@ class WorkerView:
     status: Callable[[], Status]
     standing: Callable[[str], Standing | None]
     shadow: Callable[[], Comparison | None] = lambda: None
+    texts: Callable[[], Texts] = Texts
     started_at_s: float = field(default_factory=time.time)
     beat_at: float = field(default_factory=time.monotonic)  # monotonic
+    texts_at: float = field(default_factory=time.monotonic)
+    _read: int = 0
     _counts: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=int(RATE_WINDOW_S / BEAT_S)))
 
     def __post_init__(self) -> None:
         self.metrics.watch_customers(lambda: self.status().customers)
         self.metrics.watch_shadow(self.shadow)
+        self.metrics.watch_ready(lambda: not self.not_ready())
+        self.metrics.watch_texts_waiting(lambda: self.status().texts_waiting)
 
     async def run(self) -> None:
-        """Beat and sample until cancelled."""
+        """Beat and sample until cancelled. Raises what the sampling raised."""
         sampling = asyncio.create_task(self.lag.run(), name="lag monitor")
         try:
-            while True:
+            while not sampling.done():
                 self.beat()
-                await asyncio.sleep(BEAT_S)
+                await asyncio.wait({sampling}, timeout=BEAT_S)
+            if sampling.cancelled():
+                raise RuntimeError("the lag monitor was cancelled")
+            sampling.result()
         finally:
             sampling.cancel()
             await asyncio.gather(sampling, return_exceptions=True)
 
     def beat(self) -> None:
-        """Note that the event loop came round."""
+        """Note that the event loop came round, and whether texts got on."""
         self.beat_at = time.monotonic()
+        texts = self.texts()
+        if not (texts.reading and self.lag.fresh) or texts.read != self._read or texts.loading_s is not None:
+            self._read, self.texts_at = texts.read, self.beat_at
         self._counts.append((self.beat_at, self.metrics.events, self.metrics.changes))
 
     def rates(self) -> tuple[float, float]:
@@ -115,22 +146,43 @@ class WorkerView:
 
     def not_ready(self) -> list[Reason]:
         """Why the worker shouldn't be counted on now; empty: it is ready."""
-        return [*_unfinished(self.status()), *self._late(set(self.status().assigned))]
+        status, texts = self.status(), self.texts()
+        return [*_unfinished(status), *self._late(set(status.assigned), texts), *self._unread(status, texts)]
 
-    def _late(self, assigned: set[int]) -> list[Reason]:
+    def notes(self) -> list[Note]:
+        """What a worker that is ready, or isn't for other reasons, is busy with."""
+        status, texts = self.status(), self.texts()
+        if not texts.reading or self._unread(status, texts):
+            return []
+        does = "is encoding" if texts.loading_s is None else f"has been loading for {texts.loading_s:.0f} s"
+        where = f"{len(texts.reading)} of this worker's input partitions"
+        return [Note("texts", f"{status.texts_waiting:,} records in {where} wait for their texts; the encoder {does}")]
+
+    def _unread(self, status: Status, texts: Texts) -> list[Reason]:
+        silent_s = time.monotonic() - self.texts_at
+        if not texts.reading or silent_s <= TEXTS_LIMIT_S:
+            return []
+        detail = f"{status.texts_waiting:,} records wait for their texts, of which none was read for {silent_s:.0f} s"
+        return [Reason("texts", detail, "see whether the GPU answers and the CPU is free; restart it if it stays")]
+
+    def _late(self, assigned: set[int], texts: Texts) -> list[Reason]:
         reasons: list[Reason] = []
-        sampled_at = self.lag.sampled_at
-        age_s = time.time() - (self.started_at_s if sampled_at is None else sampled_at)
-        if sampled_at is None or age_s > SAMPLE_LIMIT_S:
-            detail = self.lag.error or "the first sample isn't there yet"
-            reasons.append(
-                Reason(
-                    "lag-unknown",
-                    f"{detail} (for {age_s:.0f} s)",
-                    "see whether the broker is up and reachable from here",
-                )
+        if not self.lag.fresh:
+            age_s = f"{self.lag.age_s:.0f} s"
+            known = (
+                f"after {age_s} there is no sample"
+                if self.lag.sampled_at is None
+                else f"the last sample is {age_s} old"
             )
-        stalled = [row for row in self.lag.lags.values() if row.partition in assigned and row.stalled_s > STALL_LIMIT_S]
+            why = "" if self.lag.error is None else f": {self.lag.error}"
+            reasons.append(
+                Reason("lag-unknown", f"{known}{why}", "see whether the broker is up and reachable from here")
+            )
+        stalled = [
+            row
+            for tp, row in self.lag.lags.items()
+            if row.partition in assigned and row.stalled_s > STALL_LIMIT_S and tp not in texts.reading
+        ]
         if stalled:
             worst = max(stalled, key=lambda row: row.stalled_s)
             waiting = sum(row.records for row in stalled)

@@ -62,7 +62,11 @@ class _Pages:
 
     async def ready(self, request: web.Request) -> web.Response:
         reasons = self._view.not_ready()
-        body = {"ready": not reasons, "reasons": [reason._asdict() for reason in reasons]}
+        body = {
+            "ready": not reasons,
+            "reasons": [reason._asdict() for reason in reasons],
+            "notes": [note._asdict() for note in self._view.notes()],
+        }
         return _json(body, status=503 if reasons else 200)
 
     async def metrics(self, request: web.Request) -> web.Response:
@@ -77,6 +81,7 @@ class _Pages:
             "started_at_s": view.started_at_s,
             "ready": not (reasons := view.not_ready()),
             "reasons": [reason._asdict() for reason in reasons],
+            "notes": [note._asdict() for note in view.notes()],
             "assigned": status.assigned,
             "partitions": view.settings.partitions,
             "customers": status.customers,
@@ -104,6 +109,8 @@ class _Pages:
                 "records": records,
                 "seconds": seconds,
                 "sampled_at_s": monitor.sampled_at,
+                "sample_age_s": round(monitor.age_s, 1),
+                "fresh": monitor.fresh,
                 "error": monitor.error,
                 "partitions": [row._asdict() for row in rows],
             }

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from importlib.metadata import version
 from typing import Any, NoReturn
 
 import faust
@@ -25,7 +26,15 @@ from streams.plane import memory
 from streams.plane.batch import BatchTopic
 from streams.plane.errors import BrokerLost, InfrastructureFailure, StoreBroken, TopicsNotReady
 from streams.plane.lease import Lease
-from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEOUT_S, breaking_on_uvloop, patiently
+from streams.plane.patience import (
+    AWAY_AFTER_S,
+    DELIVERY_TIMEOUT_S,
+    PATIENCE_S,
+    REQUEST_TIMEOUT_S,
+    Outage,
+    breaking_on_uvloop,
+    patiently,
+)
 from streams.plane.pipeline import Changelog, Pipeline
 from streams.plane.records import Job
 from streams.plane.restore import Restorer
@@ -142,6 +151,7 @@ class App(faust.App):
 
     async def on_start(self) -> None:
         """Verifies the topics before anything subscribes to them."""
+        self._tell_start()
         await super().on_start()
         try:
             self.partition_counts = await check_topics(self.worker_settings, self.job)
@@ -151,16 +161,39 @@ class App(faust.App):
         except Exception as exc:
             self.fail(exc)
 
+    def _tell_start(self) -> None:
+        settings = self.worker_settings
+        log.info(
+            "worker starts",
+            version=version("regulars"),
+            # without a user and password
+            bootstrap_servers=[server.rpartition("@")[2] for server in servers(settings)],
+            app_id=settings.app_id,
+            instance_id=settings.instance_id or None,
+            data_dir=str(settings.data_dir.resolve()),
+            web=f"http://{settings.web_host}:{settings.web_port}/" if settings.web_port else None,
+        )
+
     async def on_started(self) -> None:
         """Starts the ticks once the first assignment is restored."""
         await super().on_started()
         self.add_future(self.pipeline.tick(lambda: self.should_stop))
 
     async def _watch_broker(self) -> None:
+        lease, outage = self.lease, Outage()
         while not self.should_stop:
             await asyncio.sleep(1.0)
-            if self.lease.hopeless and not self.should_stop:
-                self.fail(BrokerLost(f"Kafka did not answer a heartbeat for {self.lease.silence_s:.0f} s"))
+            if stood_s := lease.look():
+                log.warning("this worker stood still", seconds=round(stood_s))
+            # While a rebalance waits for its members, none of them sends heartbeats.
+            bear_s = AWAY_AFTER_S + (self.conf.broker_rebalance_timeout if self.rebalancing else 0.0)
+            told = outage.look(lease.silence_s, bear_s) if lease.known else None
+            if told == "away":
+                log.warning("Kafka is away", seconds=round(outage.away_s), ends_after_s=round(lease.patience_s))
+            elif told == "back":
+                log.warning("Kafka is back", seconds=round(outage.away_s))
+            if lease.hopeless and not self.should_stop:
+                self.fail(BrokerLost(f"Kafka did not answer a heartbeat for {lease.silence_s:.0f} s"))
 
     def on_rebalance_end(self) -> None:
         """The flow resumes."""
@@ -183,6 +216,11 @@ class App(faust.App):
         await self.pipeline.quiesce(stopping=self.should_stop)
         await super()._consumer_wait_empty(consumer, logger)
         await self.pipeline.close()
+
+    async def on_shutdown(self) -> None:
+        """The end of an orderly stop: `fail` doesn't come here."""
+        await super().on_shutdown()
+        log.info("worker stopped as asked, all that it has processed is committed")
 
     def _crash(self, reason: BaseException) -> None:
         """Whatever of faust's services crashes ends the process."""

@@ -6,12 +6,15 @@ of either, counted from the moment a heartbeat that was answered left this proce
 to arrive.
 
 That narrows the window of a zombie writer, it does not close it: a request may be under way for longer than that.
+
+How long Kafka is waited for is another matter. There, time in which the process stood still isn't Kafka's silence, since
+nobody listened; whoever was stopped and wakes may not write, but has its patience.
 """
 
 import time
 from collections.abc import Callable
 
-from streams.plane.patience import PATIENCE_S
+from streams.plane.patience import PATIENCE_S, STOOD_STILL_S
 
 
 def _clock() -> float:
@@ -33,6 +36,8 @@ class Lease:
         self._stable_at = self._member_at
         self._lost = True
         self._known = False
+        self._looked_at: float | None = None  # None: nobody looks yet
+        self._stood: list[tuple[float, float]] = []  # when the loop that looks stood still, since the last heartbeat
 
     def renew(self, sent_at: float, *, rebalancing: bool = False) -> None:
         """The coordinator answered a heartbeat sent at `sent_at`; `rebalancing`: it asked for a rejoin as well."""
@@ -45,6 +50,21 @@ class Lease:
     def lose(self) -> None:
         """The coordinator answered that this worker isn't a member, or not of the current generation."""
         self._lost = True
+
+    def look(self) -> float:
+        """To be called about once a second by the loop that processes; how many seconds it stood still before, mostly 0."""
+        now, member_at = self.clock(), self._member_at
+        before, self._looked_at = self._looked_at, now
+        self._stood = [(since, until) for since, until in self._stood if until > member_at]
+        if before is None or now - before <= STOOD_STILL_S:
+            return 0.0
+        self._stood.append((before, now))
+        return now - before
+
+    @property
+    def known(self) -> bool:
+        """Whether Kafka has answered once."""
+        return self._known
 
     @property
     def lost(self) -> bool:
@@ -66,5 +86,9 @@ class Lease:
 
     @property
     def silence_s(self) -> float:
-        """Seconds since the last heartbeat that was answered left this process."""
-        return self.clock() - self._member_at
+        """Seconds since the last heartbeat that was answered left this process, without those in which it stood still."""
+        now, member_at = self.clock(), self._member_at
+        stood = list(self._stood)
+        if self._looked_at is not None and now - self._looked_at > STOOD_STILL_S:
+            stood.append((self._looked_at, now))  # just woken
+        return now - member_at - sum(max(0.0, until - max(since, member_at)) for since, until in stood)

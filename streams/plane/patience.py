@@ -5,9 +5,10 @@ to end a worker. After `PATIENCE_S` without an answer it ends, with one line tha
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Literal, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -33,6 +34,13 @@ LEAVE_TIMEOUT_S = 5.0
 
 RETRY_S = 0.5
 TELL_AGAIN_S = 10.0
+
+# Heartbeats leave once a second, and are answered in milliseconds.
+AWAY_AFTER_S = 5.0
+
+# What comes round every second and didn't for so long was stopped, with its process or its machine. Chunks, collections and
+# restores hold an event loop up for less.
+STOOD_STILL_S = 5.0
 
 T = TypeVar("T")
 
@@ -74,6 +82,65 @@ async def patiently(
                 told = clock() - began
                 log.warning("Kafka is away", what=what, error=_named(exc))
         await sleep(RETRY_S)
+
+
+class Outage:
+    """When to tell of a Kafka that is away; looked at about once a second.
+
+    >>> outage = Outage()
+    >>> [outage.look(silence_s) for silence_s in (4.0, 6.0, 15.0, 16.5, 0.3, 1.3)]
+    [None, 'away', None, 'away', 'back', None]
+    >>> outage.away_s
+    16.5
+    """
+
+    def __init__(self) -> None:
+        self.away_s = 0.0  # how long this outage, or the last one, was at the last look that found it
+        self._told_at: float | None = None  # of `away_s`
+
+    def look(self, silence_s: float, bear_s: float = AWAY_AFTER_S) -> Literal["away", "back"] | None:
+        """What to tell now; `silence_s`: since Kafka answered, of which `bear_s` mean nothing."""
+        if silence_s <= bear_s:
+            if self._told_at is None:
+                return None
+            self._told_at = None
+            return "back"
+        self.away_s = silence_s
+        if self._told_at is not None and silence_s - self._told_at < TELL_AGAIN_S:
+            return None
+        self._told_at = silence_s
+        return "away"
+
+
+@contextlib.asynccontextmanager
+async def within(
+    seconds: float, every_s: float = 1.0, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[None]:
+    """As `asyncio.timeout`, without the time in which the loop stood still: an answer may be there, and not read yet.
+
+    Raises:
+        TimeoutError: `seconds` are over.
+    """
+    loop = asyncio.get_running_loop()
+    left_s, looked_at = seconds, clock()
+    timer: asyncio.TimerHandle | None = None
+    async with asyncio.timeout(None) as limit:
+
+        def look() -> None:
+            nonlocal left_s, looked_at, timer
+            passed_s = clock() - looked_at
+            looked_at += passed_s
+            left_s -= passed_s if passed_s < every_s + STOOD_STILL_S else every_s
+            if left_s > 0:
+                timer = loop.call_later(every_s, look)
+            else:
+                limit.reschedule(loop.time())
+
+        timer = loop.call_later(every_s, look)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def outlasting(producer: Any) -> Any:

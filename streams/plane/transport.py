@@ -16,6 +16,8 @@ import structlog
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import (
     ConsumerStoppedError,
+    GroupAuthorizationFailedError,
+    InvalidSessionTimeoutError,
     KafkaError,
     MessageSizeTooLargeError,
     ProducerFenced,
@@ -30,7 +32,7 @@ from streams.plane.batch import Batch, BatchTopic
 from streams.plane.crash import crash_point
 from streams.plane.errors import BrokerLost, Fenced, InfrastructureFailure, RecordTooLarge, TopicsNotReady
 from streams.plane.fence import FencedProducer, Writers
-from streams.plane.patience import DELIVERY_TIMEOUT_S, REQUEST_TIMEOUT_S, outlasting, patiently, renewing
+from streams.plane.patience import DELIVERY_TIMEOUT_S, REQUEST_TIMEOUT_S, away, outlasting, patiently, renewing, within
 from streams.plane.portion import portion, taking_portions
 from streams.plane.progress import Span
 from streams.plane.records import CLAIM_KEY, Headers, PartitionGone
@@ -80,6 +82,7 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         self.time_started = time.monotonic()
         await patiently("starting the consumer", consumer.start)
         self._watch_heartbeats(consumer._coordinator)
+        self._watch_refusals(consumer._coordinator)
 
     async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
         """As faust's, waiting for a broker that is away: an exception in a rebalance would end the worker."""
@@ -103,6 +106,30 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
             return answered
 
         coordinator._do_heartbeat = watched
+
+    def _watch_refusals(self, coordinator: Any) -> None:
+        """Ends the process where the group refuses it: aiokafka's coordinator then waits, for ever, to be asked why."""
+        push = coordinator._push_error_to_user
+
+        def pushed(exc: Exception) -> Any:
+            if not away(exc):
+                self.app.fail(InfrastructureFailure(self._refused(exc)))
+            return push(exc)
+
+        coordinator._push_error_to_user = pushed
+
+    def _refused(self, exc: Exception) -> str:
+        if isinstance(exc, InvalidSessionTimeoutError):
+            return (
+                f"Kafka refuses a session of {self.app.conf.broker_session_timeout:g} s (REGULARS_SESSION_TIMEOUT_S): it is "
+                "beyond the brokers' group.min.session.timeout.ms or group.max.session.timeout.ms (unless set, 6 s and 30 "
+                "minutes); change either"
+            )
+        if isinstance(exc, GroupAuthorizationFailedError):
+            return f"Kafka does not allow to join the group {self.app.conf.id}; {ALLOW_READ}"
+        if isinstance(exc, TopicAuthorizationFailedError):
+            return f"Kafka does not allow to read {exc.args[0]}; {ALLOW_READ}"
+        return f"Kafka refuses this worker in the group {self.app.conf.id}: {exc!r}"
 
     async def poll(self, active: set[TP], timeout_s: float) -> Poll:
         """Records of the `active` partitions, at most the configured number and a portion; empty after `timeout_s`."""
@@ -347,6 +374,8 @@ class Consumer(base.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Waits for the batch in flight, commits, then forgets the assignment."""
+        if revoked:
+            log.info("partitions revoked", partitions=self._numbers(revoked))
         await super().on_partitions_revoked(revoked)
         self._forget()
         for tp in revoked:
@@ -355,9 +384,13 @@ class Consumer(base.Consumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Starts a new assignment; positions come with the seek that ends the rebalance."""
+        log.info("partitions assigned", partitions=self._numbers(assigned), generation=generation_id)
         self._forget()
         self.app.lease.renew(self.app.lease.clock())
         await super().on_partitions_assigned(assigned, generation_id)
+
+    def _numbers(self, tps: Iterable[TP]) -> list[int]:
+        return sorted({tp.partition for tp in tps if tp.topic in self.app.job.topics})
 
     def _forget(self) -> None:
         self.app.pipeline.forget()
@@ -386,7 +419,7 @@ class Delivery:
         """
         last = -1
         try:
-            async with asyncio.timeout(DELIVERY_TIMEOUT_S):
+            async with within(DELIVERY_TIMEOUT_S):
                 for future, count in self._batches:
                     last = max(last, (await future).offset + count - 1)
         except TimeoutError as exc:
@@ -433,7 +466,7 @@ class Producer(base.Producer):
             BrokerLost: no answer for `DELIVERY_TIMEOUT_S`.
         """
         try:
-            async with asyncio.timeout(DELIVERY_TIMEOUT_S):
+            async with within(DELIVERY_TIMEOUT_S):
                 await self.writers.take(partition)
         except TimeoutError as exc:
             raise BrokerLost(f"{topic}[{partition}]: no producer id for {DELIVERY_TIMEOUT_S:.0f} s") from exc

@@ -66,6 +66,7 @@ SEAMS = [
     ("aiokafka.consumer.fetcher:FetchResult.getall", "portion.py: _getall"),
     ("aiokafka.consumer.fetcher:PartitionRecords._unpack_records", "transport.py: _unreadable; its locals"),
     ("aiokafka.consumer.consumer:AIOKafkaConsumer.seek_to_committed", "transport.py: perform_seek; skips None and 0"),
+    ("aiokafka.consumer.group_coordinator:GroupCoordinator._push_error_to_user", "transport.py: _watch_refusals"),
     ("aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat", "transport.py: _watch_heartbeats"),
     ("aiokafka.consumer.group_coordinator:GroupCoordinator._heartbeat_routine", "lease.py"),
     ("aiokafka.consumer.group_coordinator:GroupCoordinator.reset_generation", "transport.py: _watch_heartbeats"),

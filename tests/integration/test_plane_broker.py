@@ -1,5 +1,6 @@
 """The data plane when its broker goes away, on a broker of its own."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +61,47 @@ def test_a_broker_that_stays_away_ends_the_process(plane: Plane, kafka: Broker, 
     kafka.stop()
     assert worker.wait(60) == 70
     assert "Kafka did not answer" in worker.lines[-1]
+
+
+def test_an_outage_is_told_while_it_lasts_and_when_it_is_over(
+    plane: Plane, kafka: Broker, tmp_path: Path, wait_until: Wait
+) -> None:
+    """Not at a start alone: on-call looks for these lines."""
+    worker = plane.start()
+    worker.wait_for("ready")
+    kafka.stop()
+    wait_until(lambda: any("Kafka is away" in line for line in worker.lines), 30)
+    again = Broker.start(tmp_path / "kafka", int(kafka.bootstrap.rpartition(":")[2]), heap="512m")
+    try:
+        wait_until(lambda: any("Kafka is back" in line for line in worker.lines), 60)
+        assert worker.stop() == 0
+    finally:
+        again.stop()
+
+
+def test_a_process_that_was_stopped_for_longer_than_its_patience_goes_on(plane: Plane, wait_until: Wait) -> None:
+    """With records under way: it may not write when it wakes, takes part again, and nothing is lost or doubled."""
+    plane.send_numbers(2000)
+    worker = plane.start(PLANE_PATIENCE_S="8")
+    worker.wait_for("ready")
+    wait_until(lambda: sum(plane.ends("changes").values()) > 0, 60)
+    worker.process.send_signal(signal.SIGSTOP)
+    awake_at = time.monotonic() + 25
+    wait_until(lambda: time.monotonic() > awake_at, 60)
+    plane.send_numbers(500)
+    worker.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: plane.lag() == 0, 90)
+    assert any("this worker stood still" in line for line in worker.lines)
+    assert worker.stop() == 0
+    assert plane.verify().wrong == []
+
+
+def test_a_session_that_the_broker_refuses_ends_the_process(plane: Plane) -> None:
+    """It would wait for ever, its client having said once why; the last line names the setting and the broker's limit."""
+    worker = plane.start(REGULARS_SESSION_TIMEOUT_S="4000")
+    assert worker.wait(60) == 70
+    assert "REGULARS_SESSION_TIMEOUT_S" in worker.lines[-1]
+    assert "group.max.session.timeout.ms" in worker.lines[-1]
 
 
 def test_a_network_that_refuses_for_longer_than_a_request_may_take_ends_nobody(

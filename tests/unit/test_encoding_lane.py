@@ -223,6 +223,30 @@ async def test_the_encoder_is_loaded_for_the_first_text_that_the_cache_lacks(tmp
     await lane.stop()
 
 
+async def test_the_lane_says_for_how_long_it_has_been_loading(tmp_path: Path) -> None:
+    """From the first text that needs the encoder until it is there; `given` counts what callers got, cached or not."""
+    gate = threading.Event()
+
+    def load(directory: ModelDirectory) -> FakeEncoder:
+        assert gate.wait(DEADLINE_S)
+        return FakeEncoder()
+
+    lane = TextLane(lambda: ModelDirectory(tmp_path, DIM, 256, "fake"), load, tmp_path / "vectors.sqlite", 1 << 20)
+    lane.start()
+    await _until(lambda: lane.version is not None)
+    assert lane.loading_s is None
+    future = lane.submit(["a", "b"])
+    await _until(lambda: lane.loading_s is not None)
+    assert lane.given == 0
+
+    gate.set()
+    await _soon(future)
+
+    assert lane.loading_s is None
+    assert lane.given == 2
+    await lane.stop()
+
+
 async def test_nothing_is_known_before_the_lane_starts(tmp_path: Path, encoder: FakeEncoder) -> None:
     """Texts can be asked for at once: the cache knows none, and the futures wait for the encoder."""
     lane = _lane(tmp_path, encoder)

@@ -1,5 +1,6 @@
 """Laws of the metrics page: the contract's names, labels and counts."""
 
+import time
 from pathlib import Path
 from typing import Any, get_args
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.changes import Change, EventCause, SilenceCause, Trace, Versions
-from streams.ops.lag import LagMonitor, PartitionLag
+from streams.ops.lag import SAMPLE_LIMIT_S, LagMonitor, PartitionLag
 from streams.ops.metrics import Latency, Metrics, Outcome
 from streams.settings import Settings
 
@@ -26,16 +27,21 @@ CONTRACT = {
     "regulars_restore_records_total": set(),
     "regulars_customers": set(),
 }
-# What the contract doesn't name: events that retention took, and those in another currency.
+# What the contract doesn't name: events that retention took, those in another currency, what alerts need beside the lag.
 LOST = {"regulars_events_lost_total": {"topic"}, "regulars_events_foreign_total": {"topic"}}
+HEALTH = {"regulars_ready": set[str](), "regulars_lag_sample_age_seconds": set[str]()}
 # How learning goes: what is served beside its rivals, versions taken back, drift.
 LEARNING = {
     "regulars_scoreboard_loss": {"score", "model"},
     "regulars_learner_rollbacks": set(),
     "regulars_learner_drifts": {"score"},
 }
-TEXTS = {"regulars_texts_cut_total": set[str](), "regulars_text_cache_failures_total": set[str]()}
-PROMISED = CONTRACT | LOST | LEARNING | TEXTS
+TEXTS = {
+    "regulars_texts_cut_total": set[str](),
+    "regulars_text_cache_failures_total": set[str](),
+    "regulars_texts_waiting": set[str](),
+}
+PROMISED = CONTRACT | LOST | HEALTH | LEARNING | TEXTS
 AT = "2024-05-01T10:00:00Z"
 
 
@@ -50,6 +56,7 @@ def a_change(customer: str = "ada", cause: Any = None) -> Change:
 def metrics() -> Metrics:
     """Metrics with everything set once."""
     monitor = LagMonitor(Settings())
+    monitor.sampled_at = time.time()
     metrics = Metrics(lag=monitor)
     row = PartitionLag("purchases", 3, 0, 10, 4, 6, 1.5, 0.0)
     monitor.lags = {(row.topic, row.partition): row}
@@ -132,6 +139,7 @@ def test_no_label_holds_a_customer(metrics: Metrics) -> None:
 def test_age_that_is_not_known_is_left_out(metrics: Metrics) -> None:
     """A gauge that nobody knows is absent instead of zero."""
     monitor = LagMonitor(Settings())
+    monitor.sampled_at = time.time()
     monitor.lags = {("reviews", 0): PartitionLag("reviews", 0, 0, 5, None, 5, None, 0.0)}
 
     found = samples(Metrics(lag=monitor))
@@ -139,6 +147,30 @@ def test_age_that_is_not_known_is_left_out(metrics: Metrics) -> None:
     where = frozenset({("topic", "reviews"), ("partition", "0")})
     assert ("regulars_lag_records", where) in found
     assert ("regulars_lag_seconds", where) not in found
+
+
+@pytest.mark.parametrize("age_s", [SAMPLE_LIMIT_S + 1, None])
+def test_a_lag_that_is_not_known_any_more_is_left_out(age_s: float | None) -> None:
+    """While Kafka is away the figures of before would keep an alert silent; how old they are is told instead."""
+    monitor = LagMonitor(Settings())
+    monitor.lags = {("reviews", 0): PartitionLag("reviews", 0, 0, 5, None, 5, 1.0, 0.0)}
+    monitor.sampled_at = None if age_s is None else time.time() - age_s
+
+    found = samples(Metrics(lag=monitor))
+
+    assert [name for name, _ in found if name in ("regulars_lag_records", "regulars_lag_seconds")] == []
+    assert found["regulars_lag_sample_age_seconds", frozenset()] >= (0 if age_s is None else age_s)
+
+
+def test_every_outcome_is_counted_from_zero() -> None:
+    """A series that is born with its first rejected event at 1 has not risen, for Prometheus."""
+    metrics = Metrics()
+    metrics.expect_events(["clickstream", "purchases"])
+
+    found = {labels: n for (name, labels), n in samples(metrics).items() if name == "regulars_events_total"}
+
+    assert set(found.values()) == {0}
+    assert len(found) == 2 * len(get_args(Outcome))
 
 
 def test_silence_has_no_latency() -> None:

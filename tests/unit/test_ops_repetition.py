@@ -1,8 +1,14 @@
 """What a log says again and again."""
 
+import inspect
 import logging
+from types import ModuleType
 
-from streams.ops.repetition import OncePer
+import faust.transport.consumer
+import mode.threads
+import pytest
+
+from streams.ops.repetition import EVERYDAY, Everyday, OncePer
 
 
 class Clock:
@@ -46,3 +52,27 @@ def test_lines_are_kept_apart_and_what_is_rare_is_left_as_it_is() -> None:
     rare = _record(7, 1)
     assert once.filter(rare)
     assert rare.getMessage() == "Unable to connect to 1"
+
+
+def test_what_a_healthy_worker_is_told_of_is_kept_back() -> None:
+    """Mode puts the service's name before it; what else a thread says passes."""
+    said = {
+        "[^--ConsumerThread]: Thread keepalive is not responding...": False,
+        "[^---Consumer]: exception performing seek when flow not active IllegalStateError": False,
+        "[^--ConsumerThread]: crashed": True,
+    }
+
+    passed = {
+        line: Everyday().filter(logging.LogRecord("mode", logging.ERROR, "threads.py", 1, line, (), None))
+        for line in said
+    }
+
+    assert passed == said
+
+
+@pytest.mark.parametrize(
+    ("source", "line"), [(mode.threads, EVERYDAY[0]), (faust.transport.consumer, EVERYDAY[1])], ids=["mode", "faust"]
+)
+def test_the_libraries_still_say_it_in_these_words(source: ModuleType, line: str) -> None:
+    """A line that they worded anew would come through."""
+    assert line in inspect.getsource(source)

@@ -23,8 +23,11 @@ class World:
         self.joined = True
         self.reading: list[TopicPartition] = []
         self.encoded = 0
+        self.away = False
+        self.sampled_at = self.now
         self.watchdog = Watchdog(
             self.sample,
+            lambda: self.sampled_at,
             lambda: self.owned,
             self.failures.append,
             LIMIT_S,
@@ -44,9 +47,15 @@ class World:
         self.lags[tp] = PartitionLag("purchases", partition, 0, 100, committed, records, 1.0, 999.0)
 
     def look(self, after_s: float) -> None:
-        """The watchdog looks, some seconds later."""
-        self.now += after_s
-        self.watchdog.look()
+        """The watchdog looks once a second, for some seconds; unless Kafka is away the lag is sampled as often."""
+        until = self.now + after_s
+        while True:
+            self.now = min(self.now + 1, until)
+            if not self.away:
+                self.sampled_at = self.now
+            self.watchdog.look()
+            if self.now >= until or self.failures:
+                return
 
 
 @pytest.fixture
@@ -130,6 +139,38 @@ def test_texts_of_which_none_is_read_end_the_worker(world: World) -> None:
     assert "purchases[1] waits for its texts, of which none was read for 121 s" in str(failure)
 
 
+@pytest.mark.parametrize("reading", [False, True])
+def test_time_without_kafka_is_not_a_standstill(world: World, reading: bool) -> None:
+    """Three outages of 50 s in a row, 5 s apart, in which nothing can move; nor can it at once when Kafka is back."""
+    world.stand(1, 40, 60)
+    world.reading = [TopicPartition("purchases", 1)] if reading else []
+    for _ in range(3):
+        world.look(5)
+        world.away = True
+        world.look(50)
+        world.away = False
+
+    world.look(LIMIT_S - 15)
+    assert world.failures == []
+
+    world.look(5)
+    (failure,) = world.failures
+    assert isinstance(failure, Stuck)
+    assert "121 s" in str(failure)
+
+
+def test_samples_that_come_slowly_count(world: World) -> None:
+    """A broker that takes 14 s for an answer is there: a partition that stands still under it is stuck."""
+    world.stand(1, 40, 60)
+    world.look(0)
+    for _ in range(9):
+        world.away = True
+        world.look(13)
+        world.away = False
+        world.look(1)
+    assert len(world.failures) == 1
+
+
 def test_a_restore_is_not_a_standstill(world: World) -> None:
     """A partition counts from the moment its state is complete; before that it is owned by nobody."""
     world.owned = set()
@@ -179,10 +220,30 @@ def test_a_worker_that_the_group_never_answers_ends(world: World) -> None:
 def test_a_loop_that_does_not_come_round_is_seen_from_outside_it(world: World) -> None:
     """The check runs in a thread of its own, since nothing on a stuck loop can tell."""
     world.look(0)
-    world.now += LIMIT_S + 1
 
-    thread = threading.Thread(target=world.watchdog.check_loop)
+    def watch() -> None:
+        while not world.failures and world.now < 2000:
+            world.now += 1
+            world.watchdog.check_loop()
+
+    thread = threading.Thread(target=watch)
     thread.start()
     thread.join(10)
 
     assert "event loop has not come round for 121 s" in str(world.failures[0])
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_process_that_was_stopped_and_wakes_is_not_stuck(world: World, joined: bool) -> None:
+    """Its thread, its loop and its membership stood still together, for ten minutes; who wakes first makes no difference."""
+    world.joined = joined
+    world.stand(1, 40, 60)
+    world.look(2)
+    world.watchdog.check_loop()
+
+    world.now += 600
+    world.watchdog.check_loop()
+    world.look(1)
+    world.watchdog.check_loop()
+
+    assert world.failures == []

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from aiokafka import TopicPartition
 
 from schemas.changes import Change, EventCause, Profile, Standing, Trace, Versions, encode_change
 from streams.ops.feed import ChangeFeed, SegmentCounts
 from streams.ops.lag import LagMonitor, PartitionLag
 from streams.ops.metrics import Metrics
-from streams.ops.view import NotHere, Status, WorkerView
+from streams.ops.view import TEXTS_LIMIT_S, NotHere, Status, Texts, WorkerView
 from streams.ops.web import mount
 from streams.settings import Settings
 
@@ -31,6 +32,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.status = READY
+        self.texts = Texts()
         self.view = WorkerView(
             settings=Settings(),
             lag=LagMonitor(Settings()),
@@ -39,6 +41,7 @@ class Worker:
             segments=SegmentCounts(),
             status=lambda: self.status,
             standing=self.standing,
+            texts=lambda: self.texts,
         )
         self.view.lag.sampled_at = time.time()
 
@@ -50,7 +53,7 @@ class Worker:
 
     def lags(self, *rows: PartitionLag) -> None:
         """Set what the lag monitor has found."""
-        self.view.lag.lags = {(row.topic, row.partition): row for row in rows}
+        self.view.lag.lags = {TopicPartition(row.topic, row.partition): row for row in rows}
 
 
 @pytest.fixture
@@ -130,6 +133,46 @@ async def test_stalled_partition_of_another_is_not_our_reason(worker: Worker, cl
     assert await reasons(client) == (200, [])
 
 
+async def test_a_backlog_of_texts_is_a_note_and_no_reason(worker: Worker, client: TestClient[Any, Any]) -> None:
+    """Nothing of that topic partition is committed for minutes; others of the same number still count as stalled."""
+    worker.status = dataclasses.replace(READY, texts_waiting=7)
+    worker.texts = Texts([TopicPartition("reviews", 1)], read=1)
+    worker.lags(PartitionLag("reviews", 1, 0, 9, 2, 7, 400.0, 310.0))
+    worker.view.beat()
+
+    assert await reasons(client) == (200, [])
+    (note,) = (await (await client.get("/ready")).json())["notes"]
+    assert note["note"] == "texts"
+    assert "7 records" in note["detail"]
+
+    worker.lags(PartitionLag("purchases", 1, 0, 9, 2, 7, 400.0, 310.0))
+    assert await reasons(client) == (503, ["stalled"])
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (Texts([TopicPartition("reviews", 1)], read=5), (503, ["texts"])),
+        (Texts([TopicPartition("reviews", 1)], read=6), (200, [])),
+        (Texts([TopicPartition("reviews", 1)], read=5, loading_s=70.0), (200, [])),
+        (Texts([], read=5), (200, [])),
+    ],
+    ids=["none is read", "one is read", "the encoder is loaded", "none waits"],
+)
+async def test_texts_of_which_none_is_read_are_a_reason(
+    worker: Worker, client: TestClient[Any, Any], texts: Texts, expected: tuple[int, list[str]]
+) -> None:
+    """An encoder that gets on, or is being loaded, is none."""
+    worker.texts = Texts([TopicPartition("reviews", 1)], read=5)
+    worker.view.beat()
+    worker.view.texts_at -= TEXTS_LIMIT_S + 1
+
+    worker.texts = texts
+    worker.view.beat()
+
+    assert await reasons(client) == expected
+
+
 async def test_moving_backlog_is_ready(worker: Worker, client: TestClient[Any, Any]) -> None:
     """A long queue that moves is work, not illness."""
     worker.lags(PartitionLag("purchases", 1, 0, 10**9, 2, 10**9 - 2, 9_000.0, 0.5))
@@ -138,10 +181,24 @@ async def test_moving_backlog_is_ready(worker: Worker, client: TestClient[Any, A
 
 
 async def test_old_sample_is_not_ready(worker: Worker, client: TestClient[Any, Any]) -> None:
-    """Without a broker's answer nobody knows how late it is."""
+    """Without a broker's answer nobody knows how late it is; the pages say how old is what they show."""
+    assert "regulars_ready 1.0" in await (await client.get("/metrics")).text()
+    assert (await (await client.get("/api/lag")).json())["fresh"] is True
     worker.view.lag.sampled_at = time.time() - 60.0
 
     assert await reasons(client) == (503, ["lag-unknown"])
+    assert "the last sample is 60 s old" in await (await client.get("/ready")).text()
+    assert "regulars_ready 0.0" in await (await client.get("/metrics")).text()
+    assert (await (await client.get("/api/lag")).json())["fresh"] is False
+
+
+async def test_a_sample_that_never_came_is_not_ready(worker: Worker, client: TestClient[Any, Any]) -> None:
+    """The reason names what the last try met."""
+    worker.view.lag.sampled_at = None
+    worker.view.lag.error = "no Kafka broker answers"
+
+    assert await reasons(client) == (503, ["lag-unknown"])
+    assert "there is no sample: no Kafka broker answers" in await (await client.get("/ready")).text()
 
 
 async def test_loop_that_does_not_come_round_is_not_alive(worker: Worker, client: TestClient[Any, Any]) -> None:

@@ -21,7 +21,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import BrokerMetadata
 
 from streams.plane.errors import BrokerLost
-from streams.plane.patience import away, breaking_on_uvloop, outlasting, patiently, renewing
+from streams.plane.patience import away, breaking_on_uvloop, outlasting, patiently, renewing, within
 
 
 class World:
@@ -172,3 +172,28 @@ def test_a_connection_that_was_reset_breaks_as_kafkas_error_on_uvloop_too(
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(written_after_a_reset())
+
+
+async def test_a_limit_leaves_out_time_in_which_the_loop_stood_still() -> None:
+    """The process is stopped for 100 s of a limit of 90: what it waits for still has the rest of them."""
+    times = iter([0.0, 1.0, 101.0, *(102.0 + second for second in range(100))])
+    looked = 0
+
+    def clock() -> float:
+        nonlocal looked
+        looked += 1
+        return next(times)
+
+    with pytest.raises(TimeoutError):
+        async with within(90.0, 0.001, clock):
+            await asyncio.Event().wait()
+
+    assert looked == pytest.approx(92, abs=2)
+
+
+async def test_what_comes_in_time_is_given() -> None:
+    """And leaves no timer behind."""
+    async with within(90.0, 0.001):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(10), within(0.01, 0.001):
+        pass
