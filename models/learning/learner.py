@@ -23,7 +23,7 @@ from models.learning.glm import DynamicGlm, packed, unpacked
 from models.learning.inputs import HORIZONS, PROBABILITY_OF_HORIZON, input_names
 from models.learning.intervals import learn_margins, new_margins
 from models.learning.population import PopulationFilter
-from models.learning.quality import AmountQuality, ProbabilityQuality, Quality
+from models.learning.quality import LABELS, AmountQuality, ProbabilityQuality, Quality
 from models.learning.scoreboard import BG_NBD, HORIZON_OF, Block, Scoreboard, Verdict
 from models.learning.snapshots import BLOCK, DYNAMIC, PENDING, Snapshot, version_of
 from models.scores import COUNT_90, P_30, P_90, SPEND_90, PriorScorer, Scorer
@@ -106,6 +106,9 @@ class Learner:
             ProbabilityQuality() if score in PROBABILITY_OF_HORIZON.values() else AmountQuality()
             for score in range(len(SCORES))
         )
+        # What was published before a restart, shown until as many labels have been judged since.
+        self._carried_quality: Mapping[str, Mapping[str, float]] = {}
+        self._carried_scoreboard: Mapping[str, Mapping[str, float]] = {}
 
     def learn_one(self, label: Label) -> None:
         """`learn_many` of one label."""
@@ -147,11 +150,19 @@ class Learner:
 
     def quality(self) -> dict[str, dict[str, float]]:
         """Score -> measure -> value over the latest labels (`models.learning.quality`)."""
-        return {score: quality.get() for score, quality in zip(SCORES, self._quality, strict=True)}
+        measured = zip(SCORES, self._quality, strict=True)
+        return {
+            score: dict(self._carried_quality[score]) if self._carries(score) else quality.get()
+            for score, quality in measured
+        }
 
     def scoreboard(self) -> dict[str, dict[str, float]]:
         """Score -> contestant -> loss over the latest labels (`models.learning.scoreboard`)."""
-        return self._scoreboard.shown()
+        carried = {score: dict(losses) for score, losses in self._carried_scoreboard.items() if self._carries(score)}
+        return self._scoreboard.shown() | carried
+
+    def _carries(self, score: str) -> bool:
+        return self._quality[SCORES.index(score)].labels < self._carried_quality.get(score, {}).get(LABELS, 0)
 
     def fit(self) -> Fit:
         """What forecasts are computed from now."""
@@ -314,7 +325,11 @@ class Learner:
 
     @classmethod
     def restored(cls, snapshot: Snapshot, prior: Scorer) -> Self:
-        """The learner that `snapshot` was taken of; its measures of quality and drift start anew."""
+        """The learner that `snapshot` was taken of.
+
+        Quality and scoreboard are measured anew. The snapshot's are shown until as many labels of a score have been
+        judged since; alarms of drift are counted from 0.
+        """
         learner = cls(snapshot.names, snapshot.feature_set, prior)
         learner.labels, learner.learnt_to = snapshot.labels, snapshot.learnt_to
         arrays = snapshot.arrays
@@ -337,5 +352,6 @@ class Learner:
             level.covariance = unpacked(arrays[name])
         learner._scoreboard = Scoreboard.from_array(learner.names, prior, arrays["scoreboard"])
         learner.rollbacks = snapshot.rollbacks
+        learner._carried_quality, learner._carried_scoreboard = snapshot.quality, snapshot.scoreboard
         learner._pending = [tuple(row) for row in arrays["pending"].tolist()]
         return learner
