@@ -15,13 +15,15 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from streams.ops.metrics import CONTENT_TYPE
-from streams.ops.view import SAMPLE_LIMIT_S, Reason
+from streams.ops.view import Reason
 
 State = Literal["joining", "taking over", "learning", "spare"]
 
 # The longest that the trainer waits for Kafka before it comes round or ends: its patience for metadata (75 s), the attempt
 # under way at that moment (30 s), its patience for an acknowledgement (75 s), and a busy machine's delay.
 TURN_LIMIT_S = 200.0
+# Three answers in a row that did not come.
+SILENCE_LIMIT_S = 15.0
 
 
 class TrainerView:
@@ -103,7 +105,7 @@ class TrainerView:
         elif self.state == "taking over":
             found.append(Reason("restoring", "the last snapshot is being read", "wait; see `regulars topics check`"))
         silent_s = time.monotonic() - self.answered_at
-        if silent_s > SAMPLE_LIMIT_S:
+        if silent_s > SILENCE_LIMIT_S:
             found.append(
                 Reason(
                     "lag-unknown",

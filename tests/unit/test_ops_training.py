@@ -9,8 +9,7 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.ops.training import TURN_LIMIT_S, State, TrainerView, mount, pages
-from streams.ops.view import SAMPLE_LIMIT_S
+from streams.ops.training import SILENCE_LIMIT_S, TURN_LIMIT_S, State, TrainerView, mount, pages
 
 
 @pytest.fixture
@@ -62,7 +61,7 @@ async def test_who_learns_or_waits_as_a_spare_is_ready(
 async def test_a_silent_broker_is_a_reason(view: TrainerView, client: TestClient[Any, Any]) -> None:
     """A trainer that learns, and hasn't heard of the topic's end for too long."""
     view.state = "learning"
-    view.answered_at = time.monotonic() - SAMPLE_LIMIT_S - 1
+    view.answered_at = time.monotonic() - SILENCE_LIMIT_S - 1
 
     assert await reasons(client) == (503, ["lag-unknown"])
     view.answered(7)
