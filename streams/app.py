@@ -118,6 +118,8 @@ class Worker:
 
     async def begin(self) -> None:
         """Starts what doesn't wait for an assignment; returns when policies and snapshots have been read in full."""
+        if self.settings.pseudonym_key == Settings.model_fields["pseudonym_key"].default:
+            log.warning("pseudonym_key is the public default")
         self.app.add_future(self.view.run())
         self.app.add_future(self._read_texts())
         self.app.add_future(self.watchdog.run())

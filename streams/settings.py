@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     text_cache_mb: int = Field(512, ge=1, description="bound of the text vector cache on disk")
 
     # --- learning
+    trainer_web_port: int = Field(0, ge=0, le=65535, description="the trainer's /live, /ready, /metrics; 0: off")
     pseudonym_key: str = Field("regulars", description="keys the pseudonyms in model-train; set a secret of your own")
 
     def topic(self, name: str) -> str:

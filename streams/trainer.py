@@ -6,18 +6,21 @@ What was learnt and how far model-train was read are in one snapshot, so the las
 checkpoint: whoever takes over restores it and reads on from its offset. The offsets committed to the group only show
 the lag. A version that the scoreboard finds worse than the one before is taken back at once: what is published then has
 the previous version's weights, and learning goes on from those. model-train has one partition, so the group gives it to
-one trainer; a second one started by mistake stays idle until the first leaves. Stopped at any point, it has published
-whole snapshots or none.
+one trainer; a second one stays a spare until the first leaves. Stopped at any point, it has published whole snapshots
+or none.
+
+Kafka may be away for `streams.plane.patience.PATIENCE_S` at any moment: starts, reads and writes wait for it. Where the
+group took model-train away meanwhile, what was learnt and not published is learnt again, from the last snapshot on.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
@@ -26,11 +29,12 @@ from models.learning.course import Course
 from models.learning.learner import Judged, Learner
 from models.learning.snapshots import DYNAMIC, Snapshot, SnapshotError, decode_snapshot, encode_snapshot
 from models.scores import Scorer
-from schemas.events import Rejected
-from schemas.learning import Label, decode_label
-from schemas.letters import letter
+from schemas.learning import Label
 from streams.broadcast import check_exists, check_single_partition, read_latest
-from streams.plane.patience import leave
+from streams.labels import decoded
+from streams.ops.training import State, TrainerView
+from streams.plane.errors import BrokerLost
+from streams.plane.patience import PATIENCE_S, REQUEST_TIMEOUT_S, leave, outlasting, patiently, renewing
 from streams.settings import Settings
 
 MODEL_TRAIN, MODEL_SNAPSHOTS, DEAD_LETTERS = "model-train", "model-snapshots", "dead-letters"
@@ -40,15 +44,18 @@ SNAPSHOT_KEY = DYNAMIC.encode()
 _POLL_RECORDS, _POLL_MS = 500, 500
 # A dead letter has up to 2 MiB and its headers (`schemas.letters`), a snapshot less; both topics take 4 MiB.
 _REQUEST_BYTES = 4 * 1024 * 1024
-# aiokafka's idempotent producer tries again for ever; a broker that restarts is back within this, one that is gone is
-# said to be.
-_ACK_TIMEOUT_S = 30.0
-# How often a trainer without labels asks whether the broker is still there.
+# How often the end of model-train is asked for, and how long an answer may take: it is there in milliseconds.
 _ASK_EVERY_S = 5.0
 # A commit only shows the lag; where it isn't answered in this time the next one will be.
 _COMMIT_TIMEOUT_S = 5.0
 
 log = structlog.get_logger("regulars.trainer")
+
+T = TypeVar("T")
+
+
+class _Stopped(Exception):
+    """Asked to stop while Kafka was waited for."""
 
 
 @dataclass(frozen=True)
@@ -68,19 +75,36 @@ class Pace:
 
 
 class Trainer(ConsumerRebalanceListener):
-    """One trainer process; `run` until told to stop."""
+    """One trainer process; `run` until told to stop.
 
-    def __init__(self, settings: Settings, names: tuple[str, ...], feature_set: str, prior: Scorer, pace: Pace) -> None:
+    Attributes:
+        published: the last snapshot that this process published.
+        view: what the pages show of it.
+        patience_s: how long Kafka may be away.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        names: tuple[str, ...],
+        feature_set: str,
+        prior: Scorer,
+        pace: Pace,
+        view: TrainerView | None = None,
+    ) -> None:
         self.published: Snapshot | None = None
-        self.learning = False
+        self.view = TrainerView() if view is None else view
+        self.patience_s = PATIENCE_S
         self._settings, self._pace = settings, pace
         self._names, self._feature_set, self._prior = names, feature_set, prior
         self._tp = TopicPartition(settings.topic(MODEL_TRAIN), 0)
         self._course: Course | None = None
         self._labels_published = 0
-        self._published_at = self._turned_at = self._answered_at = time.monotonic()
+        self._published_at = self._turned_at = time.monotonic()
+        self._asked_at = -_ASK_EVERY_S
         self._idle = False
         self._epoch = 0  # revocations so far
+        self._stopping = asyncio.Event()
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.bootstrap_servers,
             group_id=f"{settings.app_id}-trainer",
@@ -88,39 +112,58 @@ class Trainer(ConsumerRebalanceListener):
             enable_auto_commit=False,
             session_timeout_ms=int(settings.session_timeout_s * 1000),
             heartbeat_interval_ms=int(settings.session_timeout_s * 1000 / 3),
+            request_timeout_ms=int(max(REQUEST_TIMEOUT_S, settings.session_timeout_s) * 1000),
         )
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=settings.bootstrap_servers,
-            acks="all",
-            enable_idempotence=True,
-            max_request_size=_REQUEST_BYTES,
+        renewing(self._consumer._client)
+        self._producer = outlasting(
+            AIOKafkaProducer(
+                bootstrap_servers=settings.bootstrap_servers,
+                acks="all",
+                enable_idempotence=True,
+                max_request_size=_REQUEST_BYTES,
+                request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
+            )
         )
+
+    @property
+    def learning(self) -> bool:
+        """Whether it has model-train and has taken over from the last snapshot."""
+        return self._course is not None
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Learns and publishes until `stopping` is set, then publishes what is new.
 
         Raises:
             TopicsNotReady: a topic isn't there, or has several partitions.
-            KafkaError: the broker can't be reached, or a snapshot or dead letter wasn't acked.
+            BrokerLost: Kafka was away for longer than `patience_s`, or didn't acknowledge a record in it.
+            KafkaError: it refused what was asked.
         """
+        self._stopping = stopping
         try:
-            await self._producer.start()
-            await self._consumer.start()
-            for topic in (MODEL_TRAIN, MODEL_SNAPSHOTS, DEAD_LETTERS):
-                await check_exists(self._consumer, self._settings.topic(topic))
-            self._consumer.subscribe([self._tp.topic], listener=self)
-            while not stopping.is_set():
-                await self._turn()
+            with contextlib.suppress(_Stopped):
+                await self._join()
+                while not stopping.is_set():
+                    await self._turn()
             if self._course is not None and self._course.learner.labels > self._labels_published:
                 await self._publish(self._course)
         finally:
             await leave(self._consumer)
             await leave(self._producer)
 
+    async def _join(self) -> None:
+        await self._patiently("starting the producer", self._producer.start)
+        await self._patiently("starting the consumer", self._consumer.start)
+        for topic in (MODEL_TRAIN, MODEL_SNAPSHOTS, DEAD_LETTERS):
+            name = self._settings.topic(topic)
+            await self._patiently(f"looking for {name}", partial(check_exists, self._consumer, name))
+        self._consumer.subscribe([self._tp.topic], listener=self)
+
     async def _turn(self) -> None:
         self._turned_at = time.monotonic()
-        records = (await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)).get(self._tp, [])
-        await self._ask_broker(bool(records))
+        poll = partial(self._consumer.getmany, timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
+        records = (await self._patiently(f"reading {self._tp.topic}", poll)).get(self._tp, [])
+        if time.monotonic() - self._asked_at >= _ASK_EVERY_S:
+            await self._patiently(f"asking for the end of {self._tp.topic}", self._look_at_end, _ASK_EVERY_S)
         if self._tp not in self._consumer.assignment():
             self._say_idle()
             return
@@ -135,6 +178,7 @@ class Trainer(ConsumerRebalanceListener):
                 return  # the partition went while dead letters were sent
             rollbacks = course.learner.rollbacks
             counts = course.learn(labels, records[-1].offset + 1)
+            self.view.count_learnt(counts.learnt, course.next_offset)
             if course.learner.rollbacks > rollbacks:
                 await self._publish(course)
             if counts.foreign:
@@ -146,18 +190,25 @@ class Trainer(ConsumerRebalanceListener):
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         """Another trainer may go on from the last snapshot; so does this one if the partition comes back."""
         self._epoch += 1
-        self._course, self.learning = None, False
+        self._give_up("joining")
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         """Taking over is done in the loop: an exception in here would only be logged."""
+        self.view.state = "taking over" if assigned else "spare"
+
+    def _give_up(self, state: State) -> None:
+        self._course = None
+        self.view.state, self.view.next_offset = state, None
 
     async def _take_over(self) -> Course | None:
         epoch = self._epoch
         check_single_partition(self._consumer, self._tp.topic)
-        course = self._restored(await read_latest(self._settings, MODEL_SNAPSHOTS))
+        read = partial(read_latest, self._settings, MODEL_SNAPSHOTS)
+        course = self._restored(await self._patiently(f"reading {self._settings.topic(MODEL_SNAPSHOTS)}", read))
         course.learner.on_judged = self._tell
-        first = (await self._consumer.beginning_offsets([self._tp]))[self._tp]
-        end = (await self._consumer.end_offsets([self._tp]))[self._tp]
+        ask = partial(self._consumer.beginning_offsets, [self._tp])
+        first = (await self._patiently(f"asking for the start of {self._tp.topic}", ask))[self._tp]
+        end = await self._patiently(f"asking for the end of {self._tp.topic}", self._look_at_end, _ASK_EVERY_S)
         if course.learner.labels and not first <= course.next_offset <= end:
             log.warning(
                 "model-train doesn't hold the checkpoint's offset; learning goes on from its start",
@@ -170,7 +221,8 @@ class Trainer(ConsumerRebalanceListener):
         course.next_offset = first
         self._consumer.seek(self._tp, first)
         self._labels_published, self._published_at = course.learner.labels, time.monotonic()
-        self.learning, self._idle = True, False
+        self._idle = False
+        self.view.state, self.view.next_offset = "learning", first
         log.info("learning", labels=course.learner.labels, next_offset=first, backlog=end - first)
         return course
 
@@ -200,38 +252,35 @@ class Trainer(ConsumerRebalanceListener):
             )
 
     async def _decoded(self, records: Sequence[ConsumerRecord]) -> list[Label]:
-        labels, dead = [], 0
-        for record in records:
-            try:
-                label = decode_label(record.value or b"")
-                if label.feature_set == self._feature_set and len(label.features) != len(self._names):
-                    found = f"{len(label.features)} features, not {len(self._names)}"
-                    raise msgspec.ValidationError(f"{found} - at `$.features`")
-                labels.append(label)
-            except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-                key, value, headers = letter(record, _rejected(exc))
-                await self._acked(self._settings.topic(DEAD_LETTERS), key=key, value=value, headers=headers)
-                dead += 1
+        labels, dead = decoded(records, self._feature_set, len(self._names))
+        for key, value, headers in dead:
+            await self._acked(self._settings.topic(DEAD_LETTERS), key=key, value=value, headers=headers)
         if dead:
-            log.warning("labels that can't be read are in the dead letters", count=dead)
+            log.warning("labels that can't be read are in the dead letters", count=len(dead))
         return labels
 
     async def _acked(self, topic: str, **record: Any) -> None:
+        # A stop doesn't end this wait: what is written here is what a stop waits for.
+        send = partial(self._producer.send, topic, **record)
+        delivery: asyncio.Future[Any] = await patiently(f"writing {topic}", send, self.patience_s)
         try:
-            async with asyncio.timeout(_ACK_TIMEOUT_S):
-                await self._producer.send_and_wait(topic, **record)
+            async with asyncio.timeout(self.patience_s):
+                await delivery
         except TimeoutError:
-            raise KafkaTimeoutError(f"a record of {topic} wasn't acknowledged in {_ACK_TIMEOUT_S:.0f} s") from None
+            raise BrokerLost(
+                f"writing {topic}: Kafka did not acknowledge a record in {self.patience_s:.0f} s"
+            ) from None
 
     async def _publish(self, course: Course) -> None:
         if time.monotonic() - self._turned_at > self._settings.session_timeout_s / 2:
             # This process was held up so long that the group may have given model-train to another.
             log.warning("held up; taking over anew from the last snapshot")
-            self._course, self.learning = None, False
+            self._give_up("taking over")
             return
         snapshot = course.snapshot()
         await self._acked(self._settings.topic(MODEL_SNAPSHOTS), value=encode_snapshot(snapshot), key=SNAPSHOT_KEY)
         self.published = snapshot
+        self.view.count_published(time.time())
         self._labels_published, self._published_at = snapshot.labels, time.monotonic()
         with contextlib.suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(_COMMIT_TIMEOUT_S):
@@ -248,30 +297,44 @@ class Trainer(ConsumerRebalanceListener):
         }
         log.info("published", version=snapshot.version, labels=snapshot.labels, rollbacks=snapshot.rollbacks, **losses)
 
-    async def _ask_broker(self, answered: bool) -> None:
-        """Raises KafkaTimeoutError where the broker has been silent for longer than a restart takes."""
-        silent_s = time.monotonic() - self._answered_at
-        if not answered and silent_s >= _ASK_EVERY_S:
+    async def _look_at_end(self) -> int:
+        try:
+            end: int = (await self._consumer.end_offsets([self._tp]))[self._tp]
+        except BaseException:
+            self.view.end = None  # while nobody answers nobody knows
+            raise
+        self._asked_at = time.monotonic()
+        self.view.answered(end)
+        return end
+
+    async def _patiently(self, what: str, attempt: Callable[[], Awaitable[T]], limit_s: float | None = None) -> T:
+        """What `attempt` gives while Kafka may be away; some calls of aiokafka would wait for an answer for ever.
+
+        Raises:
+            BrokerLost: it was away for longer than `patience_s`.
+            _Stopped: the trainer was told to stop meanwhile.
+        """
+        limit_s = self.patience_s if limit_s is None else limit_s
+
+        async def bounded() -> T:
             try:
-                async with asyncio.timeout(_ASK_EVERY_S):
-                    await self._consumer.topics()
-            except (KafkaError, TimeoutError):
-                if silent_s > _ACK_TIMEOUT_S:
-                    raise KafkaTimeoutError(f"no answer for {silent_s:.0f} s") from None
-                return
-            answered = True
-        if answered:
-            self._answered_at = time.monotonic()
+                async with asyncio.timeout(limit_s):
+                    return await attempt()
+            except TimeoutError:
+                raise KafkaTimeoutError(f"no answer for {limit_s:.0f} s") from None
+
+        found = await patiently(what, bounded, self.patience_s, sleep=self._pause)
+        self.view.beat()
+        return found
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        if self._stopping.is_set():
+            raise _Stopped
 
     def _say_idle(self) -> None:
         if not self._idle:
             log.info("waiting for model-train; another trainer may have it", group=f"{self._settings.app_id}-trainer")
             self._idle = True
-
-
-def _rejected(exc: Exception) -> Rejected:
-    """Why a label can't be read; it holds numbers and a pseudonym, no customer's text."""
-    found, _, path = str(exc).partition(" - at `")
-    return Rejected(
-        "schema" if isinstance(exc, msgspec.ValidationError) else "not-json", path.rstrip("`") or "$", found
-    )

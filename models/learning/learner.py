@@ -23,7 +23,7 @@ from models.learning.glm import DynamicGlm, packed, unpacked
 from models.learning.inputs import HORIZONS, PROBABILITY_OF_HORIZON, input_names
 from models.learning.intervals import learn_margins, new_margins
 from models.learning.population import PopulationFilter
-from models.learning.quality import AmountQuality, ProbabilityQuality, Quality
+from models.learning.quality import LABELS, AmountQuality, ProbabilityQuality, Quality
 from models.learning.scoreboard import BG_NBD, HORIZON_OF, Block, Scoreboard, Verdict
 from models.learning.snapshots import BLOCK, DYNAMIC, PENDING, Snapshot, version_of
 from models.scores import COUNT_90, P_30, P_90, SPEND_90, PriorScorer, Scorer
@@ -41,10 +41,10 @@ _DISPERSION = (1.0, 1.0, 3.0, 8.0)
 # What the mixtures of count and spend are off by: a few numbers told by every label, so they may start wide. They don't
 # drift: what moves is the business of the models that are mixed, and a level that followed the months as well would
 # follow wholesale orders. Of the count: a slope, and shares, which may well be a tenth more or less than they are. The
-# level of spend hangs on few customers, so it is told as by an even wider dispersion, and no label by more than ten mean
+# level of spend hangs on few customers, so it is told as by an even wider dispersion, and no label by more than fifteen mean
 # purchases: it must not jump in the first weeks, nor ever for one order.
 _COUNT_LEVEL: dict[str, Any] = {"scale": (0.2, 0.1, 0.1, 0.1), "dispersion": _DISPERSION[COUNT_90]}
-_SPEND_LEVEL: dict[str, Any] = {"scale": 0.3, "dispersion": 20.0, "most": 10.0}
+_SPEND_LEVEL: dict[str, Any] = {"scale": 0.3, "dispersion": 20.0, "most": 15.0}
 # Calibration is three numbers told by every 30-day label, of a model that is nearly calibrated: it moves slowly.
 _CALIBRATION: dict[str, Any] = {"scale": 0.1, "level_scale": 0.3, "drift": 3e-6, "level_drift": 3e-5}
 
@@ -107,6 +107,9 @@ class Learner:
             ProbabilityQuality() if score in PROBABILITY_OF_HORIZON.values() else AmountQuality()
             for score in range(len(SCORES))
         )
+        # What was published before a restart, shown until as many labels have been judged since.
+        self._carried_quality: Mapping[str, Mapping[str, float]] = {}
+        self._carried_scoreboard: Mapping[str, Mapping[str, float]] = {}
 
     def learn_one(self, label: Label) -> None:
         """`learn_many` of one label."""
@@ -148,11 +151,19 @@ class Learner:
 
     def quality(self) -> dict[str, dict[str, float]]:
         """Score -> measure -> value over the latest labels (`models.learning.quality`)."""
-        return {score: quality.get() for score, quality in zip(SCORES, self._quality, strict=True)}
+        measured = zip(SCORES, self._quality, strict=True)
+        return {
+            score: dict(self._carried_quality[score]) if self._carries(score) else quality.get()
+            for score, quality in measured
+        }
 
     def scoreboard(self) -> dict[str, dict[str, float]]:
         """Score -> contestant -> loss over the latest labels (`models.learning.scoreboard`)."""
-        return self._scoreboard.shown()
+        carried = {score: dict(losses) for score, losses in self._carried_scoreboard.items() if self._carries(score)}
+        return self._scoreboard.shown() | carried
+
+    def _carries(self, score: str) -> bool:
+        return self._quality[SCORES.index(score)].labels < self._carried_quality.get(score, {}).get(LABELS, 0)
 
     def fit(self) -> Fit:
         """What forecasts are computed from now."""
@@ -315,7 +326,11 @@ class Learner:
 
     @classmethod
     def restored(cls, snapshot: Snapshot, prior: Scorer) -> Self:
-        """The learner that `snapshot` was taken of; its measures of quality and drift start anew."""
+        """The learner that `snapshot` was taken of.
+
+        Quality and scoreboard are measured anew. The snapshot's are shown until as many labels of a score have been
+        judged since; alarms of drift are counted from 0.
+        """
         learner = cls(snapshot.names, snapshot.feature_set, prior)
         learner.labels, learner.learnt_to = snapshot.labels, snapshot.learnt_to
         arrays = snapshot.arrays
@@ -338,5 +353,6 @@ class Learner:
             level.covariance = unpacked(arrays[name])
         learner._scoreboard = Scoreboard.from_array(learner.names, prior, arrays["scoreboard"])
         learner.rollbacks = snapshot.rollbacks
+        learner._carried_quality, learner._carried_scoreboard = snapshot.quality, snapshot.scoreboard
         learner._pending = [tuple(row) for row in arrays["pending"].tolist()]
         return learner

@@ -8,12 +8,18 @@ from river import metrics, utils
 from models.features import FloatArray
 
 # Losses are of the latest 5,000 labels of a target: at a base rate of .28 the standard error of their AUC is .008, and
-# a model that went wrong shows within days at a shop with a thousand labels a day. They start with the process.
+# a model that went wrong shows within days at a shop with a thousand labels a day. They start with the process; what was
+# published before is shown until then (`Learner.quality`).
 WINDOW = 5_000
+LABELS = "labels"  # the measure that says how many labels the others are of, at most WINDOW
 
 
 class Quality(Protocol):
     """Losses of one target's forecasts, beside those of the prior on the same labels."""
+
+    @property
+    def labels(self) -> int:
+        """How many labels the measures are of, at most WINDOW."""
 
     def update_many(self, truths: FloatArray, forecasts: FloatArray, priors: FloatArray) -> None:
         """Counts labels in, in order; each (n,)."""
@@ -30,6 +36,11 @@ class ProbabilityQuality:
         self._log_loss = utils.Rolling(metrics.LogLoss, window_size=WINDOW)
         self._prior_log_loss = utils.Rolling(metrics.LogLoss, window_size=WINDOW)
         self._auc = metrics.RollingROCAUC(window_size=WINDOW)
+
+    @property
+    def labels(self) -> int:
+        """How many labels the measures are of, at most WINDOW."""
+        return min(self._labels, WINDOW)
 
     def update_many(self, truths: FloatArray, forecasts: FloatArray, priors: FloatArray) -> None:
         """Counts labels in, in order; each (n,)."""
@@ -48,7 +59,11 @@ class ProbabilityQuality:
         """Name of a measure -> its value; empty before the first label."""
         if not self._labels:
             return {}
-        losses = {"log_loss": float(self._log_loss.get()), "prior_log_loss": float(self._prior_log_loss.get())}
+        losses = {
+            LABELS: float(self.labels),
+            "log_loss": float(self._log_loss.get()),
+            "prior_log_loss": float(self._prior_log_loss.get()),
+        }
         ranked = {"auc": float(self._auc.get())} if 0 < self._bought < self._labels else {}
         return losses | ranked
 
@@ -63,6 +78,11 @@ class AmountQuality:
         self._error = utils.Rolling(metrics.MAE, window_size=WINDOW)
         self._prior_error = utils.Rolling(metrics.MAE, window_size=WINDOW)
         self._latest: deque[tuple[float, float]] = deque(maxlen=WINDOW)
+
+    @property
+    def labels(self) -> int:
+        """How many labels the measures are of, at most WINDOW."""
+        return len(self._latest)
 
     def update_many(self, truths: FloatArray, forecasts: FloatArray, priors: FloatArray) -> None:
         """Counts labels in, in order; each (n,)."""
@@ -79,5 +99,9 @@ class AmountQuality:
         if not self._latest:
             return {}
         forecast, came = (sum(values) for values in zip(*self._latest, strict=True))
-        errors = {"mae": float(self._error.get()), "prior_mae": float(self._prior_error.get())}
+        errors = {
+            LABELS: float(self.labels),
+            "mae": float(self._error.get()),
+            "prior_mae": float(self._prior_error.get()),
+        }
         return errors | ({"level": forecast / came} if came else {})

@@ -25,14 +25,14 @@ class Failure(click.ClickException):
         super().__init__(" ".join((f"{why}; {way_out}" if way_out else why).split()))
 
 
-def setting_option(name: str) -> Callable[[Decorated], Decorated]:
-    """A click option `--x-y` for the setting `x_y`: its type, help, default and variable come from `Settings`.
+def setting_option(name: str, flag: str | None = None) -> Callable[[Decorated], Decorated]:
+    """A click option `--x-y`, or `flag`, for the setting `x_y`: type, help, default and variable come from `Settings`.
 
     The command receives None where neither the option nor the variable is given; `settings_from` fills the default in.
     """
     field = Settings.model_fields[name]
     switch = field.annotation is bool
-    flag = "--" + name.replace("_", "-")
+    flag = flag or "--" + name.replace("_", "-")
     return click.option(
         f"{flag}/--no-{flag[2:]}" if switch else flag,
         name,

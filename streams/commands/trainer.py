@@ -4,11 +4,12 @@ from typing import Any
 
 import click
 
-from streams.commands.options import Failure, setting_options, settings_from
+from streams.commands.options import Failure, setting_option, setting_options, settings_from
 
 
 @click.command()
-@setting_options("bootstrap_servers", "topic_prefix", "app_id", "session_timeout_s")
+@setting_option("trainer_web_port", "--web-port")
+@setting_options("web_host", "bootstrap_servers", "topic_prefix", "app_id", "session_timeout_s")
 @click.option(
     "--publish-every",
     type=click.IntRange(min=1),
@@ -31,34 +32,42 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
     """Learn from model-train and publish snapshots to model-snapshots, until SIGINT or SIGTERM.
 
     One trainer learns; a second one waits until the first leaves. A restart goes on from the last snapshot published.
+    Health is at /live and /ready of --web-port, metrics at /metrics.
     """
     import asyncio
+    import contextlib
     import signal
 
-    from aiokafka.errors import KafkaConnectionError, KafkaError
+    from aiokafka.errors import KafkaError
 
     from models import features
     from models.scores import PriorScorer
-    from streams.plane.errors import TopicsNotReady
+    from streams.ops.training import TrainerView, pages
+    from streams.plane.errors import BrokerLost, TopicsNotReady
     from streams.trainer import Pace, Trainer
 
     settings = settings_from(**options)
     pace = Pace(publish_every, publish_interval)
+    way_out = "start the trainer again; it goes on from the last snapshot published"
 
     async def run() -> None:
         stopping = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-        await Trainer(settings, features.NAMES, features.FEATURE_SET, PriorScorer(), pace).run(stopping)
+        view, host, port = TrainerView(), settings.web_host, settings.trainer_web_port
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(pages(view, host, port))
+            except OSError as exc:
+                raise Failure(f"no pages at {host}:{port}: {exc}", "choose another --web-port, or 0 for none") from exc
+            await Trainer(settings, features.NAMES, features.FEATURE_SET, PriorScorer(), pace, view).run(stopping)
 
     try:
         asyncio.run(run())
     except TopicsNotReady as exc:
         raise Failure(str(exc)) from exc
-    except KafkaConnectionError:
-        raise  # the command line says the same of it for every command
+    except BrokerLost as exc:
+        broker = f"start the broker at {settings.bootstrap_servers} (`regulars broker start`), or correct"
+        raise Failure(str(exc), f"{broker} REGULARS_BOOTSTRAP_SERVERS; then {way_out}") from exc
     except KafkaError as exc:
-        raise Failure(
-            f"the broker at {settings.bootstrap_servers} failed: {exc}",
-            "start the trainer again; it goes on from the last snapshot published",
-        ) from exc
+        raise Failure(f"the broker at {settings.bootstrap_servers} failed: {exc}", way_out) from exc

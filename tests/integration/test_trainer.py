@@ -4,71 +4,42 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 import structlog.testing
+from aiohttp import ClientSession
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from confluent_kafka import Producer
 
 from models import features
 from models.learning.course import Course
 from models.learning.learner import Learner
-from models.learning.snapshots import Snapshot, decode_snapshot, encode_snapshot, version_of
+from models.learning.snapshots import Snapshot, encode_snapshot, version_of
 from models.scores import PriorScorer
 from schemas.learning import Label, encode_label
 from schemas.times import DAY_S
-from streams.broadcast import read_latest
 from streams.plane.errors import TopicsNotReady
 from streams.settings import Settings
 from streams.topics import create
-from streams.trainer import MODEL_SNAPSHOTS, MODEL_TRAIN, SNAPSHOT_KEY, Pace, Trainer
+from streams.trainer import MODEL_SNAPSHOTS, SNAPSHOT_KEY, Pace, Trainer
+from tests.support.training import (
+    EACH,
+    FEATURES,
+    NEVER,
+    direct,
+    label,
+    last_snapshot,
+    running,
+    send,
+    send_labels,
+    trainer_of,
+)
 
 WaitAsync = Callable[..., Awaitable[Any]]
-FEATURES = len(features.NAMES)
-
-
-def label(number: int, feature_set: str = features.FEATURE_SET, width: int = FEATURES) -> Label:
-    """One of a series; each differs from the others."""
-    horizon: Literal[30, 90] = 30 if number % 2 else 90
-    x = tuple(float((number * 7 + i * 3) % 11) / 10 for i in range(width))
-    bought = int(number % 3 == 0)
-    return Label(
-        f"c{number}:0:{horizon}", 0.0, float(number), horizon, feature_set, x, bought > 0, bought, 20.0 * bought
-    )
-
-
-def direct(numbers: Sequence[int], next_offset: int) -> Snapshot:
-    """What a learner without Kafka makes of these labels."""
-    course = Course(Learner(features.NAMES, features.FEATURE_SET, PriorScorer()))
-    course.learn([label(number) for number in numbers], next_offset)
-    return course.snapshot()
-
-
-async def send(settings: Settings, values: Sequence[bytes]) -> None:
-    """Records of model-train, acked."""
-    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers, acks="all")
-    await producer.start()
-    try:
-        for value in values:
-            await producer.send_and_wait(settings.topic(MODEL_TRAIN), value, key=b"pseudonym")
-    finally:
-        await producer.stop()
-
-
-async def send_labels(settings: Settings, numbers: Sequence[int]) -> None:
-    """The labels of these numbers."""
-    await send(settings, [encode_label(label(number)) for number in numbers])
-
-
-async def last_snapshot(settings: Settings) -> Snapshot | None:
-    """What a trainer that starts now would restore."""
-    data = (await read_latest(settings, MODEL_SNAPSHOTS)).get(SNAPSHOT_KEY)
-    return None if data is None else decode_snapshot(data, features.FEATURE_SET)
 
 
 async def records_of(settings: Settings, topic: str) -> list[Any]:
@@ -88,27 +59,6 @@ async def records_of(settings: Settings, topic: str) -> list[Any]:
         return found
     finally:
         await consumer.stop()
-
-
-def trainer_of(settings: Settings, pace: Pace) -> Trainer:
-    """A trainer as the command makes it."""
-    return Trainer(settings, features.NAMES, features.FEATURE_SET, PriorScorer(), pace)
-
-
-@asynccontextmanager
-async def running(settings: Settings, pace: Pace) -> AsyncIterator[Trainer]:
-    """A trainer that runs until the block ends; its failure is the test's."""
-    trainer, stopping = trainer_of(settings, pace), asyncio.Event()
-    task = asyncio.create_task(trainer.run(stopping))
-    try:
-        yield trainer
-    finally:
-        stopping.set()
-        await task
-
-
-EACH = Pace(labels=1, interval_s=60.0)
-NEVER = Pace(labels=10**9, interval_s=10**9)
 
 
 async def test_every_label_is_learnt_in_order(settings: Settings, wait_until_async: WaitAsync) -> None:
@@ -328,17 +278,21 @@ async def test_missing_topics_are_named(settings: Settings) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_the_command_with_all_published(
-    settings: Settings, wait_until_async: WaitAsync, number: signal.Signals
+    settings: Settings, free_port: int, wait_until_async: WaitAsync, number: signal.Signals
 ) -> None:
-    """Exit code 0, and the last snapshot holds every label."""
+    """Exit code 0, and the last snapshot holds every label; until then its pages tell that it learns."""
     await create(settings)
     await send_labels(settings, range(10))
     arguments = ["--bootstrap-servers", settings.bootstrap_servers, "--topic-prefix", settings.topic_prefix]
+    pages = ["--web-port", str(free_port)]
     command = subprocess.Popen(
-        [sys.executable, "-m", "streams.cli", "trainer", *arguments, "--publish-every", "1"], stderr=subprocess.PIPE
+        [sys.executable, "-m", "streams.cli", "trainer", *arguments, "--publish-every", "1", *pages],
+        stderr=subprocess.PIPE,
     )
     try:
         await wait_until_async(lambda: last_snapshot(settings), 60.0)
+        page = await page_of(free_port, "/metrics")
+        assert (await page_of(free_port, "/ready")).startswith('{"ready":true')
         await send_labels(settings, range(10, 13))
         command.send_signal(number)
         _, said = await asyncio.to_thread(command.communicate, timeout=30)
@@ -353,12 +307,22 @@ async def test_a_signal_ends_the_command_with_all_published(
     assert found.labels >= 10
     assert b"published" in said
     assert b"c1:0" not in said
+    assert "regulars_trainer_learning 1.0" in page
+    assert "regulars_trainer_labels_total 10.0" in page
+    assert "regulars_trainer_last_publish_timestamp_seconds " in page
 
 
-def test_without_a_broker_the_command_fails_in_one_line(free_port: int) -> None:
-    """Exit code 1, and the line says the way out."""
+async def page_of(port: int, path: str) -> str:
+    """What a page says."""
+    async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as answer:
+        return await answer.text()
+
+
+def test_a_port_that_is_taken_ends_the_command_in_one_line(settings: Settings) -> None:
+    """Exit code 1, before Kafka is asked for anything; the broker's own port is surely taken."""
+    taken = settings.bootstrap_servers.rpartition(":")[2]
     command = subprocess.run(
-        [sys.executable, "-m", "streams.cli", "trainer", "--bootstrap-servers", f"127.0.0.1:{free_port}"],
+        [sys.executable, "-m", "streams.cli", "trainer", "--web-port", taken, "--bootstrap-servers", "127.0.0.1:1"],
         capture_output=True,
         text=True,
         check=False,
@@ -366,5 +330,4 @@ def test_without_a_broker_the_command_fails_in_one_line(free_port: int) -> None:
     )
 
     assert command.returncode == 1
-    assert "regulars broker start" in command.stderr.splitlines()[-1]
-    assert "Traceback" not in command.stderr
+    assert "choose another --web-port" in command.stderr.splitlines()[-1]

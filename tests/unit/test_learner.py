@@ -386,6 +386,36 @@ def test_quality_is_empty_before_the_first_block() -> None:
     assert learner.quality()["p_purchase_90d"]["log_loss"] == pytest.approx(loss.get())
 
 
+def test_a_restart_shows_what_was_published_until_it_has_judged_as_many_labels() -> None:
+    """Log loss, AUC and scoreboard never vanish by a restart, nor by two; then they are those of its own labels alone."""
+    before = taught(SHOP[: 4 * BLOCK])
+    shown = before.quality()
+    assert {score: measures["labels"] for score, measures in shown.items()} == dict.fromkeys(shown, 2.0 * BLOCK)
+
+    again = copied(copied(before))
+    again.learn_many(SHOP[4 * BLOCK : 7 * BLOCK])
+    assert (again.quality(), again.scoreboard()) == (shown, before.scoreboard())
+    again = copied(again)  # three blocks don't count for those after it: they have no number of their own yet
+    again.learn_many(SHOP[7 * BLOCK : 11 * BLOCK])
+
+    loss = metrics.LogLoss()
+    reference = taught(SHOP[: 7 * BLOCK])
+    for label in SHOP[7 * BLOCK : 11 * BLOCK]:
+        if label.horizon_days == 90:
+            loss.update(label.bought, reference.predict_one(label.features)[1])
+        reference.learn_one(label)
+    assert again.quality()["p_purchase_90d"]["log_loss"] == pytest.approx(loss.get())
+    assert again.scoreboard() != before.scoreboard()
+
+
+def test_what_a_snapshot_says_of_quality_changes_nothing_that_is_learnt() -> None:
+    """Equal labels, equal version, whatever was carried."""
+    again = copied(taught(SHOP[: 4 * BLOCK]))
+    again.learn_many(SHOP[4 * BLOCK : 9 * BLOCK])
+
+    assert again.snapshot().version == taught(SHOP[: 9 * BLOCK]).snapshot().version
+
+
 def test_serving_needs_no_river() -> None:
     """A worker loads snapshots and scores without River, pandas or Kafka in its process."""
     code = "import sys, models.learning.scorer, models.learning.snapshots; print(*sys.modules)"
