@@ -31,7 +31,9 @@ def _registries() -> Iterator[CollectorRegistry]:
     metrics = Metrics(lag=LagMonitor(Settings()))
     metrics.watch_customers(lambda: 0)
     metrics.watch_shadow(lambda: None)
-    metrics.watch_counts(restored=lambda: 0, lost=dict, texts_cut=lambda: 0, cache_failures=lambda: 0)
+    metrics.watch_ready(lambda: True)
+    metrics.watch_texts_waiting(lambda: 0)
+    metrics.watch_counts(restored=lambda: 0, lost=dict, foreign=dict, texts_cut=lambda: 0, cache_failures=lambda: 0)
     yield metrics.registry
     yield TrainerView().registry
 
