@@ -9,7 +9,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from schemas import documents
-from schemas.events import CLOCK_HEADER, INPUT_TOPICS, LETTER_HEADERS, Purchase
+from schemas.events import CLOCK_HEADER, INPUT_TOPICS, Purchase
+from schemas.letters import LETTER_HEADERS, REPLAYED_HEADER, TRUNCATED_HEADER
 from streams.settings import Settings
 from streams.topics import topics
 
@@ -75,7 +76,9 @@ def test_headers_of_letters_and_clocks_are_described() -> None:
     """What a dead letter says and what a clock record needs stand in the document, by the names that are used."""
     messages = documents.asyncapi()["components"]["messages"]
 
-    assert list(messages["dead-letter"]["headers"]["properties"]) == list(LETTER_HEADERS)
+    letter = messages["dead-letter"]["headers"]
+    assert list(letter["properties"]) == [*LETTER_HEADERS, TRUNCATED_HEADER, REPLAYED_HEADER]
+    assert letter["required"] == list(LETTER_HEADERS)
     assert list(messages["clock"]["headers"]["properties"]) == [CLOCK_HEADER]
     for topic in INPUT_TOPICS:
         assert "clock" in documents.asyncapi()["channels"][topic]["messages"]
