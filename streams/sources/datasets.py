@@ -5,13 +5,14 @@ What each one means, and what is assumed where a file doesn't say, is in docs/da
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.sources.events import Item, Timeline, with_clocks
+from schemas.times import DAY_S
+from streams.sources.events import Item, Timeline, instant, with_clocks
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,17 @@ def open_dataset(name: str, path: Path, currency: str | None = None) -> Dataset:
         FileRefused: the file isn't one of that kind, or holds no event.
     """
     source = SOURCES[name]
-    return source.opens(path, currency or source.currency)
+    dataset = source.opens(path, currency or source.currency)
+    return replace(dataset, notes=(*dataset.notes, *_far_last(dataset.times_s)))
+
+
+def _far_last(times_s: NDArray[np.float64]) -> tuple[str, ...]:
+    """A note on a last event more than a year after the one before it: all who were silent lapse by it."""
+    years = (times_s[-1] - times_s[-2]) / (365.25 * DAY_S) if len(times_s) > 1 else 0.0
+    if years <= 1:
+        return ()
+    day = instant(float(times_s[-1])).date()
+    return (f"the last event, of {day}, comes {years:.1f} years after the one before it: is its time right?",)
 
 
 def in_blocks(start: int, stop: int, size: int = 8192) -> Iterator[tuple[int, int]]:

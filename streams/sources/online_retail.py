@@ -11,7 +11,7 @@ from schemas.events import Item as Line
 from schemas.events import Purchase
 from streams.sources.datasets import Dataset
 from streams.sources.events import Item, instant, purchase_item
-from streams.sources.tables import FileRefused, epoch_seconds, identifiers, minor_units, read_columns
+from streams.sources.tables import FileRefused, minor_units, read_columns
 
 # The second names are those of Online Retail II.
 COLUMNS = {
@@ -31,15 +31,18 @@ def open_online_retail(path: Path, currency: str) -> Dataset:
     Raises:
         FileRefused: not such a file, or no line of it names a customer.
     """
-    lines = read_columns(path, COLUMNS)
-    at_s = epoch_seconds(lines["invoiced_at"], path)
+    table = read_columns(path, COLUMNS)
+    at_s, quantity, price = table.epoch_seconds("invoiced_at"), table.numbers("quantity"), table.numbers("price")
     last_s = float(at_s.max(initial=0.0))
-    micros = _micros(lines["price"])
-    lines = lines.assign(
+    pieces: NDArray[np.int64] = np.nan_to_num(quantity).astype(np.int64)
+    micros = _micros(price)
+    lines = table.rows.assign(
         at_s=at_s,
-        invoice=lines["invoice"].astype(str),
-        customer=identifiers(lines["customer"]),
-        minor=_to_minor(lines["quantity"].to_numpy(dtype=np.int64) * micros),
+        invoice=table.rows["invoice"].astype(str),
+        customer=table.identifiers("customer"),
+        quantity=pieces,
+        price=price,
+        minor=_to_minor(pieces * micros),
         price_minor=_to_minor(micros),
     )
     is_refund = lines["invoice"].str.startswith("C")
@@ -48,7 +51,9 @@ def open_online_retail(path: Path, currency: str) -> Dataset:
     if kept.empty:
         raise FileRefused(f"{path}: no line has a customer, a quantity and a price")
     book = _Book(kept, currency)
-    return Dataset(book.times_s, book.items, last_s, book.notes(without_customer=int((~named).sum())))
+    return Dataset(
+        book.times_s, book.items, last_s, (*book.notes(without_customer=int((~named).sum())), *table.repeated())
+    )
 
 
 class _Book:
@@ -121,9 +126,9 @@ class _Book:
         )
 
 
-def _micros(price: "pd.Series[float]") -> NDArray[np.int64]:
+def _micros(price: NDArray[np.float64]) -> NDArray[np.int64]:
     """Prices in millionths: exact for up to six places, where a float product would not be."""
-    distinct, where = np.unique(price.to_numpy(dtype=np.float64), return_inverse=True)
+    distinct, where = np.unique(price, return_inverse=True)
     # minor_units gives hundredths of its argument, so 10^4 times the price gives millionths of the price.
     exact = np.array([minor_units(f"{each!r}e4") or 0 for each in distinct.tolist()], dtype=np.int64)
     return exact[where]
