@@ -14,7 +14,7 @@ from streams.sources.tables import FileRefused, minor_units, read_columns
 COLUMNS = {"customer": ("customer_id",), "at": ("purchased_at",), "amount": ("amount",)}
 
 
-def open_generic(path: Path, currency: str) -> Dataset:
+def open_generic(path: Path, currency: str, unit_minor: int) -> Dataset:
     """Each row of `path` as a purchase, or as a refund where its amount (in whole currency units) is below 0.
 
     Raises:
@@ -22,7 +22,7 @@ def open_generic(path: Path, currency: str) -> Dataset:
     """
     table = read_columns(path, COLUMNS)
     rows = table.rows.assign(customer=table.identifiers("customer"), at_s=table.epoch_seconds("at"))
-    rows["minor"] = rows["amount"].map(minor_units)
+    rows["minor"] = [minor_units(amount, unit_minor) for amount in rows["amount"]]
     last_s = float(rows["at_s"].max())
     named = rows["customer"].notna()
     worth = rows["minor"].notna() & (rows["minor"] != 0)

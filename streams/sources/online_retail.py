@@ -25,7 +25,7 @@ COLUMNS = {
 }
 
 
-def open_online_retail(path: Path, currency: str) -> Dataset:
+def open_online_retail(path: Path, currency: str, unit_minor: int) -> Dataset:
     """The purchases and refunds of `path`, in the order of their first lines' times.
 
     Raises:
@@ -42,15 +42,15 @@ def open_online_retail(path: Path, currency: str) -> Dataset:
         customer=table.identifiers("customer"),
         quantity=pieces,
         price=price,
-        minor=_to_minor(pieces * micros),
-        price_minor=_to_minor(micros),
+        minor=_to_minor(pieces * micros, unit_minor),
+        price_minor=_to_minor(micros, unit_minor),
     )
     is_refund = lines["invoice"].str.startswith("C")
     named = lines["customer"].notna()
     kept = lines[named & (is_refund | ((lines["quantity"] > 0) & (lines["price"] > 0)))]
     if kept.empty:
         raise FileRefused(f"{path}: no line has a customer, a quantity and a price")
-    book = _Book(kept, currency)
+    book = _Book(kept, currency, unit_minor)
     return Dataset(
         book.times_s, book.items, last_s, (*book.notes(without_customer=int((~named).sum())), *table.repeated())
     )
@@ -59,8 +59,8 @@ def open_online_retail(path: Path, currency: str) -> Dataset:
 class _Book:
     """The lines sorted by invoice, and for each invoice, in event-time order, where its lines begin and end."""
 
-    def __init__(self, lines: pd.DataFrame, currency: str) -> None:
-        self._currency = currency
+    def __init__(self, lines: pd.DataFrame, currency: str, unit_minor: int) -> None:
+        self._currency, self._unit_minor = currency, unit_minor
         group = lines.groupby(["invoice", "customer"], sort=False).ngroup().to_numpy()
         order = np.argsort(group, kind="stable")
         lines, group = lines.iloc[order], group[order]
@@ -92,8 +92,9 @@ class _Book:
     def notes(self, without_customer: int) -> tuple[str, ...]:
         refunds = sum(self._refund)
         spent = sum(a for a, refund in zip(self._amounts, self._refund, strict=True) if not refund)
+        worth = f"{spent / self._unit_minor:,.{len(str(self._unit_minor)) - 1}f}"
         return (
-            f"{len(self._refund) - refunds:,} purchases of {self._currency} {spent / 100:,.2f}, {refunds:,} refunds",
+            f"{len(self._refund) - refunds:,} purchases of {self._currency} {worth}, {refunds:,} refunds",
             (
                 f"left out: {without_customer:,} lines without a customer, "
                 f"{self._worthless:,} invoices whose total isn't above 0"
@@ -134,7 +135,10 @@ def _micros(price: NDArray[np.float64]) -> NDArray[np.int64]:
     return exact[where]
 
 
-def _to_minor(micros: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Millionths to hundredths, halves away from zero."""
-    rounded: NDArray[np.int64] = np.sign(micros) * ((np.abs(micros) + 5_000) // 10_000)
+def _to_minor(micros: NDArray[np.int64], unit_minor: int) -> NDArray[np.int64]:
+    """Millionths to minor units, halves away from zero."""
+    units, rest = np.divmod(
+        np.abs(micros), 1_000_000
+    )  # apart, so that no product leaves 64 bits before its result does
+    rounded: NDArray[np.int64] = np.sign(micros) * (units * unit_minor + (rest * unit_minor + 500_000) // 1_000_000)
     return rounded

@@ -24,7 +24,7 @@ COLUMNS = {
 CLICKS: dict[str, ClickType] = {"view": "view", "cart": "add_to_cart", "remove_from_cart": "remove_from_cart"}
 
 
-def open_rees46(path: Path, currency: str) -> Dataset:
+def open_rees46(path: Path, currency: str, unit_minor: int) -> Dataset:
     """The clicks and purchases of `path`; one purchase a row, as the file has no orders.
 
     Raises:
@@ -32,7 +32,7 @@ def open_rees46(path: Path, currency: str) -> Dataset:
     """
     table = read_columns(path, COLUMNS, optional=("category", "session"))
     rows = table.rows.assign(customer=table.identifiers("customer"), at_s=table.epoch_seconds("at"))
-    rows["minor"] = rows["price"].map(minor_units)
+    rows["minor"] = rows["price"].map(lambda price: minor_units(price, unit_minor))
     known = rows["type"].isin([*CLICKS, "purchase"]) & rows["customer"].notna()
     free = (rows["type"] == "purchase") & ~(rows["minor"] > 0)
     last_s = float(rows["at_s"].max())
