@@ -24,6 +24,7 @@ from models.localdays import LocalDays, ZoneUnknown
 from models.marks import Mark, Marked, NotYaml
 from models.scores import Counted, Scorer
 from models.season import USUAL, Season
+from schemas.currencies import unit_minor_of
 from schemas.learning import SCORES
 from schemas.states import NEVER, Held
 from schemas.times import DAY_S
@@ -40,6 +41,12 @@ REVIEW_DAYS = (1.0, 3.0, 7.0, 14.0, 30.0, 60.0, 90.0, 180.0, 365.0)
 COUNTABLE = tuple(
     name for name in NAMES if not name.startswith(("text_", "season_")) or name in ("text_days", "text_weight")
 )
+
+# What numbers can be at most, and at least, where a bound outside is a slip: a percentage, mostly.
+_RANGES = dict.fromkeys(
+    ("p_purchase_30d", "p_purchase_90d", "refunded_share", "coupon_share", "text_weight"), (0.0, 1.0)
+)
+_RANGES["sentiment"] = (-1.0, 1.0)
 
 # A feature comes back from its logarithm with an error in the last places: five purchases are reached at 4.9999999999.
 _FEATURE_TOLERANCE = 1e-9
@@ -125,13 +132,17 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
 _LATER = ("time_zone", "flap_budget", "season")
 
 
-def parse(document: str) -> Policy:
+def parse(document: str, *, published: bool = False) -> Policy:
     """The policy in a YAML document.
+
+    Args:
+        document: the YAML.
+        published: it was published once, maybe by a version of the program that let slips pass: they are served as they are.
 
     Raises:
         PolicyError: not YAML, not a policy, or one that is still to be calibrated.
     """
-    policy, marked = parse_marked(document)
+    policy, marked = parse_marked(document, published=published)
     for d, dimension in enumerate(policy.dimensions):
         for s, segment in enumerate(dimension.segments):
             if segment.quantile is not None:
@@ -143,7 +154,7 @@ def parse(document: str) -> Policy:
     return policy
 
 
-def parse_marked(document: str) -> tuple[Policy, Marked]:
+def parse_marked(document: str, *, published: bool = False) -> tuple[Policy, Marked]:
     """As `parse`, quantiles allowed, with the places of everything."""
     if len(document.encode()) > MOST_BYTES:
         raise PolicyError(f"{len(document.encode()):,} bytes; a policy has at most {MOST_BYTES:,}")
@@ -156,6 +167,8 @@ def parse_marked(document: str) -> tuple[Policy, Marked]:
     except msgspec.ValidationError as exc:
         raise PolicyError(_said(str(exc)), _mark_of(marked, str(exc))) from exc
     _check(policy, marked)
+    if not published:
+        _check_slips(policy, marked)
     return policy, marked
 
 
@@ -222,6 +235,25 @@ def _check(policy: Policy, marked: Marked) -> None:
         if dimension.name in seen:
             refuse(f"$.dimensions[{d}].name", f"'{dimension.name}' stands twice")
         seen.add(dimension.name)
+
+
+def _check_slips(policy: Policy, marked: Marked) -> None:
+    """Refuses what can be served but can't be meant."""
+    unit_minor = unit_minor_of(policy.currency)
+    if unit_minor is not None and policy.unit_minor != unit_minor:
+        where = "$.unit_minor" if "unit_minor" in marked.tree else "$.currency"
+        why = f"{policy.currency} has {unit_minor:,} minor units in a unit, not {policy.unit_minor:,}"
+        raise PolicyError(f"{where}: {why}: `unit_minor: {unit_minor}`", marked.mark(where))
+    for d, dimension in enumerate(policy.dimensions):
+        low, high = _RANGES.get(dimension.over, (-math.inf, math.inf))
+        for s, segment in enumerate(dimension.segments):
+            bound = segment.bound
+            if bound is None or low <= bound <= high:
+                continue
+            where = f"$.dimensions[{d}].segments[{s}].from"
+            meant = f"; did you mean {bound / 100:g}?" if low <= bound / 100 <= high else ""
+            why = f"{dimension.over} lies between {low:g} and {high:g}, {bound:g} is no bound"
+            raise PolicyError(f"{where}: {why}{meant}", marked.mark(where))
 
 
 def _no_number(name: str) -> str:

@@ -175,7 +175,7 @@ class Worker:
             log.warning("deleted policy, the served one stays: `regulars policy rollback` takes it back", served=served)
             return
         try:
-            rules = Rules(parse(value.decode()))
+            rules = Rules(parse(value.decode(), published=True))
         except (PolicyError, UnicodeDecodeError) as exc:
             log.error("published policy refused, the served one stays", served=self.job.rules.label, why=str(exc))
             return
@@ -194,7 +194,7 @@ class Worker:
             log.info("no shadow policy any more")
             return
         try:
-            rules = Rules(parse(value.decode()))
+            rules = Rules(parse(value.decode(), published=True))
         except (PolicyError, UnicodeDecodeError) as exc:
             log.error("shadow policy refused, nothing changes", why=str(exc))
             return

@@ -38,7 +38,7 @@ class Version(NamedTuple):
     def policy(self) -> Policy | None:
         """What it says; None where this version of the program can't read it."""
         try:
-            return parse(self.document)
+            return parse(self.document, published=True)
         except PolicyError:
             return None
 
@@ -132,13 +132,18 @@ async def publish(settings: Settings, document: str) -> tuple[Policy, Policy | N
     before = known[0].policy if known else None
     if before is not None and before.tag == policy.tag:
         return policy, before
+    _refuse_taken(policy, known)
+    await _send(settings, policy.name, document, known)
+    return policy, before
+
+
+def _refuse_taken(policy: Policy, known: Sequence[Version]) -> None:
+    """Raises PolicyRefused where what was served, or the shipped policy, has the name and version of another `policy`."""
     for other in (*(version.policy for version in known), parse(read())):
         if other is not None and other.label == policy.label and other.tag != policy.tag:
             raise PolicyRefused(
                 f"{policy.label} is another policy already, which changes carry; give this one a `version` of its own"
             )
-    await _send(settings, policy.name, document, known)
-    return policy, before
 
 
 async def rollback(settings: Settings, to: str | None = None) -> tuple[Policy, Policy | None]:
@@ -170,8 +175,11 @@ async def set_shadow(settings: Settings, document: str | None) -> Policy | None:
 
     Raises:
         PolicyError: no policy.
+        PolicyRefused: its name and version stand for another policy already.
     """
     policy = None if document is None else parse(document)
+    if policy is not None:
+        _refuse_taken(policy, await history(settings))
     client = await connect(settings.bootstrap_servers)
     try:
         await layout(client, [settings.topic("policies")], settings.bootstrap_servers)

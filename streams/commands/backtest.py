@@ -23,7 +23,7 @@ from streams.sources.datasets import SOURCES
 )  # fmt: skip
 @click.option(
     "--policy", type=click.Path(exists=True, dir_okay=False, path_type=Path), envvar="REGULARS_POLICY", show_envvar=True,
-    help="Policy whose currency and segments are used; the shipped one by default.",
+    help="Policy whose currency, minor units and segments are used; the shipped one by default.",
 )  # fmt: skip
 @click.option("--prior", is_flag=True, help="Forecast with the prior alone: what is served before anything is learnt.")
 def command(
@@ -47,16 +47,23 @@ def command(
         raise click.UsageError("say where to: --out FILE for the forecasts, --report DIR for the page")
     import time
 
-    from streams.ops.backtesting import Backtest, NothingToForecast
+    from models.policy import PolicyError
+    from streams.ops.backtesting import Backtest, NoPlace, NothingToForecast, check_place
     from streams.sources.tables import FileRefused
 
     started = time.monotonic()
     try:
-        run = Backtest(dataset, file, seed=seed, policy=policy)
+        if out is not None:
+            check_place(out)
+        if report is not None:
+            check_place(report, made=True)
+        run = Backtest(
+            dataset, file, seed=seed, policy=policy, group_by=group_by, say=lambda line: click.echo(line, err=True)
+        )
         if out is not None:
             run.write(out, prior_alone=prior)
-        shown = None if report is None else run.report(report, group_by=group_by)
-    except (FileRefused, NothingToForecast) as exc:
+        shown = None if report is None else run.report(report)
+    except (PolicyError, NoPlace, FileRefused, NothingToForecast) as exc:
         raise Failure(str(exc)) from exc
     done, places = run.done, " and ".join(str(path) for path in (out, shown) if path is not None)
     click.echo(

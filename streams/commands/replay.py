@@ -44,7 +44,7 @@ class Speed(click.ParamType):
 )  # fmt: skip
 @click.option(
     "--currency", default=None, envvar="REGULARS_CURRENCY", show_envvar=True,
-    help="Currency of the file's amounts (ISO 4217), where it isn't the data set's own.",
+    help="Currency of the file's amounts (ISO 4217), where it isn't the data set's own; minor units follow it.",
 )  # fmt: skip
 @click.option(
     "--restart", is_flag=True, envvar="REGULARS_RESTART", show_envvar=True,

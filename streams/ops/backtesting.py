@@ -1,6 +1,7 @@
 """A backtest from file to forecasts: as a parquet file, and as a page beside what came."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,8 +19,9 @@ from schemas.times import DAY_S
 from streams.report.evaluation import differences, groups, rows_by_score
 from streams.report.page import Report, page
 from streams.report.timeline import Timeline
-from streams.sources.datasets import open_dataset
+from streams.sources.datasets import SOURCES, open_dataset
 from streams.sources.groups import USUAL_COLUMN, customer_groups
+from streams.sources.tables import FileRefused
 
 REPORT_NAME = "index.html"
 # Bounds of the 90-day spend, beside the scores: `models.learning.intervals`.
@@ -30,6 +32,29 @@ _COVERED_S = 30 * DAY_S
 
 class NothingToForecast(Exception):
     """The history is too short for a cut-off: three months, then thirty days, with purchases at both ends."""
+
+
+class NoPlace(Exception):
+    """What was asked for can't be written there; known before a history is read."""
+
+
+def check_place(path: Path, *, made: bool = False) -> None:
+    """Whether a file can be written at `path`, or (`made`) a folder made there with those above it.
+
+    Raises:
+        NoPlace: a folder is missing, is none, or may not be written to.
+    """
+    folder = path if made else path.parent
+    while made and not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NoPlace(f"{path}: {folder} is {'no folder' if folder.exists() else 'not there'}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise NoPlace(f"{path}: no right to write to {folder}")
+
+
+def _quiet(_: str) -> None:
+    return
 
 
 class Done(NamedTuple):
@@ -48,22 +73,43 @@ class Backtest:
         dataset: a key of `streams.sources.datasets.SOURCES`.
         file: of that data set.
         seed: orders the labels that mature on the same day.
-        policy: whose currency and segments are used; None: the shipped one.
+        policy: whose currency, minor units and segments are used; None: the shipped one.
+        group_by: column of the file whose values group the customers; None: what is usual for the data set, if any.
+        say: takes lines for a person: what was left out of the file or assumed.
 
     Raises:
-        FileRefused: the file isn't of that data set.
+        PolicyError: the policy can't be read.
+        FileRefused: the file isn't of that data set, or has no column `group_by`.
         NothingToForecast: it is too short.
     """
 
-    def __init__(self, dataset: str, file: Path, *, seed: int = 0, policy: Path | None = None) -> None:
-        source = open_dataset(dataset, file)
+    def __init__(
+        self,
+        dataset: str,
+        file: Path,
+        *,
+        seed: int = 0,
+        policy: Path | None = None,
+        group_by: str | None = None,
+        say: Callable[[str], None] = _quiet,
+    ) -> None:
+        rules, kind = load(policy), SOURCES[dataset]
+        self._column, self._group_of = _groups(dataset, file, group_by)
+        self._currency = rules.currency if kind.is_any else kind.currency
+        source = open_dataset(dataset, file, self._currency, rules.unit_minor)
+        self._notes = source.notes
+        if self._currency != rules.currency:
+            self._notes += (
+                f"amounts are in {self._currency} and the policy {rules.label} is in {rules.currency}: nothing is converted",
+            )
+        for note in self._notes:
+            say(f"{dataset}: {note}")
         prior = PriorScorer()
         learner = Learner(NAMES, FEATURE_SET, prior)
         self._timeline = Timeline()
         learner.on_judged = self._timeline.take
-        rules = load(policy)
         self.history = History(Rules(rules), learner, prior, seed)
-        self._dataset, self._file, self._currency, self._seed = dataset, file, rules.currency, seed
+        self._dataset, self._file, self._seed = dataset, file, seed
         made = list(forecasts_over(source.items(0, len(source.times_s)), self.history))
         self.forecasts = [each for each in made if each.as_of + _COVERED_S <= self.history.last_purchase_at]
         if not self.forecasts:
@@ -79,20 +125,11 @@ class Backtest:
         """The forecasts, one row a customer and cut-off."""
         pq.write_table(_table(self.forecasts, prior_alone), out)
 
-    def report(self, folder: Path, *, group_by: str | None = None) -> Path:
-        """Writes the page into `folder`; its path.
-
-        Args:
-            folder: made if it isn't there.
-            group_by: column of the file whose values group the customers; None: what is usual for the data set, if any.
-
-        Raises:
-            FileRefused: the file has no such column.
-        """
-        history, column = self.history, group_by or USUAL_COLUMN.get(self._dataset)
+    def report(self, folder: Path) -> Path:
+        """Writes the page into `folder`, which is made if it isn't there; its path."""
+        history = self.history
         by_score = rows_by_score(self.forecasts, history.sales, history.last_purchase_at)
-        group_of = customer_groups(self._file, column) if column else {}
-        with_groups = bool(group_of) and len(by_score) == len(SCORES)
+        with_groups = bool(self._group_of) and len(by_score) == len(SCORES)
         command = f"regulars backtest {self._dataset} {self._file.name} --report {folder.name}"
         found = Report(
             title=f"{self._dataset}, {self._file.name}",
@@ -103,13 +140,27 @@ class Backtest:
             by_score=by_score,
             timeline=self._timeline,
             differences=differences(by_score),
-            groups=groups(by_score, group_of) if with_groups else (),
-            grouped_by=column or "",
+            groups=groups(by_score, self._group_of) if with_groups else (),
+            grouped_by=self._column,
+            notes=self._notes,
         )
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / REPORT_NAME
         path.write_text(page(found), encoding="utf-8")
         return path
+
+
+def _groups(dataset: str, file: Path, group_by: str | None) -> tuple[str, dict[str, str]]:
+    """The column that customers are grouped by, and the group of each; nothing where the usual one is absent."""
+    column = group_by or USUAL_COLUMN.get(dataset)
+    if column is None:
+        return "", {}
+    try:
+        return column, customer_groups(file, column)
+    except FileRefused:
+        if group_by is not None:
+            raise
+        return "", {}
 
 
 def _table(forecasts: Sequence[Forecasts], prior_alone: bool) -> pa.Table:

@@ -61,6 +61,7 @@ class Report:
         timeline: quality while learning.
         differences: served less BG/NBD.
         groups: by what `grouped_by` names; empty if the file names no groups.
+        notes: what was left out of the file or assumed.
     """
 
     title: str
@@ -73,6 +74,7 @@ class Report:
     differences: Sequence[Difference]
     groups: Sequence[Group]
     grouped_by: str = ""
+    notes: Sequence[str] = ()
 
 
 def page(report: Report) -> str:
@@ -420,6 +422,7 @@ def _groups(report: Report) -> str:
 
 
 def _method(report: Report) -> str:
+    notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
     return section(
         "How this page was made",
         "",
@@ -429,7 +432,8 @@ def _method(report: Report) -> str:
         " passed. Amounts are gross: refunds are left out of forecasts and outcomes alike. AUC: the chance that one who"
         " bought was ranked above one who did not. Log loss: punishes sure and wrong percentages. ECE: by how much"
         " percentages are off on average. Spearman and Gini: how well the order is right, 1 at best. RMSE and MAE: the"
-        f" error of a single forecast. Total: all that was forecast over all that came. RFM: {escape(_RFM)}.</p>",
+        f" error of a single forecast. Total: all that was forecast over all that came. RFM: {escape(_RFM)}.</p>"
+        + (f"<p>Of the file:</p><ul>{notes}</ul>" if notes else ""),
     )
 
 

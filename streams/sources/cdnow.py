@@ -14,14 +14,14 @@ from streams.sources.positions import file_digest
 from streams.sources.tables import FileRefused, minor_units
 
 
-def open_cdnow(path: Path, currency: str) -> Dataset:
+def open_cdnow(path: Path, currency: str, unit_minor: int) -> Dataset:
     """The purchases of the sample (`master sample date cds dollars`) or the master file (`id date cds dollars`).
 
     Raises:
         FileRefused: the file has other columns.
     """
     rows = _read(path)
-    minor = rows["amount"].map(minor_units)
+    minor = rows["amount"].map(lambda amount: minor_units(amount, unit_minor))
     worth = minor.notna() & (minor > 0)
     last_s = float(rows["at_s"].max())
     rows = rows.assign(minor=minor)[worth].sort_values("at_s", kind="stable")

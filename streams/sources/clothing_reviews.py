@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import xxhash
 
 from schemas.events import Review, cut
@@ -30,9 +31,10 @@ def open_clothing_reviews(path: Path) -> Dataset:
     """Every row of `path` as one review: "title. text", or the text alone; empty where there is only a rating.
 
     Raises:
-        FileRefused: not such a file.
+        FileRefused: not such a file, or a rating is no number from 1 to 5.
     """
-    rows = read_columns(path, COLUMNS, optional=("title", "product"))
+    table = read_columns(path, COLUMNS, optional=("title", "product"))
+    rows = table.rows.assign(rating=table.numbers("rating", 1, 5))
     if rows.empty:
         raise FileRefused(f"{path} has no rows")
     prefix = f"reviews-{file_digest(path)[:8]}"
@@ -51,7 +53,7 @@ def open_clothing_reviews(path: Path) -> Dataset:
                     type="review",
                     text=cut(joined(title, text)),
                     rating=int(rating) if rating == rating else None,
-                    product_id=None if product is None else str(product),
+                    product_id=None if pd.isna(product) else str(product),
                     language="en",
                 )
                 yield item(at_s, review)
@@ -60,6 +62,7 @@ def open_clothing_reviews(path: Path) -> Dataset:
     notes = (
         f"assigned: {CUSTOMERS:,} customers and one review each half hour from {FIRST_AT} (the file has neither)",
         f"{silent:,} rows have a rating but no text: their text is empty",
+        *table.repeated(),
     )
     return Dataset(times_s, items, float(times_s[-1]), notes)
 

@@ -9,23 +9,22 @@ from schemas.events import Purchase
 from streams.sources.datasets import Dataset, in_blocks
 from streams.sources.events import Item, instant, item
 from streams.sources.positions import file_digest
-from streams.sources.tables import FileRefused, epoch_seconds, identifiers, minor_units, read_columns
+from streams.sources.tables import FileRefused, minor_units, read_columns
 
 COLUMNS = {"customer": ("customer_id",), "at": ("purchased_at",), "amount": ("amount",)}
 
 
-def open_generic(path: Path, currency: str) -> Dataset:
+def open_generic(path: Path, currency: str, unit_minor: int) -> Dataset:
     """Each row of `path` as a purchase, or as a refund where its amount (in whole currency units) is below 0.
 
     Raises:
         FileRefused: a column is missing, or no row has a customer and an amount.
     """
-    rows = read_columns(path, COLUMNS)
-    rows["customer"] = identifiers(rows["customer"])
-    rows["minor"] = rows["amount"].map(minor_units)
-    rows["at_s"] = epoch_seconds(rows["at"], path)
+    table = read_columns(path, COLUMNS)
+    rows = table.rows.assign(customer=table.identifiers("customer"), at_s=table.epoch_seconds("at"))
+    rows["minor"] = [minor_units(amount, unit_minor) for amount in rows["amount"]]
     last_s = float(rows["at_s"].max())
-    named = rows["customer"].notna() & (rows["customer"] != "")
+    named = rows["customer"].notna()
     worth = rows["minor"].notna() & (rows["minor"] != 0)
     kept = rows[named & worth].sort_values("at_s", kind="stable")
     if kept.empty:
@@ -50,5 +49,6 @@ def open_generic(path: Path, currency: str) -> Dataset:
 
     notes = (
         f"left out: {int((~named).sum()):,} rows without a customer, {int((named & ~worth).sum()):,} without an amount",
+        *table.repeated(),
     )
     return Dataset(kept["at_s"].to_numpy(dtype=np.float64), items, last_s, notes)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from streams.sources.tables import identifiers, read_columns
+from streams.sources.tables import read_columns
 
 _CUSTOMER = ("CustomerID", "Customer ID", "customer_id")
 # The column that a data set is grouped by unless the caller names another.
@@ -15,8 +15,8 @@ def customer_groups(path: Path, column: str) -> dict[str, str]:
     Raises:
         FileRefused: the file has no customer ids or no such column.
     """
-    rows = read_columns(path, {"customer": _CUSTOMER, "group": (column,)}).dropna()
-    rows["customer"] = identifiers(rows["customer"])
+    table = read_columns(path, {"customer": _CUSTOMER, "group": (column,)})
+    rows = table.rows.assign(customer=table.identifiers("customer")).dropna()
     counts = rows.assign(group=rows["group"].astype(str)).value_counts(["customer", "group"]).reset_index()
     first = counts.drop_duplicates("customer")
     return dict(zip(first["customer"].tolist(), first["group"].tolist(), strict=True))

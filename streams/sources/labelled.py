@@ -51,16 +51,18 @@ class Labelled(NamedTuple):
 def read_labelled(path: Path) -> Labelled:
     """The labelled texts of a parquet or csv file with a column `text` (`title` too, where it has one).
 
-    The label is the column `recommended` (0 or 1) where there is one, else `rating` above or below `NEUTRAL_RATING`.
+    The label is the column `recommended` (0 or 1, yes or no, true or false) where there is one, else `rating` (1 to 5)
+    above or below `NEUTRAL_RATING`.
 
     Raises:
-        FileRefused: no such columns.
+        FileRefused: no such columns, or a cell of the label's is none of these.
         OneSided: not both labels among the rows with a text.
     """
-    rows = read_columns(path, COLUMNS, optional=("title", "recommended", "rating"))
-    by_rating = rows["recommended"].isna().all()
-    given = rows["rating"].astype(float) - NEUTRAL_RATING if by_rating else rows["recommended"].astype(float)
-    values = given.to_numpy(dtype=np.float64)
+    table = read_columns(path, COLUMNS, optional=("title", "recommended", "rating"))
+    rows = table.rows
+    recommended = table.numbers("recommended", 0, 1, yes_no=True)
+    by_rating = bool(np.isnan(recommended).all())
+    values = table.numbers("rating", 1, 5) - NEUTRAL_RATING if by_rating else recommended
     known = np.isfinite(values) & ((values != 0) | (not by_rating))
     if not known.any():
         raise FileRefused(

@@ -11,7 +11,7 @@ from schemas.events import Item as Line
 from schemas.events import Purchase
 from streams.sources.datasets import Dataset
 from streams.sources.events import Item, instant, purchase_item
-from streams.sources.tables import FileRefused, epoch_seconds, identifiers, minor_units, read_columns
+from streams.sources.tables import FileRefused, minor_units, read_columns
 
 # The second names are those of Online Retail II.
 COLUMNS = {
@@ -25,37 +25,42 @@ COLUMNS = {
 }
 
 
-def open_online_retail(path: Path, currency: str) -> Dataset:
+def open_online_retail(path: Path, currency: str, unit_minor: int) -> Dataset:
     """The purchases and refunds of `path`, in the order of their first lines' times.
 
     Raises:
         FileRefused: not such a file, or no line of it names a customer.
     """
-    lines = read_columns(path, COLUMNS)
-    at_s = epoch_seconds(lines["invoiced_at"], path)
+    table = read_columns(path, COLUMNS)
+    at_s, quantity, price = table.epoch_seconds("invoiced_at"), table.numbers("quantity"), table.numbers("price")
     last_s = float(at_s.max(initial=0.0))
-    micros = _micros(lines["price"])
-    lines = lines.assign(
+    pieces: NDArray[np.int64] = np.nan_to_num(quantity).astype(np.int64)
+    micros = _micros(price)
+    lines = table.rows.assign(
         at_s=at_s,
-        invoice=lines["invoice"].astype(str),
-        customer=identifiers(lines["customer"]),
-        minor=_to_minor(lines["quantity"].to_numpy(dtype=np.int64) * micros),
-        price_minor=_to_minor(micros),
+        invoice=table.rows["invoice"].astype(str),
+        customer=table.identifiers("customer"),
+        quantity=pieces,
+        price=price,
+        minor=_to_minor(pieces * micros, unit_minor),
+        price_minor=_to_minor(micros, unit_minor),
     )
     is_refund = lines["invoice"].str.startswith("C")
     named = lines["customer"].notna()
     kept = lines[named & (is_refund | ((lines["quantity"] > 0) & (lines["price"] > 0)))]
     if kept.empty:
         raise FileRefused(f"{path}: no line has a customer, a quantity and a price")
-    book = _Book(kept, currency)
-    return Dataset(book.times_s, book.items, last_s, book.notes(without_customer=int((~named).sum())))
+    book = _Book(kept, currency, unit_minor)
+    return Dataset(
+        book.times_s, book.items, last_s, (*book.notes(without_customer=int((~named).sum())), *table.repeated())
+    )
 
 
 class _Book:
     """The lines sorted by invoice, and for each invoice, in event-time order, where its lines begin and end."""
 
-    def __init__(self, lines: pd.DataFrame, currency: str) -> None:
-        self._currency = currency
+    def __init__(self, lines: pd.DataFrame, currency: str, unit_minor: int) -> None:
+        self._currency, self._unit_minor = currency, unit_minor
         group = lines.groupby(["invoice", "customer"], sort=False).ngroup().to_numpy()
         order = np.argsort(group, kind="stable")
         lines, group = lines.iloc[order], group[order]
@@ -87,8 +92,9 @@ class _Book:
     def notes(self, without_customer: int) -> tuple[str, ...]:
         refunds = sum(self._refund)
         spent = sum(a for a, refund in zip(self._amounts, self._refund, strict=True) if not refund)
+        worth = f"{spent / self._unit_minor:,.{len(str(self._unit_minor)) - 1}f}"
         return (
-            f"{len(self._refund) - refunds:,} purchases of {self._currency} {spent / 100:,.2f}, {refunds:,} refunds",
+            f"{len(self._refund) - refunds:,} purchases of {self._currency} {worth}, {refunds:,} refunds",
             (
                 f"left out: {without_customer:,} lines without a customer, "
                 f"{self._worthless:,} invoices whose total isn't above 0"
@@ -121,15 +127,18 @@ class _Book:
         )
 
 
-def _micros(price: "pd.Series[float]") -> NDArray[np.int64]:
+def _micros(price: NDArray[np.float64]) -> NDArray[np.int64]:
     """Prices in millionths: exact for up to six places, where a float product would not be."""
-    distinct, where = np.unique(price.to_numpy(dtype=np.float64), return_inverse=True)
+    distinct, where = np.unique(price, return_inverse=True)
     # minor_units gives hundredths of its argument, so 10^4 times the price gives millionths of the price.
     exact = np.array([minor_units(f"{each!r}e4") or 0 for each in distinct.tolist()], dtype=np.int64)
     return exact[where]
 
 
-def _to_minor(micros: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Millionths to hundredths, halves away from zero."""
-    rounded: NDArray[np.int64] = np.sign(micros) * ((np.abs(micros) + 5_000) // 10_000)
+def _to_minor(micros: NDArray[np.int64], unit_minor: int) -> NDArray[np.int64]:
+    """Millionths to minor units, halves away from zero."""
+    units, rest = np.divmod(
+        np.abs(micros), 1_000_000
+    )  # apart, so that no product leaves 64 bits before its result does
+    rounded: NDArray[np.int64] = np.sign(micros) * (units * unit_minor + (rest * unit_minor + 500_000) // 1_000_000)
     return rounded

@@ -10,7 +10,7 @@ from schemas.events import Item as Line
 from streams.sources.datasets import Dataset, in_blocks
 from streams.sources.events import Item, instant, item
 from streams.sources.positions import file_digest
-from streams.sources.tables import FileRefused, epoch_seconds, identifiers, minor_units, read_columns
+from streams.sources.tables import FileRefused, minor_units, read_columns
 
 COLUMNS = {
     "at": ("event_time",),
@@ -24,22 +24,21 @@ COLUMNS = {
 CLICKS: dict[str, ClickType] = {"view": "view", "cart": "add_to_cart", "remove_from_cart": "remove_from_cart"}
 
 
-def open_rees46(path: Path, currency: str) -> Dataset:
+def open_rees46(path: Path, currency: str, unit_minor: int) -> Dataset:
     """The clicks and purchases of `path`; one purchase a row, as the file has no orders.
 
     Raises:
         FileRefused: not such a file.
     """
-    rows = read_columns(path, COLUMNS, optional=("category", "session"))
-    rows["at_s"] = epoch_seconds(rows["at"].str.removesuffix(" UTC"), path)
-    rows["minor"] = rows["price"].map(minor_units)
+    table = read_columns(path, COLUMNS, optional=("category", "session"))
+    rows = table.rows.assign(customer=table.identifiers("customer"), at_s=table.epoch_seconds("at"))
+    rows["minor"] = rows["price"].map(lambda price: minor_units(price, unit_minor))
     known = rows["type"].isin([*CLICKS, "purchase"]) & rows["customer"].notna()
     free = (rows["type"] == "purchase") & ~(rows["minor"] > 0)
     last_s = float(rows["at_s"].max())
     kept = rows[known & ~free].sort_values("at_s", kind="stable")
     if kept.empty:
         raise FileRefused(f"{path}: no row is a view, cart or purchase of a user")
-    kept = kept.assign(customer=identifiers(kept["customer"]))
     prefix = f"rees46-{file_digest(path)[:8]}"
     names = ["at_s", "type", "product", "category", "minor", "customer", "session"]
 
@@ -54,6 +53,7 @@ def open_rees46(path: Path, currency: str) -> Dataset:
             f"left out: {int((~known).sum()):,} rows of other types or without a user, "
             f"{int((known & free).sum()):,} purchases without a price"
         ),
+        *table.repeated(),
     )
     return Dataset(kept["at_s"].to_numpy(dtype=np.float64), items, last_s, notes)
 

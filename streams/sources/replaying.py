@@ -9,7 +9,7 @@ from pathlib import Path
 from schemas.times import to_rfc3339
 from streams.settings import Settings
 from streams.sources.console import progress_bar, stop_on_signal
-from streams.sources.datasets import SOURCES, Dataset, open_dataset
+from streams.sources.datasets import SOURCES, Dataset, open_dataset, unit_minor_or_usual
 from streams.sources.pace import MAX, Pace
 from streams.sources.positions import Position, file_digest, open_position
 from streams.sources.sender import Progress, Sender, Sent
@@ -116,14 +116,18 @@ async def _send_kept(
 
 def _identity(plan: Replay, partitions: int) -> dict[str, object]:
     """What makes two replays the same: the events and their places, not the speed."""
+    currency = plan.currency or SOURCES[plan.dataset].currency
+    unit_minor = unit_minor_or_usual(currency)
+    # Replays from before minor units followed the currency had hundredths: of those alone are these a continuation.
+    followed: dict[str, object] = {} if unit_minor == 100 else {"unit_minor": unit_minor}
     return {
         "dataset": plan.dataset,
         "file": file_digest(plan.file),
         "from": plan.from_s,
         "to": plan.to_s,
-        "currency": plan.currency or SOURCES[plan.dataset].currency,
+        "currency": currency,
         "partitions": partitions,
-    }
+    } | followed
 
 
 def _summary(sent: Sent) -> str:

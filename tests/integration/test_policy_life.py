@@ -236,6 +236,10 @@ def test_a_worker_does_not_start_where_nobody_can_tell_what_was_served(shop: Sho
 
 def test_a_shadow_is_compared_and_moves_nobody(shop: Shop, strict: Path) -> None:
     """The worker's comparison of the lifecycle is the preview's; the log, the history and the served policy know nothing."""
+    taken = strict.with_name("taken.yaml")
+    taken.write_text(read(strict).replace('version: "2"', 'version: "1"'))
+    told = shop.run("policy", "shadow", str(taken))
+    assert (told.returncode, "default-1 is another policy already" in told.stderr) == (1, True)
     told = shop.run("policy", "shadow", str(strict))
     assert told.returncode == 0, told.stderr
     with socket.socket() as listener:

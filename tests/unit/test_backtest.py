@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from models.features import COLUMN, FEATURE_SET, NAMES, rows
 from models.learning.backtest import Forecasts, History, first_cutoff, forecasts_over
 from models.learning.learner import Learner
-from models.policy import Rules, load
+from models.policy import Rules, load, read
 from models.scores import PriorScorer
 from models.state import Reading
 from schemas.events import Event, Purchase
 from schemas.states import TEXT_DIM
 from schemas.times import DAY_S
 from streams.commands.backtest import command
+from streams.ops.backtesting import Backtest
 from streams.sources.events import Item, instant, purchase_item
 
 RULES = Rules(load())
@@ -213,6 +214,67 @@ def test_the_command_writes_what_the_evaluator_reads(tmp_path: Path) -> None:
     assert written.iloc[:, 2:4].stack().between(0, 1).all()
     assert (written.iloc[:, 4:] >= 0).all(axis=None)
     assert (written.expected_spend_90d_low <= written.expected_spend_90d_high).all()
+
+
+def whole_amounts(path: Path) -> Path:
+    """The shop's purchases in whole units of a currency."""
+    rows = [(item.key.decode(), instant(item.at_s), 1000 + i) for i, item in enumerate(SHOP)]
+    pd.DataFrame(rows, columns=["customer_id", "purchased_at", "amount"]).to_parquet(path)
+    return path
+
+
+def test_yen_and_pounds_of_equal_amounts_are_forecast_alike(tmp_path: Path) -> None:
+    """The policy's minor units are those that the file is read in."""
+    file, yen = whole_amounts(tmp_path / "shop.parquet"), tmp_path / "yen.yaml"
+    yen.write_text(read().replace("currency: GBP", "currency: JPY").replace("unit_minor: 100", "unit_minor: 1"))
+
+    pounds, yens = Backtest("generic", file), Backtest("generic", file, policy=yen)
+
+    assert [sale.amount for sale in yens.history.sales] == [1000.0 + i for i in range(len(SHOP))]
+    for one, other in zip(pounds.forecasts, yens.forecasts, strict=True):
+        np.testing.assert_allclose(one.scores, other.scores, rtol=1e-6)
+
+
+def test_a_data_set_of_another_currency_than_the_policys_is_told(tmp_path: Path) -> None:
+    """CDNOW is in dollars, the shipped policy in pounds: said on stderr and on the page, which shows dollars."""
+    lines = [f"{item.key.decode()[1:]} {instant(item.at_s):%Y%m%d} 1 {10 + i}.00" for i, item in enumerate(shop(250))]
+    (tmp_path / "cdnow.txt").write_text("\n".join(lines))
+    said = "amounts are in USD and the policy default-1 is in GBP: nothing is converted"
+
+    done = click.testing.CliRunner().invoke(
+        command, ["cdnow", str(tmp_path / "cdnow.txt"), "--report", str(tmp_path / "a" / "b")]
+    )
+
+    assert done.exit_code == 0, done.output
+    assert f"cdnow: {said}\n" in done.output
+    assert "cdnow: left out: 0 purchases" in done.output
+    page = (tmp_path / "a" / "b" / "index.html").read_text("utf-8")
+    assert said in page
+    assert "For every 100 USD" in page
+    assert "100 GBP" not in page
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--out", "{}/nodir/x.parquet"], "nodir is not there"),
+        (["--out", "{}/shop.parquet/x.parquet"], "shop.parquet is no folder"),
+        (["--report", "{}/shop.parquet/x"], "shop.parquet is no folder"),
+        (["--out", "{}/x.parquet", "--group-by", "nope"], "has no column nope"),
+        (["--out", "{}/x.parquet", "--policy", "{}/shop.parquet"], "shop.parquet: not UTF-8"),
+    ],
+)
+def test_a_wrong_option_is_told_before_the_history_is_read(tmp_path: Path, options: list[str], says: str) -> None:
+    """One line, though the history has a mistake too, and nothing is left behind."""
+    rows = pd.DataFrame({"customer_id": ["a"], "purchased_at": ["no time"], "amount": [5.0]})
+    rows.to_parquet(tmp_path / "shop.parquet")
+    given_options = [option.format(tmp_path) for option in options]
+
+    done = click.testing.CliRunner().invoke(command, ["generic", str(tmp_path / "shop.parquet"), *given_options])
+
+    assert (done.exit_code, done.output.count("\n")) == (1, 1)
+    assert says in done.output
+    assert [path.name for path in tmp_path.iterdir()] == ["shop.parquet"]
 
 
 def test_a_history_without_a_cut_off_is_refused(tmp_path: Path) -> None:

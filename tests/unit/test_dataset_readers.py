@@ -3,9 +3,11 @@
 import gzip
 import os
 from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from schemas.events import Item as Line
 from streams.sources.clothing_reviews import CUSTOMERS
 from streams.sources.datasets import SOURCES, Dataset, in_blocks, open_dataset
 from streams.sources.events import Clock, Item, instant, purchase_item, with_clocks
+from streams.sources.online_retail import _to_minor
 from streams.sources.tables import FileRefused, minor_units
 
 SHARED = Path(os.environ.get("REGULARS_SHARED", Path(__file__).resolve().parents[3] / "shared")) / "data"
@@ -240,6 +243,33 @@ def test_basket_over_the_record_limit_loses_words_before_lines(lines: int, kept:
     assert len(made.value) <= RECORD_LIMIT_BYTES
     after = msgspec.json.decode(made.value, type=Purchase)
     assert (after.amount_minor, len(after.items)) == (lines, kept)
+
+
+@pytest.mark.parametrize(("currency", "minor"), [("JPY", 1500), ("GBP", 150_000), ("KWD", 1_500_000), ("XXX", 150_000)])
+def test_minor_units_follow_the_currency(tmp_path: Path, currency: str, minor: int) -> None:
+    """1,500 yen are 1,500 minor units, in every data set that has amounts; 100 a unit where nobody knows."""
+    generic, cdnow, rees46 = tmp_path / "g.csv", tmp_path / "c.txt", tmp_path / "r.csv"
+    generic.write_text("customer_id,purchased_at,amount\na,2020-01-01,1500\n")
+    cdnow.write_text("00004 19970118 2 1500.00\n")
+    rees46.write_text("event_time,event_type,product_id,price,user_id\n2020-01-01 00:00:00 UTC,purchase,1,1500.0,5\n")
+    retail = invoice_lines([("1", "A", "MUG", 3, "2011-01-02", 500.0, 7)], tmp_path / "o.parquet")
+
+    for name, path in (("generic", generic), ("cdnow", cdnow), ("rees46", rees46), ("online-retail", retail)):
+        (purchase,) = events(open_dataset(name, path, currency))
+        assert isinstance(purchase, Purchase)
+        assert (purchase.amount_minor, purchase.currency) == (minor, currency)
+        (asked,) = events(open_dataset(name, path, currency, unit_minor=7))
+        assert isinstance(asked, Purchase)
+        assert asked.amount_minor == 10_500
+
+
+@given(st.integers(0, 10**7), st.integers(-1000, 1000), st.sampled_from([1, 7, 100, 1000]))
+def test_a_line_is_rounded_once_and_away_from_zero(micros: int, quantity: int, unit_minor: int) -> None:
+    """As decimals would be, for any number of minor units."""
+    exact = Decimal(micros) / 1_000_000 * quantity * unit_minor
+    expected = int(exact.quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+    assert _to_minor(np.array([micros * quantity]), unit_minor).tolist() == [expected]
 
 
 @given(st.integers(-(10**9), 10**9))

@@ -58,6 +58,39 @@ def test_a_file_that_teaches_nothing_says_why(tmp_path: Path, columns: dict[str,
         read_labelled(_file(tmp_path / "a.parquet", **columns))
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    "words", [["yes", "No", None], ["true", "FALSE", None], ["1", "0", "NA"], [1.0, 0.0, None], [True, False, None]]
+)
+def test_yes_and_no_are_labels_in_every_spelling(tmp_path: Path, suffix: str, words: list[object]) -> None:
+    """Whatever a program wrote for them; what is missing is left out."""
+    path, frame = tmp_path / f"a.{suffix}", pd.DataFrame({"text": ["a", "b", "c"], "recommended": words})
+    frame.to_parquet(path) if suffix == "parquet" else frame.to_csv(path, index=False)
+
+    labelled = read_labelled(path)
+
+    assert (labelled.texts, labelled.positive.tolist(), labelled.left_out) == (["a", "b"], [1, 0], 1)
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "says"),
+    [
+        ("rating", ["1", "5 stars"], "column rating, row 2: no number from 1 to 5"),
+        ("rating", [1, 5, 10], "column rating, row 3: no number from 1 to 5"),
+        ("rating", [5, 0], "column rating, row 2: no number from 1 to 5"),
+        ("rating", [5.0, float("inf")], "column rating, row 2: no number from 1 to 5"),
+        ("recommended", ["yes", "perhaps"], "column recommended, row 2: no number from 0 to 1, yes or no"),
+        ("recommended", [1, 2], "column recommended, row 2: no number from 0 to 1, yes or no"),
+    ],
+)
+def test_a_label_that_is_none_is_told_by_row(tmp_path: Path, column: str, cells: list[object], says: str) -> None:
+    """Stars of ten are not taken for stars of five; a cell is never shown, as it may be a text."""
+    with pytest.raises(FileRefused) as refused:
+        read_labelled(_file(tmp_path / "a.parquet", **{"text": ["a", "b", "c"][: len(cells)], column: cells}))
+
+    assert str(refused.value) == f"{tmp_path / 'a.parquet'}: {says}"
+
+
 @given(st.lists(st.text(max_size=20), max_size=50), st.floats(0.01, 0.5))
 def test_copies_of_a_text_are_held_out_together(texts: list[str], share: float) -> None:
     """No text is learnt and judged by; which side it is on depends on nothing but the text."""

@@ -15,6 +15,7 @@ from models.scores import PriorScorer
 from policies import featured
 from schemas.states import NEVER, Held
 from schemas.times import DAY_S
+from streams.policies import Version
 
 PRIOR = PriorScorer()
 DEFAULT = Path("models/policies/default.yaml")
@@ -84,6 +85,15 @@ def test_the_moment_computed_for_a_bound_is_the_moment_it_is_crossed(bought_at: 
     assert segment != early or round(bound) == 90
 
 
+VALUE_TEXT = DEFAULT.read_text()[DEFAULT.read_text().index("over: expected_spend_90d") :]
+FROM_ONCE = "over: {over}\n    segments:\n      - {{name: low}}\n      - {{name: high, from: ~{bound}}}\n"
+
+
+def over(number: str, bound: str) -> tuple[str, str]:
+    """The last dimension of the default policy, cut at one bound over another number."""
+    return VALUE_TEXT, FROM_ONCE.format(over=number, bound=bound)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -108,6 +118,16 @@ def test_the_moment_computed_for_a_bound_is_the_moment_it_is_crossed(bought_at: 
         (("currency: GBP", "currency: GBP\n~currency: USD"), "'currency' stands twice"),
         (("currency: GBP", "currency: &c GBP\nunit: ~*c"), "an alias"),
         (("  - name: lifecycle", "  - ~dwell_days: 3\n    name: lifecycle"), "they have no dwell"),
+        (("unit_minor: 100", "unit_minor: ~1"), "GBP has 100 minor units in a unit, not 1: `unit_minor: 100`"),
+        (("currency: GBP\nunit_minor: 100", "currency: JPY\nunit_minor: ~100"), "`unit_minor: 1`"),
+        (("currency: GBP\nunit_minor: 100", "currency: ~JPY"), "JPY has 1 minor units in a unit, not 100"),
+        (("currency: GBP", "currency: KWD"), "`unit_minor: 1000`"),
+        (over("p_purchase_90d", "30"), "p_purchase_90d lies between 0 and 1, 30 is no bound; did you mean 0.3?"),
+        (over("p_purchase_30d", "1.01"), "p_purchase_30d lies between 0 and 1, 1.01 is no bound"),
+        (over("coupon_share", "50"), "did you mean 0.5?"),
+        (over("refunded_share", "-0.1"), "refunded_share lies between 0 and 1, -0.1 is no bound"),
+        (over("sentiment", "-20"), "sentiment lies between -1 and 1, -20 is no bound; did you mean -0.2?"),
+        (over("sentiment", "2000"), "sentiment lies between -1 and 1, 2000 is no bound"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(change: tuple[str, str], says: str) -> None:
@@ -124,6 +144,33 @@ def test_a_mistake_is_named_with_its_place(change: tuple[str, str], says: str) -
         line, column = document[:place].count("\n") + 1, place - document.rfind("\n", 0, place)
         assert refused.value.mark == (line, column)
         assert str(refused.value).startswith(f"line {line}, column {column}: ")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        over("p_purchase_90d", "1"),
+        over("sentiment", "-1"),
+        over("purchases", "30"),
+        over("monetary", "50"),
+        ("currency: GBP\nunit_minor: 100", "currency: JPY\nunit_minor: 1"),
+        ("currency: GBP\nunit_minor: 100", "currency: PTS\nunit_minor: 7"),
+    ],
+)
+def test_what_can_be_meant_is_taken(change: tuple[str, str]) -> None:
+    """Bounds at the ends, numbers without ends, the right minor units, and points that no bank knows."""
+    assert parse(DEFAULT.read_text().replace(change[0], change[1].replace("~", "")))
+
+
+@pytest.mark.parametrize("change", [over("p_purchase_90d", "30"), ("unit_minor: 100", "unit_minor: 1")])
+def test_a_slip_that_was_published_once_is_served_on(change: tuple[str, str]) -> None:
+    """A worker that is upgraded moves nobody for it; people are told, when they check or publish."""
+    document = DEFAULT.read_text().replace(change[0], change[1].replace("~", ""))
+
+    assert parse(document, published=True).label == "default-1"
+    assert Version(0.0, document).policy == parse(document, published=True)
+    with pytest.raises(PolicyError):
+        parse(document)
 
 
 def test_a_document_that_is_too_large_is_refused() -> None:
