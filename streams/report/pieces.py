@@ -75,7 +75,8 @@ STYLE = """
 :root{color-scheme:light}
 body{margin:0;background:#f6f7f9;color:#1b1b1b;font:16px/1.5 system-ui,"Segoe UI",Helvetica,Arial,sans-serif}
 main{max-width:1180px;margin:0 auto;padding:28px 24px 60px}
-h1{font-size:28px;margin:0 0 8px;overflow-wrap:anywhere}h2{font-size:21px;margin:0 0 6px}h3{font-size:15px;margin:14px 0 4px;font-weight:600}
+h1{font-size:28px;margin:0 0 8px;overflow-wrap:anywhere}
+h2{font-size:21px;margin:0 0 6px}h3{font-size:15px;margin:14px 0 4px;font-weight:600}
 section{background:#fff;border:1px solid #e2e5ea;border-radius:10px;padding:20px 22px;margin:22px 0}
 p{margin:6px 0 10px;max-width:84ch}.lead{font-size:17px}
 .cards{display:flex;flex-wrap:wrap;gap:12px;margin:16px 0}
@@ -92,7 +93,8 @@ figcaption{font-size:13px;color:#444;padding-left:8px}
 th,td{padding:5px 12px;border-bottom:1px solid #e8eaee;text-align:right;white-space:nowrap}
 th{font-weight:600;color:#444;white-space:normal;vertical-align:bottom}th:first-child,td:first-child{text-align:left}
 table.ours tbody tr:first-child td{font-weight:600;background:#eef5fb}
-tbody tr:hover{background:#f4f7fb}code{background:#f0f2f5;padding:2px 6px;border-radius:4px;font-size:13px;overflow-wrap:anywhere}
+tbody tr:hover{background:#f4f7fb}
+code{background:#f0f2f5;padding:2px 6px;border-radius:4px;font-size:13px;overflow-wrap:anywhere}
 @media screen and (max-width:600px){main{padding:16px 12px 40px}section{padding:14px}h1{font-size:24px}
 .tick{font-size:15px}.label{font-size:16px}th,td{padding:5px 6px;font-size:13px}
 .points{padding-left:20px}}
