@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import join
 from typing import NamedTuple
 
 import numpy as np
@@ -110,6 +111,7 @@ class Backtest:
         learner.on_judged = self._timeline.take
         self.history = History(Rules(rules), learner, prior, seed)
         self._dataset, self._file, self._seed = dataset, file, seed
+        self._policy, self._asked_for = policy, group_by
         made = list(forecasts_over(source.items(0, len(source.times_s)), self.history))
         self.forecasts = [each for each in made if each.as_of + _COVERED_S <= self.history.last_purchase_at]
         if not self.forecasts:
@@ -130,10 +132,13 @@ class Backtest:
         history = self.history
         by_score = rows_by_score(self.forecasts, history.sales, history.last_purchase_at)
         with_groups = bool(self._group_of) and len(by_score) == len(SCORES)
-        command = f"regulars backtest {self._dataset} {self._file.name} --report {folder.name}"
+        command = ["regulars", "backtest", self._dataset, self._file.name, "--report", folder.name]
+        command += ["--group-by", self._asked_for] if self._asked_for else []
+        command += ["--seed", str(self._seed)] if self._seed else []
+        command += ["--policy", self._policy.name] if self._policy is not None else []
         found = Report(
             title=f"{self._dataset}, {self._file.name}",
-            made_with=command + (f" --seed {self._seed}" if self._seed else ""),
+            made_with=join(command),
             currency=self._currency,
             events=history.events,
             labels=history.learner.labels,
