@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import join
 from typing import NamedTuple
 
 import numpy as np
@@ -64,6 +65,7 @@ class Backtest:
         rules = load(policy)
         self.history = History(Rules(rules), learner, prior, seed)
         self._dataset, self._file, self._currency, self._seed = dataset, file, rules.currency, seed
+        self._policy = policy
         made = list(forecasts_over(source.items(0, len(source.times_s)), self.history))
         self.forecasts = [each for each in made if each.as_of + _COVERED_S <= self.history.last_purchase_at]
         if not self.forecasts:
@@ -93,10 +95,13 @@ class Backtest:
         by_score = rows_by_score(self.forecasts, history.sales, history.last_purchase_at)
         group_of = customer_groups(self._file, column) if column else {}
         with_groups = bool(group_of) and len(by_score) == len(SCORES)
-        command = f"regulars backtest {self._dataset} {self._file.name} --report {folder.name}"
+        command = ["regulars", "backtest", self._dataset, self._file.name, "--report", folder.name]
+        command += ["--group-by", group_by] if group_by else []
+        command += ["--seed", str(self._seed)] if self._seed else []
+        command += ["--policy", self._policy.name] if self._policy is not None else []
         found = Report(
             title=f"{self._dataset}, {self._file.name}",
-            made_with=command + (f" --seed {self._seed}" if self._seed else ""),
+            made_with=join(command),
             currency=self._currency,
             events=history.events,
             labels=history.learner.labels,

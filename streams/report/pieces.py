@@ -75,14 +75,15 @@ STYLE = """
 :root{color-scheme:light}
 body{margin:0;background:#f6f7f9;color:#1b1b1b;font:16px/1.5 system-ui,"Segoe UI",Helvetica,Arial,sans-serif}
 main{max-width:1180px;margin:0 auto;padding:28px 24px 60px}
-h1{font-size:28px;margin:0 0 8px}h2{font-size:21px;margin:0 0 6px}h3{font-size:15px;margin:14px 0 4px;font-weight:600}
+h1{font-size:28px;margin:0 0 8px;overflow-wrap:anywhere}
+h2{font-size:21px;margin:0 0 6px}h3{font-size:15px;margin:14px 0 4px;font-weight:600}
 section{background:#fff;border:1px solid #e2e5ea;border-radius:10px;padding:20px 22px;margin:22px 0}
 p{margin:6px 0 10px;max-width:84ch}.lead{font-size:17px}
 .cards{display:flex;flex-wrap:wrap;gap:12px;margin:16px 0}
 .card{background:#fff;border:1px solid #e2e5ea;border-radius:10px;padding:10px 16px;flex:1 1 180px}
 .card b{display:block;font-size:24px}.card span{color:#5a6068;font-size:14px}
 .points li{margin:5px 0}
-.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:10px 24px}
+.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr));gap:10px 24px}
 .pair>*{min-width:0}
 figure{margin:0}svg{width:100%;max-width:680px;height:auto;display:block}
 figcaption{font-size:13px;color:#444;padding-left:8px}
@@ -92,6 +93,13 @@ figcaption{font-size:13px;color:#444;padding-left:8px}
 th,td{padding:5px 12px;border-bottom:1px solid #e8eaee;text-align:right;white-space:nowrap}
 th{font-weight:600;color:#444;white-space:normal;vertical-align:bottom}th:first-child,td:first-child{text-align:left}
 table.ours tbody tr:first-child td{font-weight:600;background:#eef5fb}
-tbody tr:hover{background:#f4f7fb}code{background:#f0f2f5;padding:2px 6px;border-radius:4px;font-size:13px}
-@media print{body{background:#fff}section{break-inside:avoid;border:none;padding:0}}
+tbody tr:hover{background:#f4f7fb}
+code{background:#f0f2f5;padding:2px 6px;border-radius:4px;font-size:13px;overflow-wrap:anywhere}
+@media screen and (max-width:600px){main{padding:16px 12px 40px}section{padding:14px}h1{font-size:24px}
+.tick{font-size:15px}.label{font-size:16px}th,td{padding:5px 6px;font-size:13px}
+.points{padding-left:20px}}
+@media print{body{background:#fff;font-size:11pt}main{max-width:none;padding:0}section{border:none;padding:0}
+h2,h3,section>p{break-after:avoid}section>p,li,figure,.card,tr{break-inside:avoid}thead{display:table-header-group}
+.wide{overflow:visible}table{font-size:8pt;width:100%}th,td{padding:2px 4px}
+svg{max-width:520px}}
 """

@@ -1,7 +1,9 @@
 """Laws of the report: whatever was forecast, the page is whole, opens offline and says what came."""
 
 import re
+import shlex
 import xml.etree.ElementTree as ET
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,11 +16,13 @@ from hypothesis import strategies as st
 
 from models.learning.backtest import Forecasts, Sale
 from models.learning.measures import level
+from models.policy import read
 from schemas.times import DAY_S
 from streams.commands.backtest import command
 from streams.report.charts import Axis, Line, bar_chart, line_chart
 from streams.report.evaluation import coverage, differences, groups, rows_by_score
 from streams.report.page import Report, page
+from streams.report.pieces import STYLE
 from streams.report.timeline import Timeline
 from streams.sources.groups import customer_groups
 
@@ -160,7 +164,10 @@ def shop(tmp_path: Path) -> Path:
 
 def test_the_page_opens_offline_and_names_no_customer(shop: Path, tmp_path: Path) -> None:
     """One file that fetches nothing, tags closed, every section there, groups escaped."""
+    rules = tmp_path / "our rules.yaml"
+    rules.write_text(read(), encoding="utf-8")
     arguments = ["generic", str(shop), "--report", str(tmp_path / "report"), "--group-by", "country"]
+    arguments += ["--seed", "4", "--policy", str(rules)]
 
     done = click.testing.CliRunner().invoke(command, arguments)
 
@@ -176,6 +183,18 @@ def test_the_page_opens_offline_and_names_no_customer(shop: Path, tmp_path: Path
     assert "&lt;b&gt;Here" in text
     assert "<b>Here" not in text
     assert ">c1<" not in text
+    (made_with,) = re.findall("<code>(.*?)</code>", text)
+    made = shlex.split(unescape(made_with))
+    assert made[:2] == ["regulars", "backtest"]
+    assert made[2:] == [argument.removeprefix(f"{tmp_path}/") for argument in arguments]
+
+
+def test_nothing_on_the_page_is_wider_than_a_phone() -> None:
+    """A column of charts asks for no more than there is, and paper clips no table."""
+    on_paper = STYLE.split("@media print")[1]
+
+    assert not re.search(r"minmax\(\d", STYLE)
+    assert ".wide{overflow:visible}" in on_paper
 
 
 def test_the_command_says_what_is_missing(shop: Path, tmp_path: Path) -> None:
