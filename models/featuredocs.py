@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from models.features import FEATURE_SET, FEATURES
+from models.features import FEATURE_SET, FEATURES, Feature
 
 _HEAD = """# Features
 
@@ -20,8 +20,12 @@ days). log is the natural logarithm. *Actionable* features are those a shop or a
 
 def document() -> str:
     """The page."""
-    rows = [f"| `{f.name}` | {f.meaning} | {'yes' if f.actionable else ''} |" for f in FEATURES]
+    rows = [f"| `{f.name}` | {_said(f)} | {'yes' if f.actionable else ''} |" for f in FEATURES]
     return _HEAD.format(n=len(FEATURES), digest=FEATURE_SET) + "\n".join(rows) + "\n"
+
+
+def _said(feature: Feature) -> str:
+    return f"{feature.meaning}; {feature.note}" if feature.note else feature.meaning
 
 
 if __name__ == "__main__":

@@ -34,11 +34,19 @@ class Shop(NamedTuple):
 
 
 class Feature(NamedTuple):
-    """One column."""
+    """One column.
+
+    Attributes:
+        name: of the column.
+        meaning: what it is; part of `FEATURE_SET`, so another meaning is another list.
+        actionable: something a shop or a customer can change.
+        note: what the meaning leaves to be asked; no part of `FEATURE_SET`.
+    """
 
     name: str
     meaning: str
-    actionable: bool = False  # something a shop or a customer can change
+    actionable: bool = False
+    note: str = ""
 
 
 FEATURES: tuple[Feature, ...] = (
@@ -57,9 +65,15 @@ FEATURES: tuple[Feature, ...] = (
     # --- rhythm
     Feature("gap_days", "log(1 + mean days between purchases); 0 below two purchases"),
     Feature(
-        "gap_variation", "coefficient of variation of the days between purchases, at most 3; 0 below three purchases"
+        "gap_variation",
+        "coefficient of variation of the days between purchases, at most 3; 0 below three purchases",
+        note="the gap before a purchase that came late, after newer ones, is left out of the variation",
     ),
-    Feature("overdue", "log(1 + days since the last purchase / mean gap), at most 5; 0 below two purchases"),
+    Feature(
+        "overdue",
+        "log(1 + days since the last purchase / mean gap), at most 5; 0 below two purchases",
+        note="a mean gap below one day counts as one day",
+    ),
     # --- refunds, basket, discounts
     Feature("refunds", "log(1 + number of refunds)", True),
     Feature("refunded_share", "refunded / gross spend, at most 1; 0 without spend", True),
