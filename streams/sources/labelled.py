@@ -1,6 +1,7 @@
 """Texts that say whether their writer was content: what sentiment heads and encoders are taught by."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ COLUMNS = {
 NEUTRAL_RATING = 3
 """Above it a writer was content, below it not; three of five stars say neither."""
 
-_SHARES = 1_000
+_PLACES = 1_000
 
 
 class OneSided(Exception):
@@ -79,7 +80,12 @@ def two_sided(source: object, labelled: Labelled) -> Labelled:
     return labelled
 
 
-def held_out(texts: list[str], share: float) -> NDArray[np.bool_]:
-    """Which texts are held out: about `share` of them, by a digest of the text, so that copies stay together."""
-    places = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) % _SHARES for text in texts]
-    return np.array(places, dtype=np.int64) < round(share * _SHARES)
+def places(texts: Sequence[str]) -> NDArray[np.int64]:
+    """(n,): a number below 1,000 for each text, by its digest: copies of a text are in one place."""
+    digests = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) for text in texts]
+    return np.array([digest % _PLACES for digest in digests], dtype=np.int64)
+
+
+def held_out(texts: Sequence[str], share: float) -> NDArray[np.bool_]:
+    """Which texts are held out: about `share` of them, copies of a text together."""
+    return places(texts) < round(share * _PLACES)

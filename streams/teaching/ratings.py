@@ -11,11 +11,15 @@ from streams.ops.cluster import read_topic
 from streams.settings import Settings
 from streams.sources.labelled import NEUTRAL_RATING, Labelled, two_sided
 
+# Customer and event_id: an id tells the events of one customer apart, not those of two.
+_Event = tuple[str, str]
+
 
 class _Rated(NamedTuple):
     """Ordered by event time, so that the order doesn't hang on how partitions were read."""
 
     at: datetime
+    customer_id: str
     event_id: str
     text: str
     positive: bool
@@ -33,14 +37,14 @@ async def read_ratings(settings: Settings, latest: int) -> Labelled:
         OneSided: not both labels among them.
     """
     topic = settings.topic(REVIEWS)
-    rated: dict[str, _Rated] = {}
+    rated: dict[_Event, _Rated] = {}
     seen = 0
     async for records in read_topic(settings.bootstrap_servers, topic):
         seen += len(records)
         for record in records:
             found = _rated(record.key, record.value)
             if found is not None:
-                rated.setdefault(found.event_id, found)
+                rated.setdefault((found.customer_id, found.event_id), found)
         if len(rated) > 2 * latest:
             rated = _latest(rated, latest)
     kept = list(_latest(rated, latest).values())
@@ -56,9 +60,9 @@ def _rated(key: bytes | None, value: bytes | None) -> _Rated | None:
     assert isinstance(event, Review)
     if event.rating is None or event.rating == NEUTRAL_RATING or not event.text.strip():
         return None
-    return _Rated(event.event_time, event.event_id, event.text, event.rating > NEUTRAL_RATING)
+    return _Rated(event.event_time, event.customer_id, event.event_id, event.text, event.rating > NEUTRAL_RATING)
 
 
-def _latest(rated: dict[str, _Rated], count: int) -> dict[str, _Rated]:
+def _latest(rated: dict[_Event, _Rated], count: int) -> dict[_Event, _Rated]:
     """The last `count`, in their order."""
-    return {one.event_id: one for one in sorted(rated.values())[-count:]}
+    return {(one.customer_id, one.event_id): one for one in sorted(rated.values())[-count:]}

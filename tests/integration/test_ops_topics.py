@@ -252,6 +252,25 @@ def test_ratings_are_read_once_each_in_order_of_time(own: Settings) -> None:
     assert (latest.texts, latest.positive.tolist()) == (found.texts[-3:], found.positive.tolist()[-3:])
 
 
+def test_two_customers_events_of_one_id_are_two(own: Settings) -> None:
+    """A shop may number each customer's reviews from 1: both texts teach, and each only once."""
+    mine, other = (
+        json.dumps(
+            {
+                "event_id": "1", "customer_id": customer, "event_time": f"2024-05-01T00:0{minute}:00Z", "type": "review",
+                "text": f"of {customer}", "rating": rating,
+            }
+        ).encode()
+        for minute, (customer, rating) in enumerate((("mine", 5), ("other", 1)))
+    )  # fmt: skip
+    asyncio.run(produce(own, own.topic("reviews"), [("mine", mine), ("other", other), ("mine", mine)]))
+
+    found = asyncio.run(read_ratings(own, 100))
+
+    assert found.texts == ["of mine", "of other"]
+    assert found.left_out == 1
+
+
 def test_ratings_all_alike_teach_nothing(own: Settings, tmp_path: Path) -> None:
     """The command says so and writes no head; nor without the topic."""
     asyncio.run(produce(own, own.topic("reviews"), [rated(i, 5) for i in range(3)]))
