@@ -21,14 +21,16 @@ from models.learning.measures import (
     paired_difference,
     spearman,
 )
-from models.learning.scoreboard import BG_NBD, HORIZON_OF, SERVED
+from models.learning.scoreboard import BG_NBD, HORIZON_OF, RFM, SERVED
 from models.scores import P_30, P_90, SPEND_90
 from schemas.learning import SCORES
 from schemas.times import DAY_S
 
 PRIOR = "published prior"
-# Fewer customers in a group say nothing of it.
+# Fewer customers in a group say nothing of it, nor do fewer rows of a share.
 SMALLEST_GROUP = 25
+# A standard error below it is that of rounding: every draw of customers gave the same.
+_LEAST_ERROR = 1e-9
 
 
 class Rows(NamedTuple):
@@ -48,12 +50,24 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True)
 class Difference:
-    """A measure of the served forecasts less that of BG/NBD, and its standard error over customers."""
+    """A measure of the served forecasts less that of `than`, and its standard error over customers, above 0."""
 
     score: str
     measure: str
     value: float
     error: float
+    than: str = BG_NBD
+
+    @property
+    def errors(self) -> float:
+        """How many standard errors the difference is, 0 or more."""
+        return abs(self.value) / self.error
+
+    @property
+    def worse(self) -> bool:
+        """Whether `than` was better by more than two standard errors."""
+        lost = self.value if self.measure == "log loss" else -self.value
+        return lost > 2.0 * self.error
 
 
 def rows_by_score(forecasts: Sequence[Forecasts], sales: Sequence[Sale], until: float) -> dict[str, Rows]:
@@ -116,10 +130,18 @@ def table(rows: Rows, score: str) -> dict[str, dict[str, float]]:
     }
 
 
-def differences(by_score: Mapping[str, Rows], draws: int = 200, than: str = BG_NBD) -> list[Difference]:
-    """Served less BG/NBD on the same rows, bootstrap over customers, for the measures that decide.
+def customers_in(rows: Rows) -> int:
+    """How many customers the rows are of."""
+    return len(np.unique(rows.customers))
 
-    Left out: one that isn't defined for the rows, or for some draw of them, as an order is not where nobody bought.
+
+def differences(
+    by_score: Mapping[str, Rows], draws: int = 200, than: Sequence[str] = (BG_NBD, RFM)
+) -> list[Difference]:
+    """Served less each of `than` on the same rows, bootstrap over customers, for the measures that decide.
+
+    Left out: those of fewer than `SMALLEST_GROUP` customers, whose draws say little of chance; and one that isn't defined
+    for the rows, or for some draw of them, as an order is not where nobody bought, or is the same for every draw.
     """
     chosen: tuple[tuple[str, str, Measure], ...] = (
         (SCORES[P_30], "log loss", log_loss),
@@ -129,13 +151,15 @@ def differences(by_score: Mapping[str, Rows], draws: int = 200, than: str = BG_N
         (SCORES[SPEND_90], "normalized Gini", normalized_gini),
     )
     found = []
-    for score, name, measure in chosen:
-        if score not in by_score or than not in by_score[score].forecasts:
-            continue
-        rows = by_score[score]
-        pair = rows.forecasts[SERVED], rows.forecasts[than]
-        found.append(Difference(score, name, *paired_difference(measure, rows.truth, pair, rows.customers, draws)))
-    return [each for each in found if np.isfinite(each.error)]
+    for rival in than:
+        for score, name, measure in chosen:
+            rows = by_score.get(score)
+            if rows is None or rival not in rows.forecasts or customers_in(rows) < SMALLEST_GROUP:
+                continue
+            pair = rows.forecasts[SERVED], rows.forecasts[rival]
+            value, error = paired_difference(measure, rows.truth, pair, rows.customers, draws)
+            found.append(Difference(score, name, value, error, rival))
+    return [each for each in found if np.isfinite(each.error) and each.error > _LEAST_ERROR]
 
 
 def by_cutoff(rows: Rows) -> list[tuple[float, Rows]]:
@@ -191,7 +215,7 @@ def coverage(rows: Rows) -> float:
 
 
 def coverage_by_fifth(rows: Rows) -> list[tuple[float, float, float]]:
-    """Of each fifth by expected spend: mean expected spend, coverage, median width of the interval."""
+    """Of each fifth by expected spend: mean expected spend, coverage, median width of the interval. Takes five rows."""
     order = np.argsort(rows.forecasts[SERVED], kind="stable")
     edges = np.linspace(0, len(order), 6).astype(int)
     found = []

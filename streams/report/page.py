@@ -13,16 +13,18 @@ from schemas.learning import SCORES
 from streams.report.charts import Axis, Line, bar_chart, line_chart, number, short
 from streams.report.evaluation import (
     PRIOR,
+    SMALLEST_GROUP,
     Difference,
     Group,
     Rows,
     by_cutoff,
     coverage,
     coverage_by_fifth,
+    customers_in,
     table,
 )
 from streams.report.pieces import STYLE, card, day, figure, grid, months, pair, percent, section, thinned
-from streams.report.timeline import Timeline
+from streams.report.timeline import FEWEST_LABELS, Timeline
 
 P_30, P_90, COUNT_90, SPEND_90 = SCORES
 _NAMES = {
@@ -59,7 +61,7 @@ class Report:
         labels: learnt.
         by_score: forecasts beside what came; at least P_30.
         timeline: quality while learning.
-        differences: served less BG/NBD.
+        differences: served less BG/NBD, and less RFM.
         groups: by what `grouped_by` names; empty if the file names no groups.
         notes: what was left out of the file or assumed.
     """
@@ -113,14 +115,16 @@ def _summary(report: Report) -> str:
         card(f"{report.events:,}", "events read once, in order"),
         card(f"{report.labels:,}", "outcomes learnt as they became known"),
     ]
-    points = [_right(first)]
+    points = [*_few(customers), _right(first)]
     spend = report.by_score.get(SPEND_90)
     if spend is not None:
         points += _money(spend, report.currency)
-        points.append(
-            f"{percent(coverage(spend))} of customers ended up within the interval that should hold"
-            f" {percent(COVERAGE)} of them."
-        )
+        if _enough(spend):
+            points.append(
+                f"{percent(coverage(spend))} of customers ended up within the interval that should hold"
+                f" {percent(COVERAGE)} of them."
+            )
+    points += _better(report.differences)
     items = "".join(f"<li>{point}</li>" for point in points)
     return (
         f'<p class="lead">At the first of each month everybody who had bought before was forecast from what had been heard'
@@ -130,18 +134,61 @@ def _summary(report: Report) -> str:
     )
 
 
+def _enough(rows: Rows, share: float = 1.0) -> bool:
+    """Whether a share of the rows is large enough for something to be said of it."""
+    return len(rows.truth) * share >= SMALLEST_GROUP
+
+
+def _too_little(shown: str, why: str) -> str:
+    return f"<p>Too little data for {shown}: {why}.</p>"
+
+
+_CUTOFFS = f"no cut-off has {SMALLEST_GROUP} customers of whom some bought"
+_TENTHS = f"a tenth of these forecasts is fewer than {SMALLEST_GROUP}"
+
+
+def _few(customers: int) -> list[str]:
+    if customers >= SMALLEST_GROUP:
+        return []
+    who = "Only <b>one customer was</b>" if customers == 1 else f"Only <b>{customers} customers were</b>"
+    return [f"{who} forecast. So few tell nothing of others: what follows describes them, and may be chance."]
+
+
 def _right(rows: Rows) -> str:
+    if not _enough(rows):
+        return f"Only {len(rows.truth)} forecasts can be checked: too few for a share of them to say anything."
+    overall = f"{percent(rows.forecasts[SERVED].mean(), 1)} was forecast and {percent(rows.truth.mean(), 1)} came."
+    if not _enough(rows, 0.1):
+        return f"Over all customers, {overall} A tenth of them is too few to say anything of."
     stated, came, _ = bins(rows.truth, rows.forecasts[SERVED])[-1]
     return (
         "Of the tenth of customers that were given the highest chance to buy within 30 days"
-        f" ({percent(stated)} on average), <b>{percent(came)}</b> did; over all customers"
-        f" {percent(rows.forecasts[SERVED].mean(), 1)} was forecast and {percent(rows.truth.mean(), 1)} came."
+        f" ({percent(stated)} on average), <b>{percent(came)}</b> did; over all customers {overall}"
     )
+
+
+def _better(differences: Sequence[Difference]) -> list[str]:
+    """Where a rival was better than what is served, beyond two standard errors."""
+    if not differences:
+        return []
+    found = []
+    for name in dict.fromkeys(each.than for each in differences):
+        lost = [each for each in differences if each.than == name and each.worse]
+        if lost:
+            where = "; ".join(
+                f"“{_ASKED[each.score]}” ({each.measure} by {abs(each.value):.4f}, {each.errors:.1f} standard errors)"
+                for each in lost
+            )
+            found.append(f"<b>{_SHORT[name]} was better than Regulars</b>, beyond two standard errors, in: {where}.")
+    names = " or ".join(dict.fromkeys(_SHORT[each.than] for each in differences))
+    return found or [f"In what was compared, Regulars was nowhere worse than {names} by more than two standard errors."]
 
 
 def _money(spend: Rows, currency: str) -> list[str]:
     if not spend.truth.any():
         return ["Nothing was spent in the 90 days after any cut-off."]
+    if not _enough(spend):
+        return []
     tenth = _top(spend, SERVED, 0.1)
     best = (
         f"The tenth of customers forecast to spend most made <b>{percent(tenth)}</b> of what was spent in the 90 days"
@@ -149,12 +196,10 @@ def _money(spend: Rows, currency: str) -> list[str]:
         if RFM in spend.forecasts
         else f"The tenth of customers forecast to spend most made <b>{percent(tenth)}</b> of what was spent."
     )
-    each = [_per_100(own) for _, own in by_cutoff(spend)]
-    total = (
-        f"For every 100 {currency} that were forecast over all cut-offs, {_per_100(spend):.0f} were spent; by"
-        f" cut-off that goes from {min(each):.0f} to {max(each):.0f}."
-    )
-    return [best, total]
+    each = [_per_100(own) for _, own in by_cutoff(spend) if _enough(own)]
+    by = f"; by cut-off that goes from {min(each):.0f} to {max(each):.0f}" if each else ""
+    total = f"For every 100 {currency} that were forecast over all cut-offs, {_per_100(spend):.0f} were spent{by}."
+    return [best, total] if _enough(spend, 0.1) else [total]
 
 
 def _per_100(rows: Rows) -> float:
@@ -176,7 +221,8 @@ def _calibration(report: Report) -> str:
                 lines.append(Line(_NAMES[name], points, _COLORS[name], dots=name == SERVED, notes=notes))
         x = Axis("chance that was forecast", (0.0, 1.0), percent=True)
         y = Axis("share that did buy", (0.0, 1.0), percent=True)
-        charts.append(f"<div><h3>{_ASKED[score]}</h3>{line_chart(lines, x, y)}</div>")
+        chart = line_chart(lines, x, y) if _enough(rows, 0.1) else _too_little("a chart", _TENTHS)
+        charts.append(f"<div><h3>{_ASKED[score]}</h3>{chart}</div>")
     return section(
         "Can the percentages be taken at their word?",
         "Customers are sorted by the chance they were given and cut into ten groups of equal size. Where a dot lies on"
@@ -199,7 +245,8 @@ def _lift(report: Report) -> str:
                 lines.append(Line(_NAMES[name], points, _COLORS[name]))
         what = "share of the buyers reached" if score == P_30 else "share of the spend reached"
         x = Axis("share of customers contacted, best first", (0.0, 1.0), percent=True)
-        chart = line_chart(lines, x, Axis(what, (0.0, 1.0), percent=True))
+        y = Axis(what, (0.0, 1.0), percent=True)
+        chart = line_chart(lines, x, y) if _enough(rows, 0.1) else _too_little("a chart", _TENTHS)
         charts.append(f"<div><h3>{_ASKED[score]}</h3>{chart}</div>")
     rows_of = []
     for share in (0.05, 0.1, 0.2, 0.4):
@@ -208,7 +255,9 @@ def _lift(report: Report) -> str:
             rows = report.by_score.get(score)
             if rows is not None:
                 cells += [
-                    percent(_top(rows, name, share), 1) for name in (SERVED, BG_NBD, RFM) if name in rows.forecasts
+                    percent(_top(rows, name, share), 1) if _enough(rows, share) else _UNSAID
+                    for name in (SERVED, BG_NBD, RFM)
+                    if name in rows.forecasts
                 ]
         rows_of.append(cells)
     heads = ["contacted"]
@@ -224,6 +273,7 @@ def _lift(report: Report) -> str:
     )
 
 
+_UNSAID = "–"
 _SHORT = {SERVED: "Regulars", BG_NBD: "BG/NBD", RFM: "RFM"}
 
 
@@ -244,7 +294,7 @@ def _totals(report: Report) -> str:
         row = [as_of, f"{len(own.truth):,}", short(float(own.truth.sum()))]
         for name in (SERVED, BG_NBD):
             forecast = own.forecasts[name]
-            share = f" ({level(own.truth, forecast):.2f})" if own.truth.any() else ""
+            share = f" ({level(own.truth, forecast):.2f})" if own.truth.any() and _enough(own) else ""
             row.append(short(float(forecast.sum())) + share)
         cells.append(row)
     return section(
@@ -260,18 +310,23 @@ def _totals(report: Report) -> str:
 
 def _over_time(report: Report) -> str:
     charts = []
+    names = _NAMES | {PREVIOUS: "Regulars, the version before"}
     for score in (P_30, P_90):
-        losses = report.timeline.losses(score)
-        names = _NAMES | {PREVIOUS: "Regulars, the version before"}
-        lines = [
-            Line(names[name], losses[name], _COLORS[name]) for name in (RFM, BG_NBD, PREVIOUS, SERVED) if losses[name]
-        ]
-        if not lines:
+        if score not in report.by_score:
             continue
-        axis = Axis(
-            "week in which the outcome was known", ticks=months([at for line in lines for at, _ in line.points])
-        )
-        chart = line_chart(lines, axis, Axis("log loss, lower is better", _settled(lines)))
+        losses = report.timeline.losses(score)
+        # A line takes two weeks.
+        lines = [
+            Line(names[name], losses[name], _COLORS[name])
+            for name in (RFM, BG_NBD, PREVIOUS, SERVED)
+            if len(losses[name]) > 1
+        ]
+        if lines:
+            ends = months([at for line in lines for at, _ in line.points])
+            axis = Axis("week in which the outcome was known", ticks=ends)
+            chart = line_chart(lines, axis, Axis("log loss, lower is better", _settled(lines)))
+        else:
+            chart = _too_little("a chart", f"it takes two weeks in which {FEWEST_LABELS} outcomes each were known")
         charts.append(f"<div><h3>{_ASKED[score]}</h3>{chart}</div>")
     monthly = []
     rows = report.by_score[P_30]
@@ -279,7 +334,10 @@ def _over_time(report: Report) -> str:
         cells = [day(moment), f"{len(own.truth):,}"]
         for name in (SERVED, PREVIOUS, BG_NBD, RFM):
             forecast = own.forecasts.get(name)
-            cells.append("" if forecast is None else f"{log_loss(own.truth, forecast):.4f}")
+            if forecast is None:
+                cells.append("")
+            else:
+                cells.append(f"{log_loss(own.truth, forecast):.4f}" if _enough(own) else _UNSAID)
         monthly.append(cells)
     heads = ["as of", "customers", "Regulars", "a month behind", "BG/NBD", "RFM"]
     return section(
@@ -301,12 +359,18 @@ def _drift(report: Report) -> str:
         for name in (BG_NBD, PREVIOUS, SERVED):
             if name in rows.forecasts:
                 # Where nothing came there is no such share, and the line passes over the cut-off.
-                points = [(at, level(own.truth, own.forecasts[name])) for at, own in pieces if own.truth.any()]
+                points = [
+                    (at, level(own.truth, own.forecasts[name]))
+                    for at, own in pieces
+                    if own.truth.any() and _enough(own)
+                ]
                 lines.append(Line(_NAMES[name], points, _COLORS[name], dots=name == SERVED))
+        drawn = any(line.points for line in lines)
         ends = [pieces[0][0], pieces[-1][0]]
         lines.insert(0, Line("as much came as was forecast", [(at, 1.0) for at in ends], "#9A9A9A", dashed=True))
         axis = Axis("cut-off", ticks=months([moment for moment, _ in pieces]))
-        charts.append(f"<div><h3>{_ASKED[score]}</h3>{line_chart(lines, axis, Axis('forecast / came'))}</div>")
+        chart = line_chart(lines, axis, Axis("forecast / came")) if drawn else _too_little("a chart", _CUTOFFS)
+        charts.append(f"<div><h3>{_ASKED[score]}</h3>{chart}</div>")
     alarms = report.timeline.alarms
     if alarms:
         heads = ["when", "forecast", "what"]
@@ -332,46 +396,63 @@ def _side_by_side(report: Report) -> str:
         for name in (SERVED, PREVIOUS, BG_NBD, RFM, PRIOR):
             if name in found:
                 values = found[name].items()
-                cells.append([_NAMES[name], *(figure(measure, value) for measure, value in values)])
+                told = [figure(measure, value) if _enough(rows) else _UNSAID for measure, value in values]
+                cells.append([_NAMES[name], *told])
         parts.append(grid(heads, cells, ours=True))
-    sure = ""
-    if report.differences:
-        cells = [
-            [
-                _ASKED[each.score],
-                each.measure,
-                f"{each.value:+.4f}",
-                f"{each.error:.4f}",
-                f"{abs(each.value) / max(each.error, 1e-12):.1f}",
-            ]
-            for each in report.differences
-        ]
-        heads = ["Regulars less BG/NBD, same customers", "measure", "difference", "standard error", "standard errors"]
-        sure = (
-            "<h3>How sure is the gain?</h3><p>Customers were drawn again at random, 200 times; beyond two standard"
-            " errors chance is an unlikely reason.</p>" + grid(heads, cells)
-        )
     return section(
         "What does each part contribute?",
         "The same customers and cut-offs, forecast by what a shop would have without this learner: RFM cells; the closed"
         " form of the literature (BG/NBD × Gamma-Gamma), its parameters learnt from the same outcomes; the same with"
         " published parameters, before any learning; and the learner as it was one month earlier.",
-        "".join(parts) + sure,
+        "".join(parts) + _sure(report),
     )
+
+
+def _sure(report: Report) -> str:
+    customers = customers_in(report.by_score[P_30])
+    if report.differences:
+        cells = [
+            [
+                _ASKED[each.score],
+                _SHORT[each.than],
+                each.measure,
+                f"{each.value:+.4f}",
+                f"{each.error:.4f}",
+                f"{each.errors:.1f}",
+            ]
+            for each in report.differences
+        ]
+        heads = ["Regulars, same customers", "less", "measure", "difference", "standard error", "standard errors"]
+        told = (
+            "<p>Customers were drawn again at random, 200 times; beyond two standard errors chance is an unlikely reason. A"
+            " log loss below 0 is a gain, of the others one above 0.</p>" + grid(heads, cells)
+        )
+    elif customers < SMALLEST_GROUP:
+        told = (
+            f"<p>That can't be said: it takes {SMALLEST_GROUP} customers to tell a difference from chance, and here"
+            f" {'there is 1' if customers == 1 else f'there are {customers}'}.</p>"
+        )
+    else:
+        told = "<p>That can't be said: no difference could be taken of every draw of customers, or none varied.</p>"
+    return f"<h3>How sure is the gain?</h3>{told}"
 
 
 def _intervals(report: Report) -> str:
     rows = report.by_score.get(SPEND_90)
     if rows is None:
         return ""
-    pieces = [(moment, coverage(own)) for moment, own in by_cutoff(rows)]
-    ends = [pieces[0][0], pieces[-1][0]]
+    moments = [moment for moment, _ in by_cutoff(rows)]
+    pieces = [(moment, coverage(own)) for moment, own in by_cutoff(rows) if _enough(own)]
     lines = [
-        Line("promised", [(at, COVERAGE) for at in ends], "#9A9A9A", dashed=True),
+        Line("promised", [(at, COVERAGE) for at in (moments[0], moments[-1])], "#9A9A9A", dashed=True),
         Line("ended up inside", pieces, _COLORS[SERVED], dots=True),
     ]
-    axis = Axis("cut-off", ticks=months([moment for moment, _ in pieces]))
-    chart = line_chart(lines, axis, Axis("share of customers", (0.0, 1.0), percent=True))
+    axis = Axis("cut-off", ticks=months(moments))
+    chart = (
+        line_chart(lines, axis, Axis("share of customers", (0.0, 1.0), percent=True))
+        if pieces
+        else _too_little("a chart", f"no cut-off has {SMALLEST_GROUP} customers")
+    )
     heads = [
         "customers by expected spend",
         f"expected on average ({escape(report.currency)})",
@@ -379,15 +460,20 @@ def _intervals(report: Report) -> str:
         "median width",
     ]
     names = ("lowest fifth", "second", "third", "fourth", "highest fifth")
-    cells = [
-        [name, number(expected), percent(inside), number(width)]
-        for name, (expected, inside, width) in zip(names, coverage_by_fifth(rows), strict=True)
-    ]
+    if _enough(rows, 0.2):
+        cells = [
+            [name, number(expected), percent(inside), number(width)]
+            for name, (expected, inside, width) in zip(names, coverage_by_fifth(rows), strict=True)
+        ]
+        fifths = grid(heads, cells)
+    else:
+        fifths = _too_little("a table by expected spend", f"a fifth of these forecasts is fewer than {SMALLEST_GROUP}")
+    over_all = f" Over all cut-offs {percent(coverage(rows), 1)} ended up inside." if _enough(rows) else ""
     return section(
         "How far off can a single customer be?",
         f"Each forecast of spend comes with an interval that should hold what {percent(COVERAGE)} of such customers go on"
-        f" to spend. Over all cut-offs {percent(coverage(rows), 1)} ended up inside.",
-        pair([chart, grid(heads, cells)]),
+        f" to spend.{over_all}",
+        pair([chart, fifths]),
     )
 
 

@@ -13,7 +13,7 @@ from schemas.times import DAY_S
 
 _WEEK_S = 7 * DAY_S
 # The mean of fewer labels jumps about more than models differ.
-_FEWEST_LABELS = 200
+FEWEST_LABELS = 200
 
 
 class Alarm(NamedTuple):
@@ -57,6 +57,6 @@ class Timeline:
             if of != score:
                 continue
             for name, (loss, labels) in self._sums[of, week].items():
-                if labels >= _FEWEST_LABELS and np.isfinite(loss):
+                if labels >= FEWEST_LABELS and np.isfinite(loss):
                     found[name].append(((week + 0.5) * _WEEK_S, loss / labels))
         return found

@@ -3,6 +3,7 @@
 import re
 import shlex
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,7 +12,7 @@ import click.testing
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.learning.backtest import Forecasts, Sale
@@ -20,13 +21,14 @@ from models.policy import read
 from schemas.times import DAY_S
 from streams.commands.backtest import command
 from streams.report.charts import Axis, Line, bar_chart, line_chart
-from streams.report.evaluation import coverage, differences, groups, rows_by_score
+from streams.report.evaluation import Difference, Rows, coverage, differences, groups, rows_by_score
 from streams.report.page import Report, page
 from streams.report.pieces import STYLE
 from streams.report.timeline import Timeline
 from streams.sources.groups import customer_groups
 
 finite = st.floats(-1e9, 1e9)
+FEBRUARY = 31 * DAY_S  # a first of a month, as cut-offs are
 
 
 @given(st.lists(st.lists(st.tuples(finite, finite), max_size=6), max_size=4), st.text(max_size=20))
@@ -81,20 +83,93 @@ def test_rows_hold_what_came_within_the_horizon() -> None:
     assert list(rows_by_score([forecasts()], sales(), until=50 * DAY_S)) == ["p_purchase_30d"]
 
 
+def crowd(as_of: float, each: int) -> Forecasts:
+    """`forecasts` of so many customers like a, and as many like b."""
+    one = forecasts()
+    ids = [f"{customer}{i}" for customer in one.customer_ids for i in range(each)]
+    scores = np.repeat(one.scores, each, axis=0)
+    rivals = {"bgnbd": scores, "rfm": scores}
+    return Forecasts(as_of, ids, scores, scores, np.repeat(one.intervals, each, axis=0), rivals)
+
+
+def written(rows: dict[str, Rows], of: Sequence[Difference] | None = None) -> str:
+    """The page of these rows, without its style."""
+    found = differences(rows, draws=3) if of is None else of
+    text = page(Report("shop", "made", "GBP", 9, 9, rows, Timeline(), found, []))
+    return re.sub("<style>.*</style>", "", text, flags=re.DOTALL)
+
+
 @given(st.lists(st.tuples(st.integers(0, 299), st.sampled_from("ab")), max_size=6))
+@settings(max_examples=30)
 def test_whatever_came_the_page_says_it_in_numbers(later: list[tuple[int, str]]) -> None:
     """Cut-offs, or all of them, after which nobody bought: 0 of what was forecast, and no chart or sentence of NaN."""
-    cutoffs = [forecasts()._replace(as_of=day * DAY_S) for day in (1, 92, 183)]
-    sold = [*sales()[:2], *(Sale((1 + day) * DAY_S, customer, 7.0) for day, customer in later)]
+    cutoffs = [crowd(day * DAY_S, 15) for day in (1, 92, 183)]
+    first = [Sale(0.0, customer, 5.0) for customer in cutoffs[0].customer_ids]
+    sold = [*first, *(Sale((1 + day) * DAY_S, f"{kind}{i}", 7.0) for day, kind in later for i in range(15))]
     rows = rows_by_score(cutoffs, sold, until=300 * DAY_S)
     spend = rows["expected_spend_90d"]
 
-    text = page(Report("shop", "made", "GBP", 9, 9, rows, Timeline(), differences(rows, draws=3), []))
+    text = written(rows)
 
-    assert "nan" not in re.sub("<style>.*</style>", "", text, flags=re.DOTALL).lower()
-    each = [100 * spend.truth[spend.as_of == as_of].sum() / 12.0 for as_of in np.unique(spend.as_of)]
+    assert "nan" not in text.lower()
+    each = [100 * spend.truth[spend.as_of == as_of].sum() / (15 * 12.0) for as_of in np.unique(spend.as_of)]
     said = f"{np.mean(each):.0f} were spent; by cut-off that goes from {min(each):.0f} to {max(each):.0f}."
     assert (said if any(each) else "Nothing was spent in the 90 days after any cut-off.") in text
+
+
+@pytest.mark.parametrize(("each", "told"), [(1, False), (12, False), (13, True)])
+def test_of_fewer_than_25_customers_no_share_and_no_difference_is_told(each: int, told: bool) -> None:
+    """2, 24 or 26 customers at one cut-off: a sentence why, instead of percentages and of charts without their points."""
+    cutoff = crowd(FEBRUARY, each)
+    first = [Sale(0.0, customer, 5.0) for customer in cutoff.customer_ids]
+    bought = [Sale(FEBRUARY + (1 + i) * DAY_S, f"b{i}", 7.0) for i in range(each)]
+    rows = rows_by_score([cutoff], [*first, *bought], until=300 * DAY_S)
+    better = {name: crowd(FEBRUARY, each).scores[:, 0] * 0.5 for name in ("bgnbd", "rfm")}
+    rows["p_purchase_30d"] = rows["p_purchase_30d"]._replace(
+        forecasts={"served": rows["p_purchase_30d"].forecasts["served"], **better}
+    )
+
+    text = written(rows)
+
+    assert bool(differences(rows, draws=20)) == told
+    assert ("it takes 25 customers to tell a difference from chance" in text) != told
+    assert ("customers were</b> forecast. So few tell nothing of others" in text) != told
+    assert ("ended up within the interval" in text) == told
+    assert "Of the tenth of customers" not in text
+    assert text.count("a tenth of these forecasts is fewer than 25") == 4
+    assert text.count("it takes two weeks in which 200 outcomes") == 2
+    assert text.count("no cut-off has 25 customers") == (0 if told else 3)
+    shares = [cell for cell in re.findall("<td>([^<]*)</td>", text) if cell.endswith(" %")]
+    assert set(shares) == {"5 %", "10 %", "20 %", "40 %"}
+
+
+def test_a_difference_without_a_standard_error_is_left_out() -> None:
+    """Everybody alike: each draw of customers gives the same, which is not certainty."""
+    cutoff = crowd(FEBRUARY, 20)
+    scores = np.tile(cutoff.scores[:1], (40, 1))
+    cutoff = cutoff._replace(scores=scores, rivals={"bgnbd": scores * 0.5})
+    sold = [Sale(day * DAY_S, customer, 5.0) for customer in cutoff.customer_ids for day in (0, 33)]
+
+    rows = rows_by_score([cutoff], sold, until=300 * DAY_S)
+
+    assert differences(rows, draws=5) == []
+    assert "or none varied" in written(rows)
+
+
+@given(st.floats(-1, 1), st.floats(0.001, 1), st.sampled_from(["log loss", "Spearman"]))
+def test_the_summary_says_where_a_rival_was_better(value: float, error: float, measure: str) -> None:
+    """Beyond two standard errors, in the direction in which the measure is better; otherwise that none was."""
+    rows = rows_by_score(
+        [crowd(FEBRUARY, 15)], [Sale(0.0, f"{k}{i}", 5.0) for k in "ab" for i in range(15)], 300 * DAY_S
+    )
+    difference = Difference("p_purchase_30d", measure, value, error, "rfm")
+
+    summary = written(rows, [difference]).split("<h2>")[0]
+
+    lost = value > 2 * error if measure == "log loss" else value < -2 * error
+    assert ("<b>RFM was better than Regulars</b>" in summary) == lost
+    assert (f"{measure} by {abs(value):.4f}" in summary) == lost
+    assert ("nowhere worse than RFM" in summary) != lost
 
 
 @given(st.integers(1, 30), st.integers(1, 30))
