@@ -21,6 +21,7 @@ def open_cdnow(path: Path, currency: str, unit_minor: int) -> Dataset:
         FileRefused: the file has other columns.
     """
     rows = _read(path)
+    repeats = int(rows.duplicated().sum())
     minor = rows["amount"].map(lambda amount: minor_units(amount, unit_minor))
     worth = minor.notna() & (minor > 0)
     last_s = float(rows["at_s"].max())
@@ -46,6 +47,7 @@ def open_cdnow(path: Path, currency: str, unit_minor: int) -> Dataset:
     notes = (
         f"left out: {int((~worth).sum()):,} purchases of 0.00 (an event's amount is above 0)",
         "assumed: each day's purchases at 00:00 UTC",
+        *((f"kept: {repeats:,} lines that repeat an earlier one",) if repeats else ()),
     )
     return Dataset(rows["at_s"].to_numpy(dtype=np.float64), items, last_s, notes)
 

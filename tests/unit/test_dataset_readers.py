@@ -150,6 +150,15 @@ def test_cdnow_line_is_a_purchase_on_its_day(tmp_path: Path) -> None:
         assert purchase.event_time == datetime(1997, 1, 18, tzinfo=UTC)
 
 
+def test_cdnow_lines_that_repeat_an_earlier_one_are_kept_and_counted(tmp_path: Path) -> None:
+    """Two equal purchases of a day may be two."""
+    path = tmp_path / "master"
+    path.write_text(" 00004 19970118 2 29.73\n 00004 19970118 2 29.73\n 00005 19970118 2 29.73\n")
+    dataset = open_dataset("cdnow", path)
+    assert len(events(dataset)) == 3
+    assert dataset.notes[-1] == "kept: 1 lines that repeat an earlier one"
+
+
 def test_rees46_rows_become_clicks_and_purchases(tmp_path: Path) -> None:
     """Clicks keep their session; a purchase without a price is left out and counted."""
     path = tmp_path / "f.csv.gz"
