@@ -185,9 +185,9 @@ def test_live_goes_on_where_history_ended_and_bears_the_moment_of_pulling() -> N
     """Live events have new ids, the given clock's time, and never step back with it."""
     made = Shop(ShopPlan(1, 50, 30.0, END_S))
     before = {event.event_id for event in decoded(list(made.history()))}
-    ticks = itertools.chain([100.0, 101.0, 99.0], itertools.count(102.0))
+    ticks = itertools.chain([END_S + 1.0, END_S + 2.0, END_S], itertools.count(END_S + 3.0))
     live = list(itertools.islice(made.live(lambda: next(ticks)), 200))
-    assert [item.at_s for item in live[:4]] == [100.0, 101.0, 101.0, 102.0]
+    assert [item.at_s - END_S for item in live[:4]] == [1.0, 2.0, 2.0, 3.0]
     assert not before & {event.event_id for event in decoded(live)}
     assert {item.topic for item in itertools.islice(made.live(lambda: 500.0), 5_000)} == {
         CLICKSTREAM,
