@@ -20,7 +20,7 @@ from models.standing import standing
 from schemas.changes import Standing
 from schemas.states import decode_state
 from streams.broadcast import Broadcast
-from streams.commands.options import configure_logging
+from streams.commands.options import check_environment, configure_logging, settings_from
 from streams.encoding import BatchDone, open_lane
 from streams.ops.feed import ChangeFeed, SegmentCounts
 from streams.ops.lag import LagMonitor
@@ -306,5 +306,6 @@ class Worker:
 
 if not structlog.is_configured():
     configure_logging()  # `faust -A streams.app worker` doesn't come through `regulars`
-worker = Worker(Settings())
+check_environment()
+worker = Worker(settings_from())
 app = worker.app

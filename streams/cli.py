@@ -96,8 +96,9 @@ def main() -> None:
 
     Every option can also be set in the environment; `regulars COMMAND --help` shows the variable's name.
     """
-    from streams.commands.options import configure_logging
+    from streams.commands.options import check_environment, configure_logging
 
+    check_environment()
     configure_logging()
 
 

@@ -1,11 +1,44 @@
 """Every setting, read once from the environment (`REGULARS_...`) and the command line."""
 
+import difflib
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "REGULARS_"
+
+# Variables of single commands, of the data plane's crash points and of the tests: no settings, and no mistakes either.
+OTHER_VARIABLES = frozenset(
+    f"{PREFIX}{name}"
+    for name in (
+        *("BROKER_DIR", "BROKER_PORT", "KAFKA_VERSION", "PUBLISH_EVERY", "PUBLISH_INTERVAL"),
+        *(
+            "RATE",
+            "CUSTOMERS",
+            "DAYS",
+            "SEED",
+            "EVENTS",
+            "FOLLOW",
+            "LIVE_RATE",
+            "SPEED",
+            "FROM",
+            "TO",
+            "RESTART",
+            "CURRENCY",
+        ),
+        *("CRASH_POINT", "CRASH_SIGNAL", "SHARED"),
+    )
+)
+
+# NAME=VALUE as Kubernetes sets them in every container for a service whose name begins with "regulars".
+_OF_A_SERVICE = re.compile(
+    r"\w+(_SERVICE_HOST=|_SERVICE_PORT(_\w+)?=|_PORT(_\d+_(TCP|UDP|SCTP))?=\w+://|_PORT_\d+_\w+=)"
+)
 
 
 def _cache_dir() -> Path:
@@ -15,7 +48,7 @@ def _cache_dir() -> Path:
 class Settings(BaseSettings):
     """One process's settings; a field `x_y` is `REGULARS_X_Y` in the environment and `--x-y` where a command takes it."""
 
-    model_config = SettingsConfigDict(env_prefix="REGULARS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     # --- Kafka
     bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port[,host:port] of the brokers")
@@ -84,3 +117,23 @@ class Settings(BaseSettings):
         ('/regulars/regulars', '/regulars/shop-/blue')
         """
         return "/".join(("/regulars", *(quote(each, safe="") for each in (self.topic_prefix, self.app_id) if each)))
+
+
+def misspelt(environment: Mapping[str, str]) -> str | None:
+    """What to say of the first `REGULARS_...` variable that nothing reads, with the nearest name; None: all are known.
+
+    >>> misspelt({"REGULARS_DATADIR": "/data", "HOME": "/root"})
+    'REGULARS_DATADIR is no setting; did you mean REGULARS_DATA_DIR?'
+    >>> misspelt({"REGULARS_DATA_DIR": "/data", "REGULARS_WEB_SERVICE_HOST": "10.0.0.7"})
+    """
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
+    for name, value in sorted(environment.items()):
+        # pydantic doesn't mind the case
+        if not name.upper().startswith(PREFIX) or name.upper() in known:
+            continue
+        if _OF_A_SERVICE.match(f"{name}={value}"):
+            continue
+        near = difflib.get_close_matches(name.upper(), known, n=1)
+        way_out = f"did you mean {near[0]}?" if near else "`regulars COMMAND --help` shows the variables"
+        return f"{name} is no setting; {way_out}"
+    return None

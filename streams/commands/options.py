@@ -1,6 +1,7 @@
 """What the commands share: options made from the settings, one way to fail, logs on stderr."""
 
 import logging
+import os
 import sys
 import types
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import click
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from streams.settings import Settings
+from streams.settings import Settings, misspelt
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -69,6 +70,16 @@ def settings_from(**options: Any) -> Settings:
         raise click.UsageError(
             f"--{name.replace('_', '-')} (REGULARS_{name.upper()}): {first['msg'].lower()}, not {first['input']!r}"
         ) from exc
+
+
+def check_environment() -> None:
+    """Refuses a `REGULARS_...` variable that nothing reads: whoever set it counts on it.
+
+    Raises:
+        click.UsageError: there is one (exit code 2); the message gives the nearest name.
+    """
+    if (wrong := misspelt(os.environ)) is not None:
+        raise click.UsageError(wrong)
 
 
 def configure_logging() -> None:

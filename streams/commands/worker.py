@@ -1,11 +1,14 @@
 """`regulars worker`: one scoring process of the group."""
 
+import errno
 import os
+import socket
 from typing import Any
 
 import click
 
-from streams.commands.options import setting_options, settings_from
+from streams.commands.options import Failure, setting_options, settings_from
+from streams.settings import Settings
 
 SETTINGS = (
     "data_dir",
@@ -43,11 +46,56 @@ def command(**options: Any) -> None:
     Health is at /live and /ready of --web-port, metrics at /metrics, the dashboard at /. Give each worker a --data-dir
     of its own and keep it: a restart reads back only what is missing.
     """
-    settings_from(**options)  # a value that is not allowed ends here, with exit code 2
+    settings = settings_from(**options)  # a value that is not allowed ends here, with exit code 2
     # streams.app is also what `faust -A streams.app worker` imports, so it is wired from the environment alone.
     os.environ.update({f"REGULARS_{name.upper()}": str(value) for name, value in options.items() if value is not None})
 
-    from streams.app import app
+    from models.policy import PolicyError
     from streams.plane.app import run_worker
 
+    try:
+        from streams.app import app
+    except PolicyError as exc:
+        raise Failure(str(exc), "correct the file or REGULARS_POLICY") from exc
+    app.hold_directory()  # first: a predecessor that is ending still has the port, too
+    check_port(settings)
     run_worker(app)
+
+
+def check_port(settings: Settings) -> None:
+    """Refuses an address that the web server could not bind; the group would rebalance for a worker that then ends.
+
+    Raises:
+        Failure: the port is taken, or the address isn't this host's.
+    """
+    if settings.web_port == 0:
+        return
+    try:
+        found = socket.getaddrinfo(
+            settings.web_host or None, settings.web_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as exc:
+        raise Failure(f"web address {settings.web_host}: {exc.strerror}", "set REGULARS_WEB_HOST") from exc
+    refused = {address: _refusal(family, address) for family, *_, address in found}
+    for why in refused.values():
+        if why is not None and why.errno != errno.EADDRNOTAVAIL:
+            raise Failure(f"web port {settings.web_port}: {_said(why)}", "set REGULARS_WEB_PORT") from why
+    elsewhere = [why for why in refused.values() if why is not None]
+    if len(elsewhere) == len(refused):  # one of several will do: localhost is ::1 also where there is no IPv6
+        raise Failure(f"web address {settings.web_host}: {_said(elsewhere[0])}", "set REGULARS_WEB_HOST")
+
+
+def _refusal(family: int, address: tuple[Any, ...]) -> OSError | None:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as asyncio's servers do
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address)
+    except OSError as exc:
+        return exc
+    return None
+
+
+def _said(exc: OSError) -> str:
+    return (exc.strerror or str(exc)).lower()

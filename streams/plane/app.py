@@ -24,6 +24,7 @@ from yarl import URL
 
 from streams.plane import memory
 from streams.plane.batch import BatchTopic
+from streams.plane.directory import hold
 from streams.plane.errors import BrokerLost, InfrastructureFailure, StoreBroken, TopicsNotReady
 from streams.plane.lease import Lease
 from streams.plane.patience import (
@@ -137,12 +138,19 @@ class App(faust.App):
 
     # --- start
 
-    def _create_directories(self) -> None:
-        data_dir = self.worker_settings.data_dir
+    def hold_directory(self) -> None:
+        """Keeps the data directory for this process; ends it where another worker has that."""
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
+            hold(self.worker_settings.data_dir)
+        except StoreBroken as exc:
+            self.fail(exc)
+
+    def _create_directories(self) -> None:
+        self.hold_directory()
+        try:
             super()._create_directories()
         except OSError as exc:
+            data_dir = self.worker_settings.data_dir
             self.fail(StoreBroken(f"data directory {data_dir}: {exc.strerror}; set REGULARS_DATA_DIR"))
 
     def on_begin(self, callback: Callable[[], Awaitable[None]]) -> None:
@@ -325,7 +333,8 @@ def run_worker(app: App) -> NoReturn:
         worker.execute_from_commandline()
     except SystemExit as exc:
         if exc.code:
-            app.fail(worker.crash_reason or RuntimeError("faust's worker ended"))
+            # faust's own services, its web server for one, end it without a reason but what they raised
+            app.fail(worker.crash_reason or exc.__context__ or RuntimeError("faust's worker ended"))
     sys.stdout.flush()
     sys.stderr.flush()
     # Everything is committed and closed. Threads that can't be interrupted (an import of torch takes seconds) and the

@@ -21,6 +21,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.plane.crash import crash_point
+from streams.plane.directory import LOCK_WAIT_S
 from streams.plane.errors import BrokerLost, ChangelogTruncated, Fenced
 from streams.plane.fetch import spans
 from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEOUT_S, RETRY_S, away, leave, renewing
@@ -37,9 +38,6 @@ STALE_AFTER_S = 12 * 3600.0
 # outboxes of a whole changelog aren't collected on the way there.
 PROBE_BEYOND = 5_000
 PROBE_RECORDS = 2_000
-
-# How long another process may still hold a database: one that was just killed, or is writing its last buffers.
-LOCK_WAIT_S = 10.0
 
 # A store's own log costs a third more time a record; its absence a flush to disk at the end, some 20 ms a partition.
 UNLOGGED_BEYOND = 20_000

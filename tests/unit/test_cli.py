@@ -126,6 +126,22 @@ def test_option_wins_over_variable_and_variable_over_default(name: str) -> None:
     assert default.output.strip() == repr(getattr(Settings(), name))
 
 
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("REGULARS_BOOTSTRAP_SERVER", "REGULARS_BOOTSTRAP_SERVERS"),
+        ("REGULARS_DATADIR", "REGULARS_DATA_DIR"),
+    ],
+)
+def test_misspelt_variable_is_wrong_use_with_the_nearest_name(name: str, nearest: str) -> None:
+    """Whoever sets a variable counts on it: no command runs without it. Its value isn't shown."""
+    answer = CliRunner().invoke(main, ["topics", "check"], env={name: "hush"})
+
+    assert answer.exit_code == 2
+    assert f"{name} is no setting; did you mean {nearest}?" in answer.stderr
+    assert "hush" not in answer.output
+
+
 def test_value_out_of_bounds_is_wrong_use() -> None:
     """A setting's bound holds on the command line: exit code 2, naming option and variable."""
     answer = CliRunner().invoke(_options("partitions"), ["--partitions", "0"])
