@@ -66,6 +66,23 @@ def test_worker_by_fausts_own_command_logs_as_ours_does(tmp_path: Path) -> None:
     assert (said["event"], said["level"], said["partition"]) == ("heard", "warning", 3)
 
 
+def test_logged_exception_shows_no_local_variable() -> None:
+    """Frames on the way to a broker hold the password, those of a chunk what customers wrote."""
+    code = (
+        "from streams.commands.options import configure_logging; configure_logging()\n"
+        "import structlog, logging\n"
+        "def connect(password):\n    raise ValueError('refused')\n"
+        "for log in (structlog.get_logger('any'), logging.getLogger('aiokafka')):\n"
+        "    try:\n        connect('hu' + 'sh')\n"
+        "    except ValueError:\n        log.exception('failed')\n"
+    )
+
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+
+    assert told.stderr.count("refused") >= 2
+    assert "hush" not in told.stderr
+
+
 def test_every_command_that_is_there_is_listed_and_no_other() -> None:
     """The list is the truth about this installation."""
     listed = main.list_commands(click.Context(main))
