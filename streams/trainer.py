@@ -29,6 +29,7 @@ from models.scores import Scorer
 from schemas.learning import Label, decode_label
 from streams.broadcast import check_exists, check_single_partition, read_latest
 from streams.plane.patience import leave
+from streams.security import kafka_options, telling
 from streams.settings import Settings
 
 MODEL_TRAIN, MODEL_SNAPSHOTS, DEAD_LETTERS = "model-train", "model-snapshots", "dead-letters"
@@ -80,7 +81,7 @@ class Trainer(ConsumerRebalanceListener):
         self._idle = False
         self._epoch = 0  # revocations so far
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.bootstrap_servers,
+            **kafka_options(settings),
             group_id=f"{settings.app_id}-trainer",
             auto_offset_reset="earliest",
             enable_auto_commit=False,
@@ -88,7 +89,7 @@ class Trainer(ConsumerRebalanceListener):
             heartbeat_interval_ms=int(settings.session_timeout_s * 1000 / 3),
         )
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=settings.bootstrap_servers,
+            **kafka_options(settings),
             acks="all",
             enable_idempotence=True,
             max_request_size=_REQUEST_BYTES,
@@ -99,11 +100,13 @@ class Trainer(ConsumerRebalanceListener):
 
         Raises:
             TopicsNotReady: a topic isn't there, or has several partitions.
+            AccessRefused: a broker is there and refuses.
             KafkaError: the broker can't be reached, or a snapshot or dead letter wasn't acked.
         """
         try:
-            await self._producer.start()
-            await self._consumer.start()
+            async with telling(self._settings):
+                await self._producer.start()
+                await self._consumer.start()
             for topic in (MODEL_TRAIN, MODEL_SNAPSHOTS, DEAD_LETTERS):
                 await check_exists(self._consumer, self._settings.topic(topic))
             self._consumer.subscribe([self._tp.topic], listener=self)

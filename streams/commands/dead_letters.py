@@ -106,11 +106,14 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     from aiokafka.errors import KafkaError
 
     from streams.ops.cluster import BrokerAway, TopicMissing
+    from streams.security import DENIALS, AccessRefused
 
     try:
         return asyncio.run(work)
     except (BrokerAway, TopicMissing) as exc:
         raise Failure(str(exc)) from exc
+    except (AccessRefused, *DENIALS):
+        raise  # the command line says the same of it for every command
     except KafkaError as exc:
         raise Failure(f"Kafka refused: {exc!r}", "run it again; what arrived is known by its event id") from exc
 

@@ -40,6 +40,7 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
     from models import features
     from models.scores import PriorScorer
     from streams.plane.errors import TopicsNotReady
+    from streams.security import DENIALS, AccessRefused
     from streams.trainer import Pace, Trainer
 
     settings = settings_from(**options)
@@ -55,7 +56,7 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
         asyncio.run(run())
     except TopicsNotReady as exc:
         raise Failure(str(exc)) from exc
-    except KafkaConnectionError:
+    except (AccessRefused, KafkaConnectionError, *DENIALS):
         raise  # the command line says the same of it for every command
     except KafkaError as exc:
         raise Failure(

@@ -17,6 +17,7 @@ from aiokafka.structs import ConsumerRecord
 
 from schemas.events import CLOCK_HEADER, INPUT_TOPICS, LETTER_HEADERS
 from streams.ops.cluster import connect, layout, read_topic
+from streams.security import kafka_options, telling
 from streams.settings import Settings
 
 REPLAYED_FROM = "regulars-replayed-from"
@@ -101,7 +102,7 @@ async def letters(settings: Settings) -> AsyncIterator[Letter]:
         TopicMissing: there is no `dead-letters`.
     """
     seen: set[str] = set()
-    async for records in read_topic(settings.bootstrap_servers, settings.topic("dead-letters")):
+    async for records in read_topic(settings, settings.topic("dead-letters")):
         for letter in map(letter_of, records):
             if letter.source_offset < 0 or letter.origin not in seen:
                 seen.add(letter.origin)
@@ -177,12 +178,13 @@ async def _sender(settings: Settings, send: bool) -> AsyncIterator[Callable[[Let
         yield _nothing
         return
     producer = AIOKafkaProducer(
-        bootstrap_servers=settings.bootstrap_servers,
+        **kafka_options(settings),
         acks="all",
         enable_idempotence=True,
         max_request_size=MAX_REQUEST_BYTES,
     )
-    await producer.start()
+    async with telling(settings):
+        await producer.start()
     on_their_way = []
 
     async def sender(letter: Letter) -> None:
@@ -206,7 +208,7 @@ async def _nothing(_: Letter) -> None:
 
 def _group(settings: Settings, reason: str) -> AIOKafkaConsumer:
     return AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers,
+        **kafka_options(settings),
         group_id=replay_group(settings, reason),
         enable_auto_commit=False,
     )
@@ -214,13 +216,14 @@ def _group(settings: Settings, reason: str) -> AIOKafkaConsumer:
 
 async def _replayed(settings: Settings, reason: str) -> dict[TopicPartition, int]:
     """Up to which offset letters of the reason were sent back."""
-    client = await connect(settings.bootstrap_servers)
+    client = await connect(settings)
     try:
         tps = list(await layout(client, [settings.topic("dead-letters")], settings.bootstrap_servers))
     finally:
         await client.close()
     consumer = _group(settings, reason)
-    await consumer.start()
+    async with telling(settings):
+        await consumer.start()
     try:
         consumer.assign(tps)
         return {tp: await consumer.committed(tp) or 0 for tp in tps}
@@ -234,7 +237,8 @@ async def _remember(settings: Settings, reason: str, offsets: Mapping[TopicParti
     if not offsets:
         return
     consumer = _group(settings, reason)
-    await consumer.start()
+    async with telling(settings):
+        await consumer.start()
     try:
         consumer.assign(list(offsets))
         await consumer.commit(dict(offsets))
