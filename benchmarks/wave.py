@@ -24,6 +24,7 @@ from whole.run import Traffic
 
 from schemas.changes import decode_change
 from schemas.times import DAY_S
+from streams.security import kafka_options
 from streams.settings import Settings
 
 WARM_S = 5.0  # of the quiet time, not counted
@@ -40,9 +41,7 @@ class Log:
 
     async def follow(self, settings: Settings) -> None:
         """Until cancelled."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.bootstrap_servers, fetch_max_wait_ms=5, auto_offset_reset="earliest"
-        )
+        consumer = AIOKafkaConsumer(**kafka_options(settings), fetch_max_wait_ms=5, auto_offset_reset="earliest")
         await consumer.start()
         try:
             consumer.assign([TopicPartition(settings.topic("segment-changes"), p) for p in range(settings.partitions)])
@@ -65,7 +64,7 @@ class Log:
 
 async def seed(settings: Settings, traffic: Traffic, customers: int, at: float) -> None:
     """One purchase of each customer at `at`."""
-    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers, max_batch_size=1 << 19, linger_ms=20)
+    producer = AIOKafkaProducer(**kafka_options(settings), max_batch_size=1 << 19, linger_ms=20)
     await producer.start()
     for number in range(customers):
         topic, key, value = traffic.event(number, at, f"w{number:07d}", "purchase")
@@ -86,7 +85,7 @@ async def settled(log: Log, customers: int) -> None:
 
 async def live(settings: Settings, traffic: Traffic, rate: int, stopping: asyncio.Event) -> None:
     """Events at `rate` a second; every tenth a first purchase."""
-    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers, linger_ms=0)
+    producer = AIOKafkaProducer(**kafka_options(settings), linger_ms=0)
     await producer.start()
     began, number = time.perf_counter(), 0
     while not stopping.is_set():

@@ -12,6 +12,7 @@ from aiokafka.errors import ConsumerStoppedError
 
 from streams.plane.errors import TopicsNotReady
 from streams.plane.patience import leave
+from streams.security import kafka_options, telling
 from streams.settings import Settings
 
 OnRecord = Callable[[bytes, bytes | None], None]
@@ -42,7 +43,7 @@ class Broadcast:
         self.ready = False
         self._tp = TopicPartition(settings.topic(topic), 0)
         self._on_record, self._on_past = on_record, on_past
-        self._bootstrap_servers = settings.bootstrap_servers
+        self._settings = settings
         self._stopping = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
 
@@ -51,16 +52,18 @@ class Broadcast:
 
         Raises:
             TopicsNotReady: no such topic, or one of several partitions.
+            AccessRefused: a broker is there and refuses.
             KafkaError: the broker can't be reached.
         """
         consumer = self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap_servers,
+            **kafka_options(self._settings),
             auto_offset_reset="earliest",
             enable_auto_commit=False,
             max_partition_fetch_bytes=_FETCH_BYTES,
         )
         try:
-            await consumer.start()
+            async with telling(self._settings):
+                await consumer.start()
             await self._read_to_end(consumer)
         except BaseException:
             self._consumer = None  # a later `start` begins anew

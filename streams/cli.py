@@ -60,10 +60,15 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; a broker that can't be reached becomes one line instead of a traceback."""
+        """Runs the command; a broker that can't be reached, or that refuses, is one line instead of a traceback."""
         try:
             return super().invoke(ctx)
         except Exception as exc:
+            security = sys.modules.get("streams.security")
+            if security is not None and isinstance(exc, (security.AccessRefused, *security.DENIALS)):
+                from streams.commands.options import Failure
+
+                raise Failure(str(exc) if isinstance(exc, security.AccessRefused) else security.denied(exc)) from exc
             errors = sys.modules.get("aiokafka.errors")
             if errors is not None and isinstance(exc, errors.KafkaConnectionError):
                 from streams.commands.options import Failure
@@ -94,7 +99,9 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 def main() -> None:
     """Regulars: who your customers are right now, from the stream of what they do.
 
-    Every option can also be set in the environment; `regulars COMMAND --help` shows the variable's name.
+    Every option can also be set in the environment; `regulars COMMAND --help` shows the variable's name. How a secured
+    Kafka is reached is the same for all commands: REGULARS_SECURITY_PROTOCOL, REGULARS_SASL_... and REGULARS_SSL_...,
+    which `regulars worker --help` explains.
     """
     from streams.commands.options import check_environment, configure_logging
 

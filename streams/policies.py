@@ -20,6 +20,7 @@ from models.policy import Policy, PolicyError, load, parse, parse_marked, read
 from streams.ops.cluster import connect, layout, read_topic
 from streams.plane.errors import InfrastructureFailure
 from streams.plane.patience import leave
+from streams.security import kafka_options, telling
 from streams.settings import Settings
 
 HISTORY_HEADER = "regulars-history"
@@ -59,7 +60,7 @@ async def history(settings: Settings) -> tuple[Version, ...]:
         TopicMissing: there is no topic `policies`.
     """
     latest: ConsumerRecord | None = None
-    async for records in read_topic(settings.bootstrap_servers, settings.topic("policies")):
+    async for records in read_topic(settings, settings.topic("policies")):
         served = (r for r in reversed(records) if r.value is not None and r.key != SHADOW_KEY)
         latest = next(served, latest)
     return () if latest is None else _versions(latest)
@@ -180,7 +181,7 @@ async def set_shadow(settings: Settings, document: str | None) -> Policy | None:
     policy = None if document is None else parse(document)
     if policy is not None:
         _refuse_taken(policy, await history(settings))
-    client = await connect(settings.bootstrap_servers)
+    client = await connect(settings)
     try:
         await layout(client, [settings.topic("policies")], settings.bootstrap_servers)
     finally:
@@ -196,10 +197,11 @@ async def _send(settings: Settings, name: str, document: str, known: tuple[Versi
 
 
 async def _produce(settings: Settings, key: bytes, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers, acks="all")
-    await producer.start()
+    producer = AIOKafkaProducer(**kafka_options(settings), acks="all")
     try:
-        await producer.send_and_wait(settings.topic("policies"), value, key, headers=headers)
+        async with telling(settings):
+            await producer.start()
+            await producer.send_and_wait(settings.topic("policies"), value, key, headers=headers)
     finally:
         await leave(producer)
 

@@ -167,12 +167,12 @@ def _spread(kinds: Sequence[list[Moved]], most: int) -> tuple[Moved, ...]:
 
 async def _population(settings: Settings) -> AsyncIterator[_Partition]:
     """Every partition's customers as the changelog has them now."""
-    client = await connect(settings.bootstrap_servers)
+    client = await connect(settings)
     try:
         tps = list(await layout(client, [settings.changelog_topic], settings.bootstrap_servers))
     finally:
         await client.close()
-    async with reader(settings.bootstrap_servers) as consumer:
+    async with reader(settings) as consumer:
         starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
         for tp in tps:
             values: dict[bytes, bytes] = {}

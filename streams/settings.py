@@ -4,10 +4,10 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 from urllib.parse import quote
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "REGULARS_"
@@ -48,10 +48,29 @@ def _cache_dir() -> Path:
 class Settings(BaseSettings):
     """One process's settings; a field `x_y` is `REGULARS_X_Y` in the environment and `--x-y` where a command takes it."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    # An error shows no input: it could be the password.
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
 
     # --- Kafka
     bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port[,host:port] of the brokers")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how the brokers are spoken to, as their listener is set up"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="how a user proves who they are, with SASL_PLAINTEXT and SASL_SSL"
+    )
+    sasl_username: str = Field("", description="the user, with SASL_PLAINTEXT and SASL_SSL")
+    sasl_password: SecretStr = Field(SecretStr(""), description="the user's password; better in a file")
+    sasl_password_file: Path | None = Field(
+        None, description="file with the user's password, without the line end; as a secret is mounted"
+    )
+    ssl_cafile: Path | None = Field(
+        None, description="PEM file of the authorities that sign the brokers' certificates; empty: the system's"
+    )
+    ssl_certfile: Path | None = Field(None, description="PEM file of this client's certificate, if brokers want one")
+    ssl_keyfile: Path | None = Field(
+        None, description="PEM file of the certificate's key, without a passphrase; empty: in the certificate's file"
+    )
     topic_prefix: str = Field("", description="put before every topic name, to share a cluster")
     partitions: int = Field(8, ge=1, description="partitions of the customer-keyed topics; fixed for life")
     replication_factor: int = Field(1, ge=1, description="replicas of each topic that is made")
@@ -95,6 +114,25 @@ class Settings(BaseSettings):
     # --- learning
     trainer_web_port: int = Field(0, ge=0, le=65535, description="the trainer's /live, /ready, /metrics; 0: off")
     pseudonym_key: str = Field("regulars", description="keys the pseudonyms in model-train; set a secret of your own")
+
+    @field_validator("sasl_password_file", "ssl_cafile", "ssl_certfile", "ssl_keyfile", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _names_a_user(self) -> Self:
+        """SASL without a user, or with two passwords, is no setting."""
+        if self.security_protocol.startswith("SASL_"):
+            if not self.sasl_username:
+                raise ValueError(f"REGULARS_SECURITY_PROTOCOL {self.security_protocol} wants REGULARS_SASL_USERNAME")
+            given = bool(self.sasl_password.get_secret_value()) + (self.sasl_password_file is not None)
+            if given != 1:
+                raise ValueError(
+                    f"REGULARS_SECURITY_PROTOCOL {self.security_protocol} wants REGULARS_SASL_PASSWORD_FILE or "
+                    f"REGULARS_SASL_PASSWORD{', not both' if given else ''}"
+                )
+        return self
 
     def topic(self, name: str) -> str:
         """The topic's full name.

@@ -15,6 +15,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.partitioner import murmur2
 
+from streams.security import kafka_options, telling
 from streams.settings import Settings
 
 INPUTS = ("clickstream", "purchases", "reviews")
@@ -131,10 +132,11 @@ async def kept_for(settings: Settings, names: Sequence[str]) -> dict[str, int | 
 
 @asynccontextmanager
 async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers, client_id=f"{settings.app_id}-topics")
+    admin = AIOKafkaAdminClient(**kafka_options(settings), client_id=f"{settings.app_id}-topics")
     try:
-        await admin.start()
-        yield admin
+        async with telling(settings):
+            await admin.start()
+            yield admin
     finally:
         await admin.close()
 

@@ -35,6 +35,7 @@ from streams.labels import decoded
 from streams.ops.training import State, TrainerView
 from streams.plane.errors import BrokerLost
 from streams.plane.patience import PATIENCE_S, REQUEST_TIMEOUT_S, leave, outlasting, patiently, renewing
+from streams.security import kafka_options, telling
 from streams.settings import Settings
 
 MODEL_TRAIN, MODEL_SNAPSHOTS, DEAD_LETTERS = "model-train", "model-snapshots", "dead-letters"
@@ -106,7 +107,7 @@ class Trainer(ConsumerRebalanceListener):
         self._epoch = 0  # revocations so far
         self._stopping = asyncio.Event()
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.bootstrap_servers,
+            **kafka_options(settings),
             group_id=f"{settings.app_id}-trainer",
             auto_offset_reset="earliest",
             enable_auto_commit=False,
@@ -117,7 +118,7 @@ class Trainer(ConsumerRebalanceListener):
         renewing(self._consumer._client)
         self._producer = outlasting(
             AIOKafkaProducer(
-                bootstrap_servers=settings.bootstrap_servers,
+                **kafka_options(settings),
                 acks="all",
                 enable_idempotence=True,
                 max_request_size=_REQUEST_BYTES,
@@ -135,6 +136,7 @@ class Trainer(ConsumerRebalanceListener):
 
         Raises:
             TopicsNotReady: a topic isn't there, or has several partitions.
+            AccessRefused: a broker is there and refuses.
             BrokerLost: Kafka was away for longer than `patience_s`, or didn't acknowledge a record in it.
             KafkaError: it refused what was asked.
         """
@@ -151,12 +153,16 @@ class Trainer(ConsumerRebalanceListener):
             await leave(self._producer)
 
     async def _join(self) -> None:
-        await self._patiently("starting the producer", self._producer.start)
-        await self._patiently("starting the consumer", self._consumer.start)
+        await self._patiently("starting the producer", partial(self._started, self._producer))
+        await self._patiently("starting the consumer", partial(self._started, self._consumer))
         for topic in (MODEL_TRAIN, MODEL_SNAPSHOTS, DEAD_LETTERS):
             name = self._settings.topic(topic)
             await self._patiently(f"looking for {name}", partial(check_exists, self._consumer, name))
         self._consumer.subscribe([self._tp.topic], listener=self)
+
+    async def _started(self, client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+        async with telling(self._settings):
+            await client.start()
 
     async def _turn(self) -> None:
         self._turned_at = time.monotonic()

@@ -25,6 +25,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from schemas.changes import Trace
 from schemas.times import from_rfc3339, to_rfc3339
+from streams.security import kafka_options
 from streams.settings import Settings
 
 HERE = Path(__file__).resolve().parent
@@ -96,7 +97,7 @@ class Traffic:
 async def produce(settings: Settings, traffic: Traffic, events: int) -> None:
     """`events` in one go, batches of a megabyte, murmur2 of the key."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=settings.bootstrap_servers, max_batch_size=1 << 19, linger_ms=20, enable_idempotence=True
+        **kafka_options(settings), max_batch_size=1 << 19, linger_ms=20, enable_idempotence=True
     )
     await producer.start()
     start = time.time() - events / 1000 - 60
@@ -110,12 +111,12 @@ async def produce(settings: Settings, traffic: Traffic, events: int) -> None:
 async def latency(settings: Settings, traffic: Traffic, rate: int, seconds: float) -> Array:
     """Milliseconds from handing a purchase to the producer to consuming it, scoring it and reading its change."""
     topic = settings.topic("segment-changes")
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, fetch_max_wait_ms=5)
+    consumer = AIOKafkaConsumer(**kafka_options(settings), fetch_max_wait_ms=5)
     await consumer.start()
     tps = [TopicPartition(topic, p) for p in range(settings.partitions)]
     consumer.assign(tps)
     await consumer.seek_to_end(*tps)
-    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers, linger_ms=0)
+    producer = AIOKafkaProducer(**kafka_options(settings), linger_ms=0)
     await producer.start()
     found: list[tuple[float, float, bytes]] = []
     done = asyncio.Event()

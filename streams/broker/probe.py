@@ -1,12 +1,15 @@
 """Asks a broker for its metadata: the one proof that a Kafka is alive.
 
 One Metadata request (API key 3, version 2) over a plain socket, so that it costs no client, no event loop and no
-library: big-endian, a length before each message, null strings as length -1.
+library: big-endian, a length before each message, null strings as length -1. A secured Kafka is asked by aiokafka.
 """
 
+import asyncio
 import socket
 import struct
 from typing import NamedTuple
+
+from streams.settings import Settings
 
 ANSWER_LIMIT_BYTES = 1 << 24
 
@@ -28,6 +31,25 @@ def ask(bootstrap_servers: str, timeout_s: float = 2.0) -> Cluster | None:
         except (OSError, ValueError, struct.error):
             continue
     return None
+
+
+def ask_named(settings: Settings, timeout_s: float = 2.0) -> Cluster | None:
+    """As `ask`, of the brokers that the settings name, as the settings say that they are reached.
+
+    Raises:
+        AccessRefused: a broker is there and refuses.
+    """
+    if settings.security_protocol == "PLAINTEXT":
+        return ask(settings.bootstrap_servers, timeout_s)
+    from aiokafka.errors import KafkaConnectionError
+
+    from streams.security import who_answers
+
+    try:
+        cluster_id, brokers = asyncio.run(who_answers(settings))
+    except KafkaConnectionError:
+        return None
+    return Cluster(cluster_id, tuple(brokers))
 
 
 def _metadata(connection: socket.socket) -> Cluster:

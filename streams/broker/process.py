@@ -96,7 +96,7 @@ class Broker:
         named = settings.bootstrap_servers if "bootstrap_servers" in settings.model_fields_set else None
         if named is None or named in (f"127.0.0.1:{port}", f"localhost:{port}"):
             return cls.start(folder, port, version=version, cache_dir=settings.cache_dir)
-        if probe.ask(named, timeout_s=5.0) is None:
+        if probe.ask_named(settings, timeout_s=5.0) is None:
             raise BrokerError(
                 f"REGULARS_BOOTSTRAP_SERVERS names {named}, where no Kafka answers",
                 "start that broker, or unset the variable to have one started here",

@@ -112,9 +112,9 @@ def status(port: int | None, folder: Path, bootstrap_servers: str | None) -> Non
     running = storage.read_pid(folder.expanduser().resolve())
     asked = None if port is None else f"127.0.0.1:{port}"
     address = asked or bootstrap_servers or (running[1] if running else settings_from().bootstrap_servers)
-    cluster = probe.ask(address)
+    ours = running is not None and running[1] == address
+    cluster = probe.ask(address) if asked or ours else probe.ask_named(settings_from(bootstrap_servers=address))
     if cluster is None:
         raise Failure(f"no Kafka answers at {address}", "start one with `regulars broker start`")
-    ours = running is not None and running[1] == address
     click.echo(f"{address} answers: cluster {cluster.cluster_id}, brokers {', '.join(cluster.brokers)}")
     click.echo(f"process {running[0]} on {folder}" if running and ours else f"not the broker of {folder}")

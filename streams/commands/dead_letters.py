@@ -162,6 +162,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
     from streams.ops.cluster import BrokerAway, TopicMissing
+    from streams.security import DENIALS, AccessRefused
 
     try:
         return asyncio.run(work)
@@ -172,6 +173,8 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
             "a letter is larger than its input topic takes",
             "raise its max.message.bytes; `regulars topics check` says how",
         ) from exc
+    except (AccessRefused, *DENIALS):
+        raise  # the command line says the same of it for every command
     except KafkaError as exc:
         raise Failure(f"Kafka refused: {exc!r}", "run it again; what arrived is known by its event id") from exc
 

@@ -39,6 +39,7 @@ def command(customers: tuple[str, ...], at: str | None, wait_s: float | None, **
     from schemas.events import ID_LIMIT_CHARS
     from schemas.times import from_rfc3339, to_rfc3339
     from streams.ops.cluster import BrokerAway, TopicMissing
+    from streams.security import DENIALS, AccessRefused
 
     settings = settings_from(**options)
     if any(not 1 <= len(customer) <= ID_LIMIT_CHARS for customer in customers):
@@ -53,6 +54,8 @@ def command(customers: tuple[str, ...], at: str | None, wait_s: float | None, **
         missing = asyncio.run(_erase(settings, customers, moment, wait_s))
     except (BrokerAway, TopicMissing) as exc:
         raise Failure(str(exc)) from exc
+    except (AccessRefused, *DENIALS):
+        raise  # the command line says the same of it for every command
     except KafkaError as exc:
         raise Failure(f"Kafka refused: {exc!r}", "run it again; to erase twice does no harm") from exc
     if missing:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import click
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from streams.settings import Settings, misspelt
@@ -30,8 +30,13 @@ def setting_option(name: str, flag: str | None = None) -> Callable[[Decorated], 
     """A click option `--x-y`, or `flag`, for the setting `x_y`: type, help, default and variable come from `Settings`.
 
     The command receives None where neither the option nor the variable is given; `settings_from` fills the default in.
+
+    Raises:
+        ValueError: the setting is a secret; every process of the machine sees a command line.
     """
     field = Settings.model_fields[name]
+    if field.annotation is SecretStr:
+        raise ValueError(f"{name} is a secret: a variable, never an option")
     switch = field.annotation is bool
     flag = flag or "--" + name.replace("_", "-")
     return click.option(
@@ -66,7 +71,9 @@ def settings_from(**options: Any) -> Settings:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as exc:
         first = exc.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "settings"
+        if not first["loc"]:  # several settings together; the message names them, and the input is all of them
+            raise click.UsageError(first["msg"].removeprefix("Value error, ")) from None
+        name = str(first["loc"][0])
         raise click.UsageError(
             f"--{name.replace('_', '-')} (REGULARS_{name.upper()}): {first['msg'].lower()}, not {first['input']!r}"
         ) from exc

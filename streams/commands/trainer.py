@@ -44,6 +44,7 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
     from models.scores import PriorScorer
     from streams.ops.training import TrainerView, pages
     from streams.plane.errors import BrokerLost, TopicsNotReady
+    from streams.security import DENIALS, AccessRefused
     from streams.trainer import Pace, Trainer
 
     settings = settings_from(**options)
@@ -69,5 +70,7 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
     except BrokerLost as exc:
         broker = f"start the broker at {settings.bootstrap_servers} (`regulars broker start`), or correct"
         raise Failure(str(exc), f"{broker} REGULARS_BOOTSTRAP_SERVERS; then {way_out}") from exc
+    except (AccessRefused, *DENIALS):
+        raise  # the command line says the same of it for every command
     except KafkaError as exc:
         raise Failure(f"the broker at {settings.bootstrap_servers} failed: {exc}", way_out) from exc

@@ -16,6 +16,13 @@ SETTINGS = (
     "web_port",
     "web_host",
     "bootstrap_servers",
+    "security_protocol",
+    "sasl_mechanism",
+    "sasl_username",
+    "sasl_password_file",
+    "ssl_cafile",
+    "ssl_certfile",
+    "ssl_keyfile",
     "topic_prefix",
     "app_id",
     "partitions",
@@ -44,7 +51,8 @@ def command(**options: Any) -> None:
     """Score customers until SIGINT or SIGTERM: one process of the group; start as many as there is work for.
 
     Health is at /live and /ready of --web-port, metrics at /metrics, the dashboard at /. Give each worker a --data-dir
-    of its own and keep it: a restart reads back only what is missing.
+    of its own and keep it: a restart reads back only what is missing. The password of --sasl-username is
+    REGULARS_SASL_PASSWORD, or in --sasl-password-file.
     """
     settings = settings_from(**options)  # a value that is not allowed ends here, with exit code 2
     # streams.app is also what `faust -A streams.app worker` imports, so it is wired from the environment alone.

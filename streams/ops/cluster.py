@@ -12,6 +12,9 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import ConsumerRecord
 
+from streams.security import AccessRefused, kafka_options, telling
+from streams.settings import Settings
+
 # A partition that says it has more records but gives none for so long is a broker problem, not a slow one.
 SILENCE_LIMIT_S = 30.0
 CONNECT_LIMIT_S = 15.0
@@ -40,14 +43,15 @@ class TopicMissing(Exception):
 
 
 @contextlib.asynccontextmanager
-async def reader(servers: str) -> AsyncIterator[AIOKafkaConsumer]:
+async def reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     """A started consumer without a group.
 
     Raises:
         BrokerAway: it could not connect.
+        AccessRefused: a broker is there and refuses.
     """
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=servers,
+        **kafka_options(settings),
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -55,31 +59,32 @@ async def reader(servers: str) -> AsyncIterator[AIOKafkaConsumer]:
         fetch_max_wait_ms=50,
     )
     try:
-        async with asyncio.timeout(CONNECT_LIMIT_S):
+        async with telling(settings), asyncio.timeout(CONNECT_LIMIT_S):
             await consumer.start()
     except (KafkaError, OSError, TimeoutError) as exc:
         await consumer.stop()
-        raise BrokerAway(servers, type(exc).__name__) from exc
+        raise unreached(settings, exc) from exc
     try:
         yield consumer
     finally:
         await consumer.stop()
 
 
-async def connect(servers: str) -> AIOKafkaClient:
-    """A client for single requests.
-
-    Raises:
-        BrokerAway: it could not connect.
-    """
-    client = AIOKafkaClient(bootstrap_servers=servers)
+async def connect(settings: Settings) -> AIOKafkaClient:
+    """A client for single requests. Raises as `reader`."""
+    client = AIOKafkaClient(**kafka_options(settings))
     try:
-        async with asyncio.timeout(CONNECT_LIMIT_S):
+        async with telling(settings), asyncio.timeout(CONNECT_LIMIT_S):
             await client.bootstrap()
     except (KafkaError, OSError, TimeoutError) as exc:
         await client.close()
-        raise BrokerAway(servers, type(exc).__name__) from exc
+        raise unreached(settings, exc) from exc
     return client
+
+
+def unreached(settings: Settings, exc: Exception) -> Exception:
+    """What to raise for what came out of `telling`: a refusal as it is, anything else as a broker that is away."""
+    return exc if isinstance(exc, AccessRefused) else BrokerAway(settings.bootstrap_servers, type(exc).__name__)
 
 
 async def layout(client: AIOKafkaClient, topics: Sequence[str], servers: str) -> Layout:
@@ -152,19 +157,20 @@ async def read_span(
             raise BrokerAway(", ".join(sorted({tp.topic for tp in open_spans})), f"silent for {SILENCE_LIMIT_S:.0f} s")
 
 
-async def read_topic(servers: str, topic: str) -> AsyncIterator[Sequence[ConsumerRecord]]:
+async def read_topic(settings: Settings, topic: str) -> AsyncIterator[Sequence[ConsumerRecord]]:
     """Every record of `topic` as of the call, in chunks of one partition.
 
     Raises:
         BrokerAway: no broker answers.
+        AccessRefused: a broker is there and refuses.
         TopicMissing: the topic isn't there.
     """
-    client = await connect(servers)
+    client = await connect(settings)
     try:
-        tps = list(await layout(client, [topic], servers))
+        tps = list(await layout(client, [topic], settings.bootstrap_servers))
     finally:
         await client.close()
-    async with reader(servers) as consumer:
+    async with reader(settings) as consumer:
         starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
         async for records in read_span(consumer, {tp: (starts[tp], ends[tp]) for tp in tps}):
             yield records

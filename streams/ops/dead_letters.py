@@ -20,6 +20,7 @@ from schemas.events import CLOCK_HEADER, INPUT_TOPICS
 from schemas.letters import LETTER_HEADERS, REPLAYED_HEADER, TRUNCATED_HEADER, WHOLE_LIMIT_BYTES, headers_bytes
 from streams.ops.cluster import read_topic
 from streams.ops.sent_back import remember, remembered, sent
+from streams.security import kafka_options, telling
 from streams.settings import Settings
 
 UNKNOWN = "unknown"
@@ -156,7 +157,7 @@ async def letters(settings: Settings) -> AsyncIterator[Letter]:
         BrokerAway: no broker answers.
         TopicMissing: there is no `dead-letters`.
     """
-    async for records in read_topic(settings.bootstrap_servers, settings.topic("dead-letters")):
+    async for records in read_topic(settings, settings.topic("dead-letters")):
         for record in records:
             yield letter_of(record)
 
@@ -254,12 +255,13 @@ async def replay(settings: Settings, choice: Choice, *, send: bool, again: bool 
 async def _send(settings: Settings, places: Collection[tuple[int, int]], done: set[tuple[int, int]]) -> None:
     """Sends the letters at `places`; `done` gets those that were acknowledged."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=settings.bootstrap_servers,
+        **kafka_options(settings),
         acks="all",
         enable_idempotence=True,
         max_request_size=MAX_REQUEST_BYTES,
     )
-    await producer.start()
+    async with telling(settings):
+        await producer.start()
     on_their_way: dict[tuple[int, int], asyncio.Future[Any]] = {}
 
     async def acknowledged() -> None:

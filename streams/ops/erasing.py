@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from schemas.events import ERASE_HEADER, ERASURES
 from schemas.times import to_rfc3339
 from streams.ops.cluster import connect, layout, reader
+from streams.security import kafka_options, telling
 from streams.settings import Settings
 from streams.topics import partition_of
 
@@ -44,17 +45,18 @@ async def send(settings: Settings, customer_ids: Sequence[str], at: float) -> Er
         KafkaError: one could not be sent; those before it may have been.
     """
     purchases, standings = settings.topic(ERASURES), settings.topic("customer-segments")
-    client = await connect(settings.bootstrap_servers)
+    client = await connect(settings)
     try:
         found = await layout(client, [purchases, standings], settings.bootstrap_servers)
     finally:
         await client.close()
     partitions = sum(tp.topic == purchases for tp in found)
-    async with reader(settings.bootstrap_servers) as consumer:
+    async with reader(settings) as consumer:
         table = dict(await consumer.end_offsets([tp for tp in found if tp.topic == standings]))
     headers = [(ERASE_HEADER, to_rfc3339(at).encode())]
-    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers, acks="all", enable_idempotence=True)
-    await producer.start()
+    producer = AIOKafkaProducer(**kafka_options(settings), acks="all", enable_idempotence=True)
+    async with telling(settings):
+        await producer.start()
     try:
         sent = []
         for customer_id in dict.fromkeys(customer_ids):
@@ -76,7 +78,7 @@ async def wait(settings: Settings, erasing: Erasing, within_s: float) -> Collect
     missing = {sent.customer_id for sent in erasing.sent}
     loop = asyncio.get_running_loop()
     until = loop.time() + within_s
-    async with reader(settings.bootstrap_servers) as consumer:
+    async with reader(settings) as consumer:
         wanted = {sent.partition for sent in erasing.sent}
         starts = {tp: offset for tp, offset in erasing.table.items() if tp.partition in wanted}
         consumer.assign(list(starts))

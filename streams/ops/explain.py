@@ -43,7 +43,7 @@ async def look_up(settings: Settings, customer_id: str, history: int, first_bloc
         TopicMissing: the topics aren't there.
     """
     changes_topic, standings_topic = settings.topic("segment-changes"), settings.topic("customer-segments")
-    client = await connect(settings.bootstrap_servers)
+    client = await connect(settings)
     try:
         topics = [settings.changelog_topic, standings_topic, changes_topic]
         found = await layout(client, topics, settings.bootstrap_servers)
@@ -51,7 +51,7 @@ async def look_up(settings: Settings, customer_id: str, history: int, first_bloc
         await client.close()
     key = customer_id.encode()
     partition = partition_of(key, sum(tp.topic == changes_topic for tp in found))
-    async with reader(settings.bootstrap_servers) as consumer:
+    async with reader(settings) as consumer:
         state = await _latest(consumer, TopicPartition(settings.changelog_topic, partition), key, first_block)
         standing = await _latest(consumer, TopicPartition(standings_topic, partition), key, first_block)
         changes = await _changes(consumer, TopicPartition(changes_topic, partition), key, first_block, history)

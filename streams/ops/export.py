@@ -75,7 +75,7 @@ async def latest_values(settings: Settings) -> tuple[dict[bytes, bytes], int]:
     """The stored value of every customer by key, as the changelog has it at the time of the call, and records read."""
     values: dict[bytes, bytes] = {}
     count = 0
-    async for records in read_topic(settings.bootstrap_servers, settings.changelog_topic):
+    async for records in read_topic(settings, settings.changelog_topic):
         count += len(records)
         for record in records:
             key, value = record.key, record.value

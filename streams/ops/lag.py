@@ -26,7 +26,9 @@ from streams.ops.cluster import (
     first_timestamp,
     layout,
     reader,
+    unreached,
 )
+from streams.security import AccessRefused, kafka_options, telling
 from streams.settings import Settings
 
 EVERY_S = 2.0
@@ -69,7 +71,7 @@ class LagMonitor:
     """
 
     def __init__(self, settings: Settings, every_s: float = EVERY_S) -> None:
-        self._servers, self._group, self._every_s = settings.bootstrap_servers, settings.app_id, every_s
+        self._settings, self._every_s = settings, every_s
         self._topics = [settings.topic(name) for name in INPUT_TOPICS]
         self._clients: _Clients | None = None
         self._leaders: Layout = {}
@@ -98,7 +100,7 @@ class LagMonitor:
                 began = time.monotonic()
                 try:
                     await self.sample()
-                except (BrokerAway, TopicMissing) as exc:
+                except (BrokerAway, AccessRefused, TopicMissing) as exc:
                     if self.error is None:
                         log.warning("lag unknown", reason=str(exc))
                     self.error = str(exc)
@@ -113,14 +115,15 @@ class LagMonitor:
 
         Raises:
             BrokerAway: the broker didn't answer; the next call connects anew.
+            AccessRefused: a broker is there and refuses.
             TopicMissing: an input topic isn't there.
         """
         try:
-            async with asyncio.timeout(GIVEN_UP_S):
+            async with telling(self._settings), asyncio.timeout(GIVEN_UP_S):
                 return await self._sample()
         except (KafkaError, OSError, TimeoutError) as exc:
             await self.close()
-            raise BrokerAway(self._servers, type(exc).__name__) from exc
+            raise unreached(self._settings, exc) from exc
 
     async def close(self) -> None:
         """Let the connections go."""
@@ -134,12 +137,12 @@ class LagMonitor:
 
     async def _sample(self) -> Mapping[TopicPartition, PartitionLag]:
         if self._clients is None:
-            self._clients = await _Clients.connect(self._servers)
+            self._clients = await _Clients.connect(self._settings)
         consumer = self._clients.consumer
         if not self._leaders:
-            self._leaders = await layout(self._clients.client, self._topics, self._servers)
+            self._leaders = await layout(self._clients.client, self._topics, self._settings.bootstrap_servers)
         tps = list(self._leaders)
-        committed = await self._clients.committed(self._group)
+        committed = await self._clients.committed(self._settings.app_id)
         asked_at = time.time()
         ends = await consumer.end_offsets(tps)
         starts = await consumer.beginning_offsets(tps)
@@ -193,12 +196,12 @@ class _Clients(NamedTuple):
     stack: AsyncExitStack
 
     @classmethod
-    async def connect(cls, servers: str) -> "_Clients":
+    async def connect(cls, settings: Settings) -> "_Clients":
         async with AsyncExitStack() as stack:
-            consumer = await stack.enter_async_context(reader(servers))
-            client = await connect(servers)
+            consumer = await stack.enter_async_context(reader(settings))
+            client = await connect(settings)
             stack.push_async_callback(client.close)
-            admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+            admin = AIOKafkaAdminClient(**kafka_options(settings))
             stack.push_async_callback(admin.close)
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 await admin.start()

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
+from streams.security import kafka_options, telling
 from streams.settings import Settings
 
 # Kafka takes 4,096 bytes of metadata (offset.metadata.max.bytes). Ranges beyond are forgotten, and sent again.
@@ -87,9 +88,10 @@ async def remembered(settings: Settings, reasons: Iterable[str]) -> dict[tuple[s
     """
     topic = settings.topic("dead-letters")
     found = {}
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    admin = AIOKafkaAdminClient(**kafka_options(settings))
     try:
-        await admin.start()
+        async with telling(settings):
+            await admin.start()
         for reason in reasons:
             try:
                 commits = await admin.list_consumer_group_offsets(replay_group(settings, reason))
@@ -113,11 +115,12 @@ async def remember(settings: Settings, reason: str, letters: Mapping[int, Sent])
         return
     topic = settings.topic("dead-letters")
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers,
+        **kafka_options(settings),
         group_id=replay_group(settings, reason),
         enable_auto_commit=False,
     )
-    await consumer.start()
+    async with telling(settings):
+        await consumer.start()
     try:
         commits = {TopicPartition(topic, partition): (of.until, of.metadata) for partition, of in letters.items()}
         consumer.assign(list(commits))

@@ -72,7 +72,9 @@ def stage(settings: Settings, folder: Path, broker_port: int, say: Say) -> Itera
         children = stack.enter_context(Children(folder / "logs"))
         broker = _start_broker(settings, folder, broker_port, children, stack, say)
         served = settings.model_copy(update=_placed(settings, broker, folder))
-        env = {f"REGULARS_{name.upper()}": str(getattr(served, name)) for name in served.model_fields_set}
+        # The secret isn't told again: children have it from the environment, as this process has.
+        given = {name: getattr(served, name) for name in served.model_fields_set - {"sasl_password"}}
+        env = {f"REGULARS_{name.upper()}": str(value) for name, value in given.items() if value is not None}
         _create_topics(served)
         stack.callback(children.stop_all)
         worker = children.start("worker", _regulars("worker"), env)

@@ -60,9 +60,9 @@ class Watch:
         Raises:
             BrokerAway: the broker went away.
         """
-        client = await connect(self._settings.bootstrap_servers)
+        client = await connect(self._settings)
         try:
-            async with reader(self._settings.bootstrap_servers) as consumer, aiohttp.ClientSession() as session:
+            async with reader(self._settings) as consumer, aiohttp.ClientSession() as session:
                 await self._lay_out(client, consumer)
                 asking = asyncio.create_task(self._ask(session))
                 sampling: set[asyncio.Task[None]] = set()

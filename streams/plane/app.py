@@ -5,6 +5,7 @@ agents to it as to any Faust app.
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -42,6 +43,16 @@ from streams.plane.restore import Restorer
 from streams.plane.stacks import stacks
 from streams.plane.store import STORE_URL
 from streams.plane.transport import MAX_BATCH_BYTES, Transport
+from streams.security import (
+    DENIALS,
+    LOOK_LIMIT_S,
+    AccessRefused,
+    denied,
+    kafka_options,
+    refusal,
+    servers,
+    telling,
+)
 from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -92,6 +103,7 @@ class App(faust.App):
             settings.app_id,
             broker=[URL(f"kafka://{server}") for server in servers(settings)],
             broker_client_id=settings.app_id,
+            broker_credentials=credentials(settings),
             broker_commit_interval=settings.commit_interval_s,
             broker_heartbeat_interval=min(HEARTBEAT_S, settings.session_timeout_s / 6),
             broker_max_poll_records=settings.max_poll_records,
@@ -201,7 +213,12 @@ class App(faust.App):
             elif told == "back":
                 log.warning("Kafka is back", seconds=round(outage.away_s))
             if lease.hopeless and not self.should_stop:
-                self.fail(BrokerLost(f"Kafka did not answer a heartbeat for {lease.silence_s:.0f} s"))
+                silent_s, why = lease.silence_s, None
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_LIMIT_S):
+                        why = await refusal(self.worker_settings)
+                told_why = "" if why is None else f"; {why}"
+                self.fail(BrokerLost(f"Kafka did not answer a heartbeat for {silent_s:.0f} s{told_why}"))
 
     def on_rebalance_end(self) -> None:
         """The flow resumes."""
@@ -247,9 +264,12 @@ class App(faust.App):
         """
         if not self._failing:
             self._failing = True
-            if not isinstance(exc, InfrastructureFailure):
+            if isinstance(exc, DENIALS):
+                exc = AccessRefused(denied(exc))
+            expected = isinstance(exc, (InfrastructureFailure, AccessRefused))
+            if not expected:
                 sys.stderr.write("".join(traceback.format_exception(exc)))
-            reason = str(exc) if isinstance(exc, InfrastructureFailure) else f"{type(exc).__name__}: {exc}"
+            reason = str(exc) if expected else f"{type(exc).__name__}: {exc}"
             line = " ".join(reason.split())
             sys.stderr.write(f"regulars worker stopped: {line[:1000]} (nothing unfinished was committed)\n")
             sys.stderr.flush()
@@ -279,7 +299,7 @@ def build_app(settings: Settings, job: Job[Any]) -> App:
 
     app.restorer = Restorer(
         store=lambda: states.data,
-        servers=servers(settings),
+        kafka=kafka_options(settings),
         topic=settings.changelog_topic,
         claim=claim,
         resend=pipeline.resend,
@@ -342,9 +362,18 @@ def run_worker(app: App) -> NoReturn:
     os._exit(0)
 
 
-def servers(settings: Settings) -> list[str]:
-    """Bootstrap servers, ``host:port`` each."""
-    return [server.strip() for server in settings.bootstrap_servers.split(",") if server.strip()]
+def credentials(settings: Settings) -> faust.SASLCredentials | faust.SSLCredentials | None:
+    """What faust's own clients show to the brokers: the same as `kafka_options` gives all others."""
+    options = kafka_options(settings)
+    context = options.get("ssl_context")
+    if "sasl_mechanism" in options:
+        return faust.SASLCredentials(
+            username=options["sasl_plain_username"],
+            password=options["sasl_plain_password"],
+            ssl_context=context,
+            mechanism=options["sasl_mechanism"],
+        )
+    return None if context is None else faust.SSLCredentials(context)
 
 
 async def check_topics(settings: Settings, job: Job[Any]) -> dict[str, int]:
@@ -352,6 +381,7 @@ async def check_topics(settings: Settings, job: Job[Any]) -> dict[str, int]:
 
     Raises:
         BrokerLost: no broker within `PATIENCE_S`: a worker and its broker often start together.
+        AccessRefused: a broker is there and refuses this client.
         TopicsNotReady: names every topic that is wrong.
     """
     counts = await _partition_counts(settings)
@@ -376,10 +406,11 @@ async def check_topics(settings: Settings, job: Job[Any]) -> dict[str, int]:
 
 async def _partition_counts(settings: Settings) -> dict[str, int]:
     async def ask() -> dict[str, int]:
-        client = AIOKafkaClient(bootstrap_servers=servers(settings))
+        client = AIOKafkaClient(**kafka_options(settings))
         try:
-            await client.bootstrap()
-            cluster = await client.fetch_all_metadata()  # asks for no topic by name: that could create it
+            async with telling(settings):
+                await client.bootstrap()
+                cluster = await client.fetch_all_metadata()  # asks for no topic by name: that could create it
             return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}
         finally:
             await client.close()
@@ -390,4 +421,4 @@ async def _partition_counts(settings: Settings) -> dict[str, int]:
         raise BrokerLost(f"{exc}; start one with `regulars broker start`, or set REGULARS_BOOTSTRAP_SERVERS") from exc
 
 
-__all__: Sequence[str] = ("App", "build_app", "check_topics", "run_worker", "servers")
+__all__: Sequence[str] = ("App", "build_app", "check_topics", "run_worker")

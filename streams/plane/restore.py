@@ -12,7 +12,7 @@ that a killed restore left behind is ahead with its states and must not be taken
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -120,7 +120,7 @@ class Restorer:
 
     Args:
         store: the local store.
-        servers: bootstrap servers, ``host:port`` each.
+        kafka: the arguments with which an aiokafka client reaches the cluster.
         topic: the changelog.
         claim: makes this worker the only one that can write to a partition, with one record in the changelog.
         resend: sends outputs of a partition and waits for them; True where that left the process as a member.
@@ -134,7 +134,7 @@ class Restorer:
         self,
         *,
         store: Callable[[], BulkStore],
-        servers: list[str],
+        kafka: Mapping[str, Any],
         topic: str,
         claim: Callable[[int], Coroutine[Any, Any, None]],
         resend: Callable[[int, list[Output]], Awaitable[None]],
@@ -143,7 +143,7 @@ class Restorer:
         fail: Callable[[BaseException], None],
         counted: Callable[[int, float], None],
     ) -> None:
-        self._store, self._servers, self._topic = store, servers, topic
+        self._store, self._kafka, self._topic = store, kafka, topic
         self._claim = claim
         self._resend, self._ready, self._epoch, self._fail, self._counted = resend, ready, epoch, fail, counted
         self._one_at_a_time = asyncio.Lock()
@@ -205,7 +205,7 @@ class Restorer:
         for partition in partitions:
             await self._open(store, partition, epoch)
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._servers,
+            **self._kafka,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=50,

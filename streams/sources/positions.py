@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.ops.cluster import TopicMissing, connect, layout, reader
+from streams.security import kafka_options, telling
 from streams.settings import Settings
 
 # Rewritten at most this often: after a crash, a second's worth of events is sent again under the same event ids.
@@ -99,8 +100,9 @@ def file_digest(path: Path) -> str:
 
 
 async def _key(settings: Settings, identity: Mapping[str, object]) -> str:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
-    await admin.start()
+    admin = AIOKafkaAdminClient(**kafka_options(settings))
+    async with telling(settings):
+        await admin.start()
     try:
         cluster = (await admin.describe_cluster()).get("cluster_id") or settings.bootstrap_servers
     finally:
@@ -111,7 +113,7 @@ async def _key(settings: Settings, identity: Mapping[str, object]) -> str:
 
 async def _still_there(settings: Settings, position: Position) -> bool:
     tps = {TopicPartition(topic, number): reached for (topic, number), reached in position.reached.items()}
-    client = await connect(settings.bootstrap_servers)
+    client = await connect(settings)
     try:
         here = await layout(client, sorted({tp.topic for tp in tps}), settings.bootstrap_servers)
     except TopicMissing:
@@ -120,6 +122,6 @@ async def _still_there(settings: Settings, position: Position) -> bool:
         await client.close()
     if not tps.keys() <= here.keys():
         return False
-    async with reader(settings.bootstrap_servers) as consumer:
+    async with reader(settings) as consumer:
         ends = await consumer.end_offsets(list(tps))
     return all(ends[tp] > reached.offset for tp, reached in tps.items())

@@ -15,7 +15,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.events import INPUT_TOPICS
-from streams.ops.cluster import BrokerAway, connect, layout
+from streams.ops.cluster import connect, layout, unreached
+from streams.security import kafka_options, telling
 from streams.settings import Settings
 from streams.sources.events import Clock, Item
 from streams.sources.pace import MAX, Pace
@@ -118,23 +119,25 @@ class Sender:
 
         Raises:
             BrokerAway: no broker answers.
+            AccessRefused: a broker is there and refuses.
             TopicMissing: an input topic does not exist.
             PartitionsDiffer: the input topics are not partitioned alike.
         """
         topics = [settings.topic(name) for name in INPUT_TOPICS]
-        partitions = await _count_partitions(settings.bootstrap_servers, topics)
+        partitions = await _count_partitions(settings, topics)
         producer = AIOKafkaProducer(
-            bootstrap_servers=settings.bootstrap_servers,
+            **kafka_options(settings),
             enable_idempotence=True,
             acks="all",
             max_batch_size=BATCH_BYTES,
             linger_ms=0,
         )
         try:
-            await producer.start()
+            async with telling(settings):
+                await producer.start()
         except (KafkaError, OSError) as exc:
             await producer.stop()
-            raise BrokerAway(settings.bootstrap_servers, type(exc).__name__) from exc
+            raise unreached(settings, exc) from exc
         try:
             yield cls(producer, topics, partitions, headers)
         finally:
@@ -304,10 +307,10 @@ class Sender:
         return number
 
 
-async def _count_partitions(servers: str, topics: Sequence[str]) -> int:
-    client = await connect(servers)
+async def _count_partitions(settings: Settings, topics: Sequence[str]) -> int:
+    client = await connect(settings)
     try:
-        leaders = await layout(client, topics, servers)
+        leaders = await layout(client, topics, settings.bootstrap_servers)
     finally:
         await client.close()
     counts: dict[str, int] = {topic: sum(tp.topic == topic for tp in leaders) for topic in topics}

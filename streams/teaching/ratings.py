@@ -39,7 +39,7 @@ async def read_ratings(settings: Settings, latest: int) -> Labelled:
     topic = settings.topic(REVIEWS)
     rated: dict[_Event, _Rated] = {}
     seen = 0
-    async for records in read_topic(settings.bootstrap_servers, topic):
+    async for records in read_topic(settings, topic):
         seen += len(records)
         for record in records:
             found = _rated(record.key, record.value)

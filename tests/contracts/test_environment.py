@@ -1,5 +1,6 @@
-"""Variables of the whole repository: none is unknown."""
+"""Variables and clients of the whole repository: none is unknown, none goes its own way."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ import click
 import pytest
 
 from streams.cli import main
-from streams.settings import misspelt
+from streams.settings import Settings, misspelt
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [
@@ -48,7 +49,7 @@ def test_every_variable_that_the_repository_names_is_known() -> None:
         for name in re.findall(r"REGULARS_[A-Z0-9_]*[A-Z0-9](?![A-Z0-9_])", file.read_text(errors="replace"))
     }
 
-    assert {f"REGULARS_{name.upper()}" for name in ("data_dir", "broker_port")} <= found
+    assert {f"REGULARS_{name.upper()}" for name in ("data_dir", "sasl_password")} <= found
     assert {name for name in found - EXAMPLES if misspelt({name: "1"})} == set()
 
 
@@ -65,3 +66,29 @@ def test_every_variable_that_the_repository_names_is_known() -> None:
 def test_what_kubernetes_says_of_a_service_is_no_mistake(name: str, value: str) -> None:
     """A service called regulars-worker puts variables into every container of its namespace."""
     assert misspelt({name: value}) is None
+
+
+def test_password_is_shown_nowhere() -> None:
+    """Neither the settings nor an error about them print it."""
+    settings = Settings(security_protocol="SASL_SSL", sasl_username="shop", sasl_password="hush")  # type: ignore[arg-type]
+
+    with pytest.raises(ValueError, match="web_port") as caught:
+        Settings(web_port=-1, sasl_password="hush")  # type: ignore[arg-type]
+
+    assert "hush" not in f"{settings!r} {settings} {settings.model_dump_json()} {caught.value}"
+
+
+def test_every_client_is_made_with_the_settings_of_a_secured_kafka() -> None:
+    """A client that named only its servers would work until somebody's Kafka asks who it is."""
+    makers = {"AIOKafkaConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient", "AIOKafkaClient"}
+    made, careless = 0, []
+    for file in (ROOT / "streams").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in makers:
+                made += 1
+                spread = [ast.unparse(keyword.value) for keyword in node.keywords if keyword.arg is None]
+                if not any(text.startswith("kafka_options(") or text == "self._kafka" for text in spread):
+                    careless.append(f"{file.relative_to(ROOT)}:{node.lineno}")
+
+    assert made > 10
+    assert careless == []

@@ -16,6 +16,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from streams.plane.app import build_app
 from streams.plane.crash import POINTS
 from streams.plane.restore import TURNS_OF_A_PAGE, Restorer
+from streams.security import kafka_options
 from streams.settings import Settings
 from tests.support.plane import Plane
 from tests.support.plane_worker import Adder
@@ -380,7 +381,7 @@ async def test_a_restore_lets_the_loop_come_round_between_partitions(plane: Plan
 
     restorer = Restorer(
         store=lambda: store,
-        servers=[settings.bootstrap_servers],
+        kafka=kafka_options(settings),
         topic=settings.changelog_topic,
         claim=claim,
         resend=resend,

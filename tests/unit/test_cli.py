@@ -66,6 +66,23 @@ def test_worker_by_fausts_own_command_logs_as_ours_does(tmp_path: Path) -> None:
     assert (said["event"], said["level"], said["partition"]) == ("heard", "warning", 3)
 
 
+def test_logged_exception_shows_no_local_variable() -> None:
+    """Frames on the way to a broker hold the password, those of a chunk what customers wrote."""
+    code = (
+        "from streams.commands.options import configure_logging; configure_logging()\n"
+        "import structlog, logging\n"
+        "def connect(password):\n    raise ValueError('refused')\n"
+        "for log in (structlog.get_logger('any'), logging.getLogger('aiokafka')):\n"
+        "    try:\n        connect('hu' + 'sh')\n"
+        "    except ValueError:\n        log.exception('failed')\n"
+    )
+
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+
+    assert told.stderr.count("refused") >= 2
+    assert "hush" not in told.stderr
+
+
 def test_every_command_that_is_there_is_listed_and_no_other() -> None:
     """The list is the truth about this installation."""
     listed = main.list_commands(click.Context(main))
@@ -100,7 +117,10 @@ def test_failure_is_exit_code_1_and_one_line() -> None:
     assert answer.stderr == "Error: the broker is away; start it\n"
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
+OPTIONS = [name for name in Settings.model_fields if name != "sasl_password"]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
 def test_every_setting_makes_an_option_that_shows_its_variable(name: str) -> None:
     """`--help` shows option, meaning and variable of a setting."""
     answer = CliRunner().invoke(_options(name), ["--help"], terminal_width=300)
@@ -110,7 +130,7 @@ def test_every_setting_makes_an_option_that_shows_its_variable(name: str) -> Non
     assert (Settings.model_fields[name].description or "?").split(";")[0] in answer.output
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_option_wins_over_variable_and_variable_over_default(name: str) -> None:
     """The nearer a value was given, the more it counts."""
     annotation = Settings.model_fields[name].annotation
@@ -126,11 +146,18 @@ def test_option_wins_over_variable_and_variable_over_default(name: str) -> None:
     assert default.output.strip() == repr(getattr(Settings(), name))
 
 
+def test_secret_is_never_an_option() -> None:
+    """A command line is seen by every process of the machine."""
+    with pytest.raises(ValueError, match="secret"):
+        setting_option("sasl_password")
+
+
 @pytest.mark.parametrize(
     ("name", "nearest"),
     [
         ("REGULARS_BOOTSTRAP_SERVER", "REGULARS_BOOTSTRAP_SERVERS"),
         ("REGULARS_DATADIR", "REGULARS_DATA_DIR"),
+        ("REGULARS_SASL_PASSWORT", "REGULARS_SASL_PASSWORD"),
     ],
 )
 def test_misspelt_variable_is_wrong_use_with_the_nearest_name(name: str, nearest: str) -> None:
@@ -140,6 +167,23 @@ def test_misspelt_variable_is_wrong_use_with_the_nearest_name(name: str, nearest
     assert answer.exit_code == 2
     assert f"{name} is no setting; did you mean {nearest}?" in answer.stderr
     assert "hush" not in answer.output
+
+
+def test_users_settings_that_do_not_fit_together_are_wrong_use_and_show_no_secret() -> None:
+    """SASL wants a user and one password; the message names the variables and shows no value."""
+    for variables, said in (
+        ({}, "wants REGULARS_SASL_USERNAME"),
+        ({"REGULARS_SASL_USERNAME": "shop"}, "wants REGULARS_SASL_PASSWORD_FILE or REGULARS_SASL_PASSWORD"),
+        (
+            {"REGULARS_SASL_USERNAME": "s", "REGULARS_SASL_PASSWORD": "hush", "REGULARS_SASL_PASSWORD_FILE": "/f"},
+            "not both",
+        ),
+    ):
+        answer = CliRunner().invoke(main, ["lag"], env={"REGULARS_SECURITY_PROTOCOL": "SASL_SSL", **variables})
+
+        assert answer.exit_code == 2
+        assert said in answer.stderr
+        assert "hush" not in answer.output
 
 
 def test_value_out_of_bounds_is_wrong_use() -> None:
