@@ -7,9 +7,9 @@ outcomes gives
     P <- (P^-1 + A' diag(v) A / dispersion)^-1,   w <- w + P A' (y - mu) / dispersion
 
 the step of w shortened where it would move a row by more than `CORRECTION_LIMIT`, the furthest that is served. An amount
-expected to be very large tells as much as one of `most` does, v A A' and A (y - mu) alike: its variance is taken to grow
-with the square of its mean from there on. Else the labels of one customer who once ordered for a whole year's sales would
-outweigh everybody's.
+expected to be very large tells as much as one of `SURPRISE_LIMIT` does, v A A' and A (y - mu) alike: its variance is taken
+to grow with the square of its mean from there on. Else the labels of one customer who once ordered for a whole year's
+sales would outweigh everybody's.
 `DynamicGlm` has no step size to tune, forgets by time instead of by labels, and doesn't care how inputs are correlated.
 It is a River estimator where that helps (`learn_one`, `predict_one` on dicts); blocks are arrays.
 """
@@ -72,7 +72,6 @@ class DynamicGlm(BlockGlm):
             `level_scale`).
         drift: variance that a weight gains a day; of the constant `level_drift`: the level moves with the season.
         dispersion: variance of an outcome over that of its distribution.
-        most: link `log`: the mean from which on an outcome tells no more than one of this mean.
         cautious: inputs, by index, that are held to say little: their weights start a tenth as wide and drift a
             hundredth as fast. Many such inputs would cost more than they tell.
     """
@@ -86,10 +85,9 @@ class DynamicGlm(BlockGlm):
         drift: float = 1e-4,
         level_drift: float = 1e-3,
         dispersion: float = 1.0,
-        most: float = SURPRISE_LIMIT,
         cautious: frozenset[int] = frozenset(),
     ) -> None:
-        self.width, self.link, self.scale, self.level_scale, self.most = width, link, scale, level_scale, most
+        self.width, self.link, self.scale, self.level_scale = width, link, scale, level_scale
         self.drift, self.level_drift, self.dispersion, self.cautious = drift, level_drift, dispersion, cautious
         held_back = np.ones(width)
         held_back[list(cautious)] = 0.01
@@ -107,7 +105,7 @@ class DynamicGlm(BlockGlm):
         variance = mean * (1.0 - mean) if self.link == "logit" else mean
         told = np.full(len(mean), weight / self.dispersion)
         if self.link == "log":
-            told *= self.most / np.maximum(mean, self.most)
+            told *= SURPRISE_LIMIT / np.maximum(mean, SURPRISE_LIMIT)
         information = (a * (variance * told)[:, None]).T @ a
         surprise = np.minimum(y - mean, SURPRISE_LIMIT)
         known = np.asarray(np.linalg.solve(np.eye(size) + covariance @ information, covariance), dtype=np.float64)

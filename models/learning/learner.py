@@ -41,10 +41,9 @@ _DISPERSION = (1.0, 1.0, 3.0, 8.0)
 # What the mixtures of count and spend are off by: a few numbers told by every label, so they may start wide. They don't
 # drift: what moves is the business of the models that are mixed, and a level that followed the months as well would
 # follow wholesale orders. Of the count: a slope, and shares, which may well be a tenth more or less than they are. The
-# level of spend hangs on few customers, so it is told as by an even wider dispersion, and no label by more than fifteen mean
-# purchases: it must not jump in the first weeks, nor ever for one order.
+# level of spend hangs on few customers, so it is told as by an even wider dispersion: it must not jump in the first weeks.
 _COUNT_LEVEL: dict[str, Any] = {"scale": (0.2, 0.1, 0.1, 0.1), "dispersion": _DISPERSION[COUNT_90]}
-_SPEND_LEVEL: dict[str, Any] = {"scale": 0.3, "dispersion": 20.0, "most": 15.0}
+_SPEND_LEVEL: dict[str, Any] = {"scale": 0.3, "dispersion": 20.0}
 # Calibration is three numbers told by every 30-day label, of a model that is nearly calibrated: it moves slowly.
 _CALIBRATION: dict[str, Any] = {"scale": 0.1, "level_scale": 0.3, "drift": 3e-6, "level_drift": 3e-5}
 

@@ -256,13 +256,13 @@ def test_a_forecast_far_too_high_comes_down_as_fast_as_a_small_one(expected: flo
 
 @given(st.floats(100.0, 1e5))
 def test_one_customer_expected_to_spend_thousands_lowers_nobody_elses_level(expected: float) -> None:
-    """Who once ordered for a year's sales is forecast so much at each label, and buys like anybody: ten voices, no more."""
-    level = DynamicGlm(1, "log", scale=0.3, level_scale=0.3, drift=0.0, level_drift=0.0, most=10.0)
+    """Who once ordered for a year's sales is forecast so much at each label, buys like anybody: thirty voices, no more."""
+    level = DynamicGlm(1, "log", scale=0.3, level_scale=0.3, drift=0.0, level_drift=0.0)
     offset, came = np.r_[np.zeros(200), math.log(expected)], np.ones(201)
     for _ in range(30):
         level.learn_block(np.zeros((201, 1)), offset, came, days=0.0)
 
-    assert math.exp(level.weights[0]) == pytest.approx(1 - 10 / 200, abs=0.02)
+    assert math.exp(level.weights[0]) == pytest.approx(1 - 30 / 200, abs=0.02)
 
 
 @given(
