@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 UV_VERSION := 0.5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit integration test-faults bench verify-replay verify-promises docs lock clean
+.PHONY: help setup demo test lint unit integration test-slow test-faults bench verify-replay verify-promises docs lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,7 +40,10 @@ unit: $(STAMP) ## laws of the pure parts, contracts, the examples in docstrings;
 	$(BIN)/pytest --doctest-modules schemas models streams
 
 integration: $(STAMP) ## on a real broker; most of it is waiting, so two at a time, each with a broker of its own
-	$(BIN)/pytest -n 2 --dist loadfile tests/integration $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" tests/integration $(ARGS)
+
+test-slow: $(STAMP) ## integration tests that wait for minutes
+	$(BIN)/pytest -m slow tests/integration $(ARGS)
 
 test-faults: $(STAMP) ## break it at every point, under an oracle; half an hour
 	$(BIN)/python -m tests.faults.run $(ARGS)

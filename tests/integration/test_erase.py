@@ -85,6 +85,7 @@ def test_who_is_erased_in_a_crash_stays_away_until_heard_of_later(shop: Shop, tm
     assert "was erased" not in shop.run("explain", "anna").stdout
 
 
+@pytest.mark.slow
 def test_customers_are_erased_under_load(shop: Shop, tmp_path: Path) -> None:
     """Killed and started again while events come in: the command waits until the table says so, and a restart agrees."""
     load = Load(shop.settings.bootstrap_servers, shop.settings.topic_prefix, customers=20, poison=10**9)

@@ -125,6 +125,7 @@ def shop(kafka: Secured, prefix: str, tmp_path: Path) -> Iterator[SecuredShop]:
     shop.close()
 
 
+@pytest.mark.slow
 def test_every_command_works_with_the_permissions_that_are_listed(
     shop: SecuredShop, kafka: Secured, tmp_path: Path
 ) -> None:

@@ -165,6 +165,7 @@ def command(free_port: int) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
+@pytest.mark.slow
 def test_without_a_broker_the_command_fails_in_one_line(command: subprocess.Popen[str]) -> None:
     """Its whole patience later: exit code 1, and the line says how long it waited and the way out."""
     _, said = command.communicate(timeout=150)
