@@ -33,7 +33,6 @@ from schemas.events import (
     CLOCK_HEADER,
     EARLIEST_S,
     INPUT_TOPICS,
-    PURCHASES,
     TEXT_LIMIT_CHARS,
     Click,
     Event,
@@ -240,7 +239,7 @@ class ScoringJob:
         self.rules, self.scorer = rules, scorer
         self.shadow: Shadow | None = None
         self.texts_cut = 0
-        self.foreign: Counter[str] = Counter({settings.topic(PURCHASES): 0})
+        self.foreign: Counter[str] = Counter()
         self.parts: dict[int, Partition] = {}
         self.on_waiting: Callable[[int, Waiting], None] = _nobody
         self.on_revoked: Callable[[int], None] = lambda partition: None
@@ -510,15 +509,11 @@ class ScoringJob:
         bodies: list[bytes] = []
         for outcome in outcomes:
             before, state = outcome.customer.state, outcome.state
-            for heard in outcome.repeated:
-                work.counts[heard.topic, "applied"] -= 1
-                work.counts[heard.topic, "duplicate"] += 1
-            for heard in outcome.replayed:
-                work.counts[heard.topic, "applied"] -= 1
-                work.counts[heard.topic, "replayed"] += 1
-            for heard in outcome.void:
-                work.counts[heard.topic, "applied"] -= 1
-                work.counts[heard.topic, "void"] += 1
+            passed_over = (("duplicate", outcome.repeated), ("replayed", outcome.replayed), ("void", outcome.void))
+            for as_what, events in passed_over:
+                for heard in events:
+                    work.counts[heard.topic, "applied"] -= 1
+                    work.counts[heard.topic, as_what] += 1
             for heard in outcome.customer.heard:
                 if heard.topic == PURCHASE and self._is_foreign(heard, outcome, currency):
                     self.foreign[heard.topic_name] += 1

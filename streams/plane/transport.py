@@ -150,7 +150,7 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
                     active, timeout=timeout_s, max_records=consumer._max_poll_records
                 )
             except TopicAuthorizationFailedError as exc:
-                raise InfrastructureFailure(f"Kafka does not allow to read {exc.args[0]}; {ALLOW_READ}") from exc
+                raise InfrastructureFailure(self._refused(exc)) from exc
             except UnicodeDecodeError as exc:
                 raise InfrastructureFailure(self._unreadable(exc)) from exc
         if not records:

@@ -81,6 +81,18 @@ def _lane(path: Path, encoder: FakeEncoder) -> TextLane:
     )
 
 
+def _loading_when_told(tmp_path: Path) -> tuple[TextLane, threading.Event]:
+    """A lane whose encoder is loaded once the event is set."""
+    may_load = threading.Event()
+
+    def load(_: ModelDirectory) -> FakeEncoder:
+        assert may_load.wait(DEADLINE_S)
+        return FakeEncoder()
+
+    lane = TextLane(lambda: ModelDirectory(tmp_path, DIM, 256, "fake"), load, tmp_path / "vectors.sqlite", 1 << 20)
+    return lane, may_load
+
+
 async def _until(condition: Callable[[], bool]) -> None:
     """Returns once `condition` holds; fails after the deadline."""
     deadline = time.monotonic() + DEADLINE_S
@@ -181,13 +193,7 @@ async def test_the_cache_answers_before_the_encoder_is_loaded(tmp_path: Path) ->
     first.start()
     (known,) = await _soon(first.encode(["known"]))
     await first.stop()
-    may_load = threading.Event()
-
-    def load(_: ModelDirectory) -> FakeEncoder:
-        assert may_load.wait(DEADLINE_S)
-        return FakeEncoder()
-
-    lane = TextLane(lambda: ModelDirectory(tmp_path, DIM, 256, "fake"), load, tmp_path / "vectors.sqlite", 1 << 20)
+    lane, may_load = _loading_when_told(tmp_path)
     lane.start()
     unknown = lane.submit(["unknown"])
     await _until(lambda: lane.version is not None)
@@ -225,13 +231,7 @@ async def test_the_encoder_is_loaded_for_the_first_text_that_the_cache_lacks(tmp
 
 async def test_the_lane_says_for_how_long_it_has_been_loading(tmp_path: Path) -> None:
     """From the first text that needs the encoder until it is there; `given` counts what callers got, cached or not."""
-    gate = threading.Event()
-
-    def load(directory: ModelDirectory) -> FakeEncoder:
-        assert gate.wait(DEADLINE_S)
-        return FakeEncoder()
-
-    lane = TextLane(lambda: ModelDirectory(tmp_path, DIM, 256, "fake"), load, tmp_path / "vectors.sqlite", 1 << 20)
+    lane, may_load = _loading_when_told(tmp_path)
     lane.start()
     await _until(lambda: lane.version is not None)
     assert lane.loading_s is None
@@ -239,7 +239,7 @@ async def test_the_lane_says_for_how_long_it_has_been_loading(tmp_path: Path) ->
     await _until(lambda: lane.loading_s is not None)
     assert lane.given == 0
 
-    gate.set()
+    may_load.set()
     await _soon(future)
 
     assert lane.loading_s is None
