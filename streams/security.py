@@ -14,7 +14,7 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import collect_hosts
-from aiokafka.conn import create_conn
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
@@ -186,12 +186,27 @@ async def _ask(host: str, port: int, settings: Settings) -> list[tuple[str, int]
     """The brokers' own addresses."""
     options = kafka_options(settings)
     del options["bootstrap_servers"]
-    connection = await create_conn(host, port, request_timeout_ms=int(1000 * LOOK_LIMIT_S), **options)
-    try:
+    async with _connection(host, port, options) as connection:
         answer = await connection.send(MetadataRequest([]))
+    return [(name, number) for _, name, number, *_ in answer.brokers]
+
+
+@contextlib.asynccontextmanager
+async def _connection(host: str, port: int, options: dict[str, Any]) -> AsyncIterator[AIOKafkaConnection]:
+    """A connection that has ended when the block has.
+
+    Aiokafka doesn't wait for the end of one over which a broker refuses it, and TLS ends only when both sides said so.
+    """
+    connection = AIOKafkaConnection(host, port, request_timeout_ms=int(1000 * LOOK_LIMIT_S), **options)
+    try:
+        await connection.connect()
+    except KafkaError:
+        await connection.close()
+        raise
+    try:
+        yield connection
     finally:
         await connection.close()
-    return [(name, number) for _, name, number, *_ in answer.brokers]
 
 
 async def _reason(host: str, port: int, settings: Settings, exc: BaseException) -> str | None:
@@ -253,12 +268,10 @@ async def _speaks_tls(host: str, port: int) -> bool:
 async def _speaks_plainly(host: str, port: int) -> bool:
     """Whether Kafka answers there without TLS what versions it knows, which it tells everybody."""
     try:
-        async with asyncio.timeout(LOOK_LIMIT_S):
-            connection = await create_conn(host, port)
+        async with asyncio.timeout(LOOK_LIMIT_S), _connection(host, port, {}):
+            return True
     except (KafkaError, OSError, TimeoutError):
         return False
-    await connection.close()
-    return True
 
 
 async def _asks_for_user(host: str, port: int, settings: Settings) -> bool:
@@ -267,11 +280,9 @@ async def _asks_for_user(host: str, port: int, settings: Settings) -> bool:
     del options["bootstrap_servers"]
     options |= {"security_protocol": f"SASL_{settings.security_protocol}", "sasl_mechanism": "NONE"}
     try:
-        async with asyncio.timeout(LOOK_LIMIT_S):
-            connection = await create_conn(host, port, **options)
+        async with asyncio.timeout(LOOK_LIMIT_S), _connection(host, port, options):
+            return False
     except UnsupportedSaslMechanismError:
         return True
     except (KafkaError, OSError, TimeoutError):
         return False
-    await connection.close()
-    return False
