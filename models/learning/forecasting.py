@@ -5,10 +5,11 @@
 * A 90-day probability starts from the prior plus most of what the 30-day model has learnt: its labels are two months
   fresher. Of that sum the part that was learnt counts `_SHRINKAGE`.
 * The count is a geometric mixture of the count model, the rate that the 90-day probability implies, the prior and the
-  decayed number of purchases. Spend is the geometric mean of the spend model and decayed spend. Decayed sums are taken to
-  go on as the season does. Each mixture is corrected on top, by forecasts that were made before their labels of 30 days
-  were learnt: its level, the count's slope and what share each view should have had, and the slope of spend on how long
-  the customer has been known, as the view that isn't learnt doesn't fade with age as customers do.
+  decayed number of purchases. Spend is the geometric mean of the spend model and decayed spend; in the latter, as in the
+  prior's mean amount, a large amount says less than its size (`models.learning.inputs.tempering`). Decayed sums are taken
+  to go on as the season does. Each mixture is corrected on top, by forecasts that were made before their labels of 30
+  days were learnt: its level, the count's slope and what share each view should have had, and the slope of spend on how
+  long the customer has been known, as the view that isn't learnt doesn't fade with age as customers do.
 * The 30-day probability is calibrated (beta calibration, Kull, Silva Filho and Flach 2017): log odds = level + a log p -
   b log(1 - p), taught by forecasts made before their labels were learnt. The 90-day one isn't: what its labels say of
   calibration is three months old and made it worse (docs/models.md).
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from models.features import FloatArray
-from models.learning.inputs import CLIP, Columns, links, log_of, unlinked
+from models.learning.inputs import CLIP, Columns, links, log_of, tempering, unlinked
 from models.learning.intervals import intervals
 from models.learning.population import population_of, refitted
 from models.scores import COUNT_90, P_30, P_90, SPEND_90, Scorer
@@ -34,6 +35,9 @@ _FRESHNESS, _SHRINKAGE = 0.7, 0.75
 _MIX_LIMIT = 5.0
 # Calibration keeps the order: below -1 a slope would turn it round.
 _LEAST_SLOPE = -0.9
+# In mean purchases: from where on an amount says less than its size, of decayed spend and of the prior's mean amount. The
+# prior draws every amount to the mean already.
+_VOLUME_EDGE, _PRIOR_EDGE = 1.5, 4.0
 # exp(6) purchases in 90 days: beyond, a rate can't be told from a probability.
 _RATE_LIMIT = 6.0
 
@@ -153,9 +157,25 @@ class Forecaster:
 
     def stage(self, x: FloatArray) -> Stage:
         """What the models see of features x (n, F)."""
-        offsets = links(self.prior.score(x))
+        offsets = links(self.prior.score(self._tempered(x)))
         given = self.columns.inputs(x, offsets, self.unit)
         return Stage(offsets, np.clip((given - self.fit.means) * self._scales, -CLIP, CLIP), self.unit)
+
+    def _tempered(self, x: FloatArray) -> FloatArray:
+        """Features for the prior: those of large mean amounts say less."""
+        columns = self.columns
+        if not columns.have_means:
+            return x
+        found, count = x.copy(), np.expm1(x[:, columns.purchases])
+        mean = np.expm1(x[:, columns.monetary])
+        found[:, columns.monetary] = np.log1p(mean * tempering(mean * count / self.unit, count, _PRIOR_EDGE))
+        return found
+
+    def _volume(self, x: FloatArray) -> FloatArray:
+        """(n,): log of the decayed spend, in units of money."""
+        count, money = np.expm1(x[:, self.columns.halfyear]), np.expm1(x[:, self.columns.volume]) / self.unit
+        found: FloatArray = np.log(0.03 + money * tempering(money, count, _VOLUME_EDGE))
+        return found
 
     def corrections(self, stage: Stage) -> FloatArray:
         """(n, 4): what the four models add, on the link scale."""
@@ -188,7 +208,7 @@ class Forecaster:
             season = columns.season(x, 90)
             rhythm = log_of(x, columns.rhythm, 0.02) + season
             mixed = (2.4 * count + 2 * implied + prior + 0.6 * rhythm) / 6
-            spend = (spend + log_of(x, columns.volume, 0.03, self.unit) + season) / 2
+            spend = (spend + self._volume(x) + season) / 2
         else:
             rhythm = mixed = (3 * count + 2 * implied + prior) / 6
         seen = np.array((mixed, implied - mixed, prior - mixed, rhythm - mixed))

@@ -32,6 +32,9 @@ _LEAST = 1e-5
 _COUNTS = {"count_14d": 0.002, "count_60d": 0.01, "count_180d": 0.02}
 _SPENDS = {"spend_60d": 0.002, "spend_180d": 0.002, "spend_365d": 0.002}
 
+# Purchases that what is usual in a shop counts as, against a customer's own large ones.
+_DOUBT = 1.5
+
 
 def input_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """Names of a learner's inputs, in order: the features, logarithms of decayed sums, the prior's forecasts.
@@ -64,9 +67,12 @@ class Columns:
         self._counts = [(place[name], least) for name, least in _COUNTS.items() if name in place]
         self._spends = [(place[name], least) for name, least in _SPENDS.items() if name in place]
         self.known = place.get("known_days")
-        views = ("count_60d", "spend_180d")
+        views = ("count_60d", "count_180d", "spend_180d")
         self.have_amounts = all(name in place for name in views)
-        self.rhythm, self.volume = (place.get(name, -1) for name in views)
+        self.rhythm, self.halfyear, self.volume = (place.get(name, -1) for name in views)
+        means = ("purchases", "monetary")
+        self.have_means = all(name in place for name in means)
+        self.purchases, self.monetary = (place.get(name, -1) for name in means)
         self._seasons = {days: place.get(f"season_{days}d") for days in HORIZONS}
 
     def season(self, x: FloatArray, days: int) -> FloatArray:
@@ -89,6 +95,22 @@ class Columns:
             if season is not None:
                 given[:, season] = 0.0
         return given
+
+
+def tempering(money: FloatArray, count: FloatArray, edge: float) -> FloatArray:
+    """(n,), in (0, 1]: what the sum `money` of `count` purchases is to be multiplied with, as a large amount says less.
+
+    An order of ten times the usual is seldom followed by others of ten times. So the logarithm of a mean amount beyond
+    `edge` counts n / (n + 1.5) there, of n purchases: what an amount has beyond the edge is shrunk as a normal mean with a
+    normal prior is (Efron and Morris, 1975), and what lies within is left alone.
+
+    Args:
+        money: (n,), in units of the shop's mean purchase.
+        edge: in the same unit.
+    """
+    beyond = np.maximum(money / (edge * np.maximum(count, 1e-9)), 1.0)
+    factor: FloatArray = beyond ** (-_DOUBT / (count + _DOUBT))
+    return factor
 
 
 def log_of(x: FloatArray, column: int, least: float, unit: float = 1.0) -> FloatArray:

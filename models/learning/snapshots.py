@@ -34,7 +34,9 @@ BLOCK = 256  # labels learnt at once; fewer than that can be pending
 EXPERTS = 3  # of each model, see `models.learning.averaging`
 MEMORIES = 12  # at most, of their weights: a quarter at one in ten days, and both ends
 PENDING = 4  # numbers of a pending label beside its features
-_FORMAT = 4  # 2: calibration, margins, scoreboard; 3: experts, levels of the mixtures apart; 4: a cell of RFM more
+# 2: calibration, margins, scoreboard; 3: experts, levels of the mixtures apart; 4: a cell of RFM more; 5: large amounts
+# say less
+_FORMAT = 5
 _METADATA = "regulars"
 
 

@@ -158,7 +158,7 @@ def test_a_full_snapshot_of_a_fifth_more_features_is_below_the_limit() -> None:
         (bytes(LIMIT_BYTES + 1), "at most 1000000"),
         (with_metadata(feature_set="beef"), "beef, this process computes f00d"),
         (with_metadata(format=1), "format 1"),
-        (with_metadata(format=3), "format 3, this process knows 4"),
+        (with_metadata(format=3), "format 3, this process knows 5"),
         (with_metadata(kind="forest"), "kind 'forest'"),
         (with_metadata(labels=13), "damaged"),
         (with_metadata(names=["recency_days"]), "'means' is float64 \\(7,\\); expected float64 \\(6,\\)"),
