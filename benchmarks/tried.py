@@ -271,7 +271,7 @@ def mixing(shares: Shares, days: tuple[int, ...] = (30,), drift: float = 0.0, sl
     class Mixing(Forecaster):
         def mixed(self, x: FloatArray, raw: FloatArray, stage: Stage) -> Mixtures:
             found, season = super().mixed(x, raw, stage), self.columns.season(x, 90)
-            volume = log_of(x, self.columns.volume, 0.03, self.unit) + season
+            volume = self.volume(x) + season
             power = 0.6 * raw[:, COUNT_90] + 0.7 * log_of(x, COLUMN["spend"], 0.1, self.unit) + 0.4 * season
             recent = log_of(x, self.columns.volume, 1.0, self.unit) - x[:, COLUMN["count_180d"]]
             views = (raw[:, SPEND_90], found.count + recent, volume, power)
@@ -305,6 +305,19 @@ def mixing(shares: Shares, days: tuple[int, ...] = (30,), drift: float = 0.0, sl
 
     days_of = days
     return Mixed
+
+
+def tempered(volume: float, prior: float) -> Any:
+    """Amounts say less from other edges on, in mean purchases."""
+
+    class Edged(Forecaster):
+        volume_edge, prior_edge = volume, prior
+
+    class Tempered(Served):
+        def _forecaster(self) -> Forecaster:
+            return Edged(self.names, self._prior, self.fit())
+
+    return Tempered
 
 
 class TwoStage(Served):
@@ -429,6 +442,11 @@ VARIANTS: dict[str, Callable[[], Any]] = {
     "spend-90-days": mixing((1, 0, 1, 0), (90,), 1e-4, 0.0),
     "spend-no-age": mixing((1, 0, 1, 0), (30,), 0.0, 0.0),
     "spend-level-fast": mixing((1, 0, 1, 0), (30,), 1e-4, 0.3),
+    "spend-not-tempered": tempered(np.inf, np.inf),
+    "spend-tempered-volume": tempered(1.5, np.inf),
+    "spend-tempered-prior": tempered(np.inf, 4.0),
+    "spend-tempered-lower": tempered(1.0, 1.0),
+    "spend-tempered-higher": tempered(3.0, 8.0),
     "spend-two-stage": TwoStage,
     "river-adagrad": _river("adagrad"),
     "river-adam": _river("adam"),

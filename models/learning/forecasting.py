@@ -35,9 +35,6 @@ _FRESHNESS, _SHRINKAGE = 0.7, 0.75
 _MIX_LIMIT = 5.0
 # Calibration keeps the order: below -1 a slope would turn it round.
 _LEAST_SLOPE = -0.9
-# In mean purchases: from where on an amount says less than its size, of decayed spend and of the prior's mean amount. The
-# prior draws every amount to the mean already.
-_VOLUME_EDGE, _PRIOR_EDGE = 1.5, 4.0
 # exp(6) purchases in 90 days: beyond, a rate can't be told from a probability.
 _RATE_LIMIT = 6.0
 
@@ -109,7 +106,14 @@ class Mixtures:
 
 
 class Forecaster:
-    """Forecasts of a fit over a prior."""
+    """Forecasts of a fit over a prior.
+
+    Attributes:
+        volume_edge, prior_edge: from where on an amount says less than its size, in mean purchases, of decayed spend and of
+            the prior's mean amount. The latter is drawn to the mean by the prior already.
+    """
+
+    volume_edge, prior_edge = 1.5, 4.0
 
     def __init__(self, names: tuple[str, ...], prior: Scorer, fit: Fit) -> None:
         self.columns = Columns(names)
@@ -168,13 +172,13 @@ class Forecaster:
             return x
         found, count = x.copy(), np.expm1(x[:, columns.purchases])
         mean = np.expm1(x[:, columns.monetary])
-        found[:, columns.monetary] = np.log1p(mean * tempering(mean * count / self.unit, count, _PRIOR_EDGE))
+        found[:, columns.monetary] = np.log1p(mean * tempering(mean * count / self.unit, count, self.prior_edge))
         return found
 
-    def _volume(self, x: FloatArray) -> FloatArray:
+    def volume(self, x: FloatArray) -> FloatArray:
         """(n,): log of the decayed spend, in units of money."""
         count, money = np.expm1(x[:, self.columns.halfyear]), np.expm1(x[:, self.columns.volume]) / self.unit
-        found: FloatArray = np.log(0.03 + money * tempering(money, count, _VOLUME_EDGE))
+        found: FloatArray = np.log(0.03 + money * tempering(money, count, self.volume_edge))
         return found
 
     def corrections(self, stage: Stage) -> FloatArray:
@@ -208,7 +212,7 @@ class Forecaster:
             season = columns.season(x, 90)
             rhythm = log_of(x, columns.rhythm, 0.02) + season
             mixed = (2.4 * count + 2 * implied + prior + 0.6 * rhythm) / 6
-            spend = (spend + self._volume(x) + season) / 2
+            spend = (spend + self.volume(x) + season) / 2
         else:
             rhythm = mixed = (3 * count + 2 * implied + prior) / 6
         seen = np.array((mixed, implied - mixed, prior - mixed, rhythm - mixed))
