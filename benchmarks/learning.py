@@ -1,12 +1,14 @@
 """The learner: labels/s, snapshot size, rows/s; on real data its gain over others with a standard error.
 
-    python benchmarks/learning.py [--online-retail FILE] [--cdnow FILE] [--batch [--batch-season]]
+    python benchmarks/learning.py [--online-retail FILE] [--batch [--batch-season]]
+                                   [--cdnow FILE [--hindsight]]
 
 Speed is of one core and of made-up labels with the product's features; the median of --repeats. On Online Retail the
 backtest's forecasts are compared, on the same customers and cut-offs, with BG/NBD x Gamma-Gamma (refitted online) and,
 with --batch, with an ensemble of batch models retrained from scratch at each cut-off on all labels matured by then (needs
 scikit-learn); they don't know the policy's season unless --batch-season tells them. On CDNOW the usual protocol: 39 weeks
-seen, the next 39 forecast, same-day purchases merged.
+seen, the next 39 forecast, same-day purchases merged; --hindsight tells how well those 39 weeks' spend could be told by
+models fitted to themselves (needs scikit-learn).
 """
 
 import os
@@ -48,6 +50,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--online-retail", type=Path)
     parser.add_argument("--cdnow", type=Path)
+    parser.add_argument(
+        "--hindsight", action="store_true", help="also fit models to the 39 weeks of CDNOW that are forecast"
+    )
     parser.add_argument("--batch", action="store_true", help="also retrain an ensemble of batch models at each cut-off")
     parser.add_argument("--batch-season", action="store_true", help="batch models know the season, as the learner does")
     parser.add_argument(
@@ -61,7 +66,7 @@ def main() -> int:
         batch = options.batch_labels if options.batch else 0
         gain(options.online_retail, batch, options.draws, told_season=options.batch_season)
     if options.cdnow is not None:
-        cdnow(options.cdnow)
+        cdnow(options.cdnow, hindsight=options.hindsight)
     return 0
 
 
@@ -235,7 +240,7 @@ def _ensemble(told: FloatArray, x: FloatArray, bgnbd: FloatArray, most: int) -> 
 CALIBRATED, HOLDOUT_DAYS = "1997-10-01", 273.0
 
 
-def cdnow(file: Path) -> None:
+def cdnow(file: Path, *, hindsight: bool = False) -> None:
     """39 weeks seen, 39 forecast: the learner, BG/NBD as published, and its parameters."""
     import pandas as pd
 
@@ -288,6 +293,34 @@ def cdnow(file: Path) -> None:
                 f"  {name:<20} {what:<10} r {correlation:.4f}  RMSE {rmse(truth, value):.3f}  MAE {mae(truth, value):.3f}"
                 f"  total {value.sum():,.1f} of {truth.sum():,.1f}"
             )
+    if hindsight:
+        _told_afterwards(history.x, further(NAMES, fit, history.x, HOLDOUT_DAYS, index), spend)
+
+
+def _told_afterwards(x: FloatArray, forecast: FloatArray, spend: FloatArray) -> None:
+    """What the spend's correlation could be: models fitted to the spend that is forecast, each customer's out of fold."""
+    from sklearn.ensemble import ExtraTreesRegressor
+    from sklearn.linear_model import PoissonRegressor
+    from sklearn.model_selection import KFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    two = np.log(np.maximum(forecast, 1e-6))
+    everything = np.hstack([x[:, x.std(axis=0) > 0], two])
+    line = make_pipeline(StandardScaler(), PoissonRegressor(alpha=1e-3, max_iter=1000))
+    stiff = make_pipeline(StandardScaler(), PoissonRegressor(alpha=0.1, max_iter=1000))
+    forest = ExtraTreesRegressor(200, min_samples_leaf=10, random_state=0)
+    for name, model, seen in (
+        ("Poisson regression, two forecasts", line, two),
+        ("Poisson regression, all features", stiff, everything),
+        ("forest, two forecasts", forest, two),
+        ("forest, all features", forest, everything),
+    ):
+        found = []
+        for shuffle in range(10):
+            told = cross_val_predict(model, seen, spend, cv=KFold(10, shuffle=True, random_state=shuffle))
+            found.append(float(np.corrcoef(told, spend)[0, 1]))
+        print(f"  in hindsight: {name:<34} r {np.mean(found):.4f} ({min(found):.4f} to {max(found):.4f})")
 
 
 def _published(x: FloatArray) -> FloatArray:

@@ -81,10 +81,14 @@ def encoder(**options: Any) -> None:
 @click.option("--batch", is_flag=True, help="retrain an ensemble of batch models at each cut-off; needs scikit-learn")
 @click.option("--draws", default=200, show_default=True, help="bootstrap draws over customers")
 @click.option("--repeats", default=3, show_default=True, help="timed runs; the median counts")
+@click.option(
+    "--hindsight", is_flag=True, help="models fitted to the weeks of CDNOW that are forecast; needs scikit-learn"
+)
 @click.option("--batch-season", is_flag=True, help="batch models know the season, as the learner does")
-def learning(batch: bool, batch_season: bool, **options: Any) -> None:
+def learning(batch: bool, batch_season: bool, hindsight: bool, **options: Any) -> None:
     """The learner: labels/s, snapshot size, rows/s; with real data its gain over BG/NBD and batch models."""
-    run_script("learning.py", options, ("--batch",) * batch + ("--batch-season",) * batch_season)
+    asked = {"--batch": batch, "--batch-season": batch_season, "--hindsight": hindsight}
+    run_script("learning.py", options, [name for name, on in asked.items() if on])
 
 
 def run_script(script: str, options: dict[str, Any], switches: Sequence[str] = ()) -> None:
