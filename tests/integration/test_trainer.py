@@ -187,7 +187,10 @@ async def test_a_second_trainer_waits_until_the_first_leaves(settings: Settings,
                 lambda: [t for t in (first, second) if t.published is not None and t.published.labels == 20]
             )
             assert len(learning) == 1
-            assert [first.learning, second.learning].count(True) == 1
+            assert not (first.learning and second.learning)
+            # while the second is still joining, nobody learns
+            await wait_until_async(lambda: first.learning or second.learning)
+            assert not (first.learning and second.learning)
 
     found = await last_snapshot(settings)
     assert found is not None
