@@ -133,7 +133,7 @@ def gain(file: Path, batch: int, draws: int, *, told_season: bool = False) -> No
             print(f"  {name:<18}" + "  ".join(f"{measure} {value:,.4f}" for measure, value in values.items()))
     for than in against:
         print(f"served less {than}, same rows, bootstrap over customers ({draws} draws)")
-        for each in differences(by_score, draws, than):
+        for each in differences(by_score, draws, (than,)):
             sure = abs(each.value) / each.error
             print(f"  {each.score:<24}{each.measure:<16}{each.value:+.4f}  (s.e. {each.error:.4f}, {sure:.1f})")
 
