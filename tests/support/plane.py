@@ -19,6 +19,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
+from bounds import bounds_of
 from streams.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -129,7 +130,7 @@ class Plane:
         )
         try:
             tps = [TopicPartition(topic, partition) for partition in range(self.settings.partitions)]
-            bounds = {tp.partition: consumer.get_watermark_offsets(tp, 10) for tp in tps}
+            bounds = {tp.partition: bounds_of(consumer, tp) for tp in tps}
             found = []
             for partition, (first, end) in bounds.items():
                 if first == end:

@@ -13,6 +13,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
+from bounds import bounds_of
 from streams.settings import Settings
 from streams.topics import create
 
@@ -135,7 +136,7 @@ class Shop:
             found: list[Message] = []
             for partition in partitions:
                 tp = TopicPartition(name, partition, 0)
-                start, end = consumer.get_watermark_offsets(tp, timeout=20)
+                start, end = bounds_of(consumer, tp)
                 consumer.assign([TopicPartition(name, partition, start)])
                 while start < end and consumer.position([tp])[0].offset < end:
                     found.extend(message for message in consumer.consume(1000, 0.5) if message.error() is None)
