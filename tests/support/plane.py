@@ -19,7 +19,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
-from bounds import bounds_of
+from asking import patiently
 from streams.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -130,7 +130,7 @@ class Plane:
         )
         try:
             tps = [TopicPartition(topic, partition) for partition in range(self.settings.partitions)]
-            bounds = {tp.partition: bounds_of(consumer, tp) for tp in tps}
+            bounds = patiently(lambda: {tp.partition: consumer.get_watermark_offsets(tp, 10) for tp in tps})
             found = []
             for partition, (first, end) in bounds.items():
                 if first == end:
@@ -164,17 +164,8 @@ class Plane:
         return True
 
     def _ask(self, ask: Callable[[Consumer, TopicPartition], int], topic: str) -> dict[int, int]:
-        end = time.monotonic() + 20
-        while True:
-            try:
-                return {
-                    partition: ask(self._asking, TopicPartition(topic, partition))
-                    for partition in range(self.settings.partitions)
-                }
-            except KafkaException:  # a topic that was just made has no leader for a moment
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.1)
+        partitions = range(self.settings.partitions)
+        return patiently(lambda: {each: ask(self._asking, TopicPartition(topic, each)) for each in partitions})
 
     def lag(self) -> int:
         """Input records that are not committed."""

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-from bounds import bounds_of
+from asking import patiently
 from streams.settings import Settings
 from streams.topics import create
 
@@ -136,7 +137,7 @@ class Shop:
             found: list[Message] = []
             for partition in partitions:
                 tp = TopicPartition(name, partition, 0)
-                start, end = bounds_of(consumer, tp)
+                start, end = patiently(partial(consumer.get_watermark_offsets, tp, timeout=20))
                 consumer.assign([TopicPartition(name, partition, start)])
                 while start < end and consumer.position([tp])[0].offset < end:
                     found.extend(message for message in consumer.consume(1000, 0.5) if message.error() is None)
