@@ -283,8 +283,9 @@ def cdnow(file: Path, *, hindsight: bool = False) -> None:
     index = USUAL.mean(until.timestamp(), int(HOLDOUT_DAYS))
     learnt = population_of(fit.population)
     print("  population learnt online (days): " + " ".join(f"{value:.3f}" for value in learnt))
+    told = further(NAMES, fit, history.x, HOLDOUT_DAYS, index)
     for name, forecast in (
-        ("learner, one pass", further(NAMES, fit, history.x, HOLDOUT_DAYS, index)),
+        ("learner, one pass", told),
         ("prior, as published", _published(history.x)),
     ):
         for what, truth, value in (("purchases", n, forecast[:, 0]), ("spend", spend, forecast[:, 1])):
@@ -294,7 +295,7 @@ def cdnow(file: Path, *, hindsight: bool = False) -> None:
                 f"  total {value.sum():,.1f} of {truth.sum():,.1f}"
             )
     if hindsight:
-        _told_afterwards(history.x, further(NAMES, fit, history.x, HOLDOUT_DAYS, index), spend)
+        _told_afterwards(history.x, told, spend)
 
 
 def _told_afterwards(x: FloatArray, forecast: FloatArray, spend: FloatArray) -> None:

@@ -96,8 +96,13 @@ def past(dataset: str, file: Path, seed: int = 0) -> Past:
 class Served(Learner):
     """As it is served; the other variants change one thing of it."""
 
+    forecasts_by: type[Forecaster] = Forecaster
+
     def __init__(self) -> None:
         super().__init__(NAMES, FEATURE_SET, PriorScorer())
+
+    def _forecaster(self) -> Forecaster:
+        return self.forecasts_by(self.names, self._prior, self.fit())
 
     def score(self, x: FloatArray) -> FloatArray:
         """Forecasts (n, 4)."""
@@ -279,13 +284,12 @@ def mixing(shares: Shares, days: tuple[int, ...] = (30,), drift: float = 0.0, sl
             return replace(found, spend=np.asarray(spend))
 
     class Mixed(Served):
+        forecasts_by = Mixing
+
         def __init__(self) -> None:
             super().__init__()
             dispersion = self._spend_level.dispersion
             self._spend_level = DynamicGlm(1, "log", slope, drift=0.0, level_drift=drift, dispersion=dispersion)
-
-        def _forecaster(self) -> Forecaster:
-            return Mixing(self.names, self._prior, self.fit())
 
         def _teach_levels(self, forecaster: Any, block: Block, days: float) -> None:
             level = self._spend_level
@@ -314,8 +318,7 @@ def tempered(volume: float, prior: float) -> Any:
         volume_edge, prior_edge = volume, prior
 
     class Tempered(Served):
-        def _forecaster(self) -> Forecaster:
-            return Edged(self.names, self._prior, self.fit())
+        forecasts_by = Edged
 
     return Tempered
 
