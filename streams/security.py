@@ -33,6 +33,7 @@ from streams.settings import Settings
 
 # Of the connection that finds out why; a broker that is there answers in milliseconds.
 LOOK_LIMIT_S = 5.0
+END_LIMIT_S = 1.0  # of its close_notify, as well
 
 DENIALS = (
     ClusterAuthorizationFailedError,
@@ -201,12 +202,19 @@ async def _connection(host: str, port: int, options: dict[str, Any]) -> AsyncIte
     try:
         await connection.connect()
     except KafkaError:
-        await connection.close()
+        await _ended(connection)
         raise
     try:
         yield connection
     finally:
-        await connection.close()
+        await _ended(connection)
+
+
+async def _ended(connection: AIOKafkaConnection) -> None:
+    """Closes; waits a moment for the end, and no longer: what was found out counts, even of a broker that doesn't answer."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(END_LIMIT_S):
+            await connection.close()
 
 
 async def _reason(host: str, port: int, settings: Settings, exc: BaseException) -> str | None:
