@@ -176,7 +176,7 @@ class Forecaster:
         return found
 
     def volume(self, x: FloatArray) -> FloatArray:
-        """(n,): log of the decayed spend, in units of money."""
+        """(n,): log of the decayed spend, in units of money, in which large amounts say less."""
         count, money = np.expm1(x[:, self.columns.halfyear]), np.expm1(x[:, self.columns.volume]) / self.unit
         found: FloatArray = np.log(0.03 + money * tempering(money, count, self.volume_edge))
         return found
