@@ -117,7 +117,7 @@ def _none_of(flaps: Sequence[Flap], budget: float) -> NoMargin:
     return NoMargin(
         f"dimension {least.dimension}: no exit margin up to {flaps[-1].exit_margin:g} keeps reversals within 7 days "
         f"under {budget:g} per 1,000 changes; {least.exit_margin:g} comes nearest with {least.per_1000:.1f}. "
-        "A dwell of 8 days has none at all"
+        "A dwell of 8 days leaves those alone that a purchase makes"
     )
 
 
