@@ -14,7 +14,7 @@ from models.features import COLUMN, FEATURES, FloatArray, rows
 from models.policy import Rules, Ruling, load, parse, read
 from models.reasons import HELD_BACK, JUDGED_ANEW, POLICY, TOP, is_logged, natural
 from models.scores import PriorScorer
-from models.step import Customer, Heard, Outcome, Move, Terms, step
+from models.step import Customer, Heard, Move, Outcome, Terms, step
 from policies import featured, zoned
 from schemas.changes import EventCause, PolicyCause, SilenceCause
 from schemas.states import NEVER, CustomerState, Held
