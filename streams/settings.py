@@ -140,17 +140,17 @@ class Settings(BaseSettings):
         return self
 
     def topic(self, name: str) -> str:
-        """The topic's full name.
+        """The full name of a topic, from its declared name (`schemas.topics`), in which `{appId}` stands for the app id.
 
         >>> Settings(topic_prefix="shop-").topic("purchases")
         'shop-purchases'
         """
-        return f"{self.topic_prefix}{name}"
+        return self.topic_prefix + name.replace("{appId}", self.app_id)
 
     @property
     def changelog_topic(self) -> str:
-        """Topic that holds every customer's state."""
-        return self.topic(f"{self.app_id}-customers-changelog")
+        """The topic that holds every customer's state: `schemas.topics.CHANGELOG`, which the data plane must not import."""
+        return self.topic("{appId}-customers-changelog")
 
     @property
     def source(self) -> str:

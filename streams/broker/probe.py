@@ -41,13 +41,12 @@ def ask_named(settings: Settings, timeout_s: float = 2.0) -> Cluster | None:
     """
     if settings.security_protocol == "PLAINTEXT":
         return ask(settings.bootstrap_servers, timeout_s)
-    from aiokafka.errors import KafkaConnectionError
-
-    from streams.kafka.security import who_answers
+    from streams.kafka.cluster import who_answers
+    from streams.kafka.errors import BrokerLost
 
     try:
         cluster_id, brokers = asyncio.run(who_answers(settings))
-    except KafkaConnectionError:
+    except BrokerLost:
         return None
     return Cluster(cluster_id, tuple(brokers))
 

@@ -70,7 +70,6 @@ def command(
     import asyncio
     import re
 
-    from streams.kafka.readers import BrokerAway, TopicMissing
     from streams.sources.replaying import NothingToReplay, Replay, run_replay
     from streams.sources.sender import PartitionsDiffer, SendFailed
     from streams.sources.tables import FileRefused
@@ -83,7 +82,7 @@ def command(
     plan = Replay(dataset, file, speed, from_s, to_s, currency, restart)
     try:
         sent = asyncio.run(run_replay(settings, plan, say=lambda line: click.echo(line, err=True), bar=True))
-    except (FileRefused, NothingToReplay, BrokerAway, TopicMissing, PartitionsDiffer, SendFailed) as exc:
+    except (FileRefused, NothingToReplay, PartitionsDiffer, SendFailed) as exc:
         raise Failure(str(exc)) from exc
     if not sent.finished:
         raise Failure("stopped before the end", "the same command goes on from here, --restart begins again")

@@ -72,7 +72,6 @@ def command(
     """
     import asyncio
 
-    from streams.kafka.readers import BrokerAway, TopicMissing
     from streams.sources.sender import PartitionsDiffer, SendFailed
     from streams.sources.simulating import Simulation
 
@@ -80,7 +79,7 @@ def command(
     plan = Simulation(seed, customers, days, events, rate, follow, live_rate)
     try:
         line, finished = asyncio.run(_run(settings, plan))
-    except (BrokerAway, TopicMissing, PartitionsDiffer, SendFailed) as exc:
+    except (PartitionsDiffer, SendFailed) as exc:
         raise Failure(str(exc)) from exc
     click.echo(line, err=True)
     if not finished:
