@@ -156,11 +156,11 @@ async def _reason(host: str, port: int, settings: Settings, exc: BaseException) 
 
 async def _speaks_tls(host: str, port: int) -> bool:
     """Whether a TLS server listens there, whatever its certificate says."""
-    anybody = ssl.create_default_context()
-    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
     try:
         async with asyncio.timeout(LOOK_LIMIT_S):
-            _, writer = await asyncio.open_connection(host, port, ssl=anybody)
+            _, writer = await asyncio.open_connection(host, port, ssl=unverified)
     except ssl.SSLError as exc:
         return "ALERT" in str(exc).upper()  # a broker that wants a certificate answers in TLS as well
     except (OSError, TimeoutError):

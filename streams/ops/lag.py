@@ -46,7 +46,7 @@ class PartitionLag(NamedTuple):
     committed: int | None  # None: the group has committed nothing here and would read from `start`
     records: int
     seconds: float | None  # age of the oldest unprocessed record by its broker timestamp; 0.0: none; None: not known
-    stalled_s: float  # for how long `committed` hasn't moved although records wait; 0.0 when none wait
+    stalled_s: float  # how long `committed` has not moved although records wait; 0.0: none wait
 
 
 class Observed(NamedTuple):

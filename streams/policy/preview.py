@@ -81,17 +81,17 @@ async def preview(settings: Settings, policy: Policy, sample: int = 20) -> Previ
         numbers = _numbers(part, rules, scorer)
         customers += len(part.keys)
         anyone = np.zeros(len(part.keys), dtype=bool)
-        anew = np.array([state.ruled != rules.tag for state in part.states], dtype=bool)
+        outdated = np.array([state.ruled != rules.tag for state in part.states], dtype=bool)
         for ruling, own in zip(numbers.rulings, numbers.values, strict=True):
             held = [
                 None if (place := state.segments.get(ruling.name)) is None else place.segment for state in part.states
             ]
             current = np.array([-1 if name is None else ruling.index(name) for name in held], dtype=np.int64)
             target = ruling.places(own, current)
-            move = (target != current) & anew
+            move = (target != current) & outdated
             anyone |= move
             for i, count in enumerate(
-                np.bincount(np.where(anew, target, np.maximum(current, 0)), minlength=1).tolist()
+                np.bincount(np.where(outdated, target, np.maximum(current, 0)), minlength=1).tolist()
             ):
                 if count:
                     places[ruling.name, ruling.segments[i]] += count

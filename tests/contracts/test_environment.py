@@ -8,7 +8,7 @@ import click
 import pytest
 
 from streams.cli import main
-from streams.settings import Settings, misspelt
+from streams.settings import COMMAND_VARIABLES, Settings, misspelt
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [
@@ -31,11 +31,12 @@ def _commands(command: click.Command) -> Iterator[click.Command]:
 
 
 def test_variable_of_every_option_is_known() -> None:
-    """No command refuses what another command's help names."""
+    """No command refuses what another command's help names, and no variable is known that no option reads."""
     named = {str(option.envvar) for command in _commands(main) for option in command.params if option.envvar}
 
     assert len(named) > 30
     assert {name for name in named if misspelt({name: "1"})} == set()
+    assert named - {f"REGULARS_{name.upper()}" for name in Settings.model_fields} == COMMAND_VARIABLES
 
 
 def test_every_variable_that_the_repository_names_is_known() -> None:
