@@ -102,7 +102,7 @@ def test_export_that_fails_leaves_the_old_file(own: Settings, tmp_path: Path) ->
     told = CliRunner().invoke(main, ["state", "export", "--out", str(out), *connection(own)])
 
     assert told.exit_code == 1
-    assert "can't be read" in told.stderr
+    assert "cannot be read" in told.stderr
     assert out.read_bytes() == b"old"
     assert [path.name for path in tmp_path.glob("*") if path.is_file()] + [
         path.name for path in tmp_path.glob(".*") if path.is_file()
