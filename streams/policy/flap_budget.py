@@ -118,7 +118,7 @@ def _none_of(flaps: Sequence[Flap], budget: float) -> NoMargin:
     return NoMargin(
         f"dimension {least.dimension}: no exit margin up to {flaps[-1].exit_margin:g} keeps reversals within 7 days "
         f"under {budget:g} per 1,000 changes; {least.exit_margin:g} comes nearest with {least.per_1000:.1f}. "
-        "With a dwell of 8 days there is no reversal at all"
+        "With a dwell of 8 days, only purchases take changes back"
     )
 
 
