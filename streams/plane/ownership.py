@@ -12,8 +12,9 @@ from typing import Any
 
 import structlog
 
-from streams.kafka.errors import BrokerLost, Fenced
+from streams.kafka.errors import BrokerLost
 from streams.plane.batch import Turn
+from streams.plane.errors import Fenced
 from streams.plane.lease import Lease
 from streams.plane.ports import World
 from streams.plane.progress import Progress

@@ -11,8 +11,10 @@ from typing import Any
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFenced, TopicAuthorizationFailedError
 from faust.transport.drivers import aiokafka as base
 
-from streams.kafka.errors import BrokerLost, Fenced, InfrastructureFailure, RecordTooLarge, TopicsNotReady
+from streams.kafka.clients import PRODUCER_OPTIONS
+from streams.kafka.errors import BrokerLost, InfrastructureFailure, RecordTooLarge, TopicsNotReady
 from streams.kafka.patience import DELIVERY_TIMEOUT_S, outlasting, patiently, within
+from streams.plane.errors import Fenced
 from streams.plane.fence import FencedProducer, Writers
 from streams.plane.records import CLAIM_KEY, Headers, PartitionGone
 
@@ -100,7 +102,7 @@ class Producer(base.Producer):
         """Does nothing: topics are made by `regulars topics create` and checked when the app starts."""
 
     def _settings_extra(self) -> Mapping[str, Any]:
-        return {**super()._settings_extra(), "acks": "all", "enable_idempotence": True}
+        return {**super()._settings_extra(), **PRODUCER_OPTIONS}
 
     def partition_of(self, topic: str, partition: int) -> int:
         """Where an output that was caused in `partition` goes: the same number, or 0 where there is only one."""

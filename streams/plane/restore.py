@@ -12,7 +12,7 @@ that a killed restore left behind is ahead with its states and must not be taken
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple, Protocol
 
@@ -20,13 +20,15 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.kafka.errors import BrokerLost, ChangelogTruncated, Fenced
-from streams.kafka.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEOUT_S, RETRY_S, away, leave, renewing
+from streams.kafka.changelog import PLANE_PREFIX
+from streams.kafka.errors import BrokerLost
+from streams.kafka.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, RETRY_S, away, leave
 from streams.plane.crash import crash_point
 from streams.plane.directory import LOCK_WAIT_S
+from streams.plane.errors import ChangelogTruncated, Fenced
 from streams.plane.fetch import spans
 from streams.plane.progress import Progress
-from streams.plane.records import CONFIRMED_KEY, PLANE_PREFIX, Output, decode_outbox, outbox_of
+from streams.plane.records import CONFIRMED_KEY, Output, decode_outbox, outbox_of
 from streams.plane.store import BulkStore, Saved, StoreLocked
 
 log = structlog.get_logger(__name__)
@@ -152,12 +154,18 @@ class Restorer:
     Args:
         pipeline: takes each partition whose store is complete, and sends outputs again.
         world: local store, claims, and the process that a failure ends.
-        kafka: the arguments with which an aiokafka client reaches the cluster.
+        new_consumer: makes the consumer that reads the changelog.
         topic: the changelog.
     """
 
-    def __init__(self, pipeline: "RestoredInto", world: "RestoringWorld", kafka: Mapping[str, Any], topic: str) -> None:
-        self._pipeline, self._world, self._kafka, self._topic = pipeline, world, kafka, topic
+    def __init__(
+        self,
+        pipeline: "RestoredInto",
+        world: "RestoringWorld",
+        new_consumer: Callable[[], AIOKafkaConsumer],
+        topic: str,
+    ) -> None:
+        self._pipeline, self._world, self._new_consumer, self._topic = pipeline, world, new_consumer, topic
         self._one_at_a_time = asyncio.Lock()
         self._read_so_far = 0
 
@@ -216,15 +224,7 @@ class Restorer:
         store = self._world.states()
         for partition in partitions:
             await self._open(store, partition, epoch)
-        consumer = AIOKafkaConsumer(
-            **self._kafka,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=50,
-            request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
-            max_partition_fetch_bytes=4 << 20,
-        )
-        renewing(consumer._client)
+        consumer = self._new_consumer()
         try:
             await consumer.start()
             tps = {partition: TopicPartition(self._topic, partition) for partition in partitions}

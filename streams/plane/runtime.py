@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Any, NoReturn
 
@@ -22,7 +23,8 @@ from faust.types import TP
 from mode import CrashingSupervisor
 from yarl import URL
 
-from streams.kafka.errors import BrokerLost, InfrastructureFailure, StoreBroken
+from streams.kafka.clients import restoring_consumer
+from streams.kafka.errors import DENIALS, AccessRefused, BrokerLost, InfrastructureFailure, denied
 from streams.kafka.patience import (
     AWAY_AFTER_S,
     DELIVERY_TIMEOUT_S,
@@ -31,18 +33,12 @@ from streams.kafka.patience import (
     Outage,
     breaking_on_uvloop,
 )
-from streams.kafka.security import (
-    DENIALS,
-    LOOK_LIMIT_S,
-    AccessRefused,
-    denied,
-    kafka_options,
-    refusal,
-    servers,
-)
+from streams.kafka.refusals import LOOK_LIMIT_S, refusal
+from streams.kafka.security import kafka_options, servers
 from streams.plane import memory
 from streams.plane.batch import BatchTopic
 from streams.plane.directory import hold
+from streams.plane.errors import StoreBroken
 from streams.plane.lease import Lease
 from streams.plane.pipeline import Pipeline
 from streams.plane.producer import MAX_BATCH_BYTES, Producer
@@ -187,7 +183,7 @@ class App(faust.App):
         world = FaustWorld(self, settings.changelog_topic)
         self.lease = Lease(self.conf.broker_session_timeout, self.conf.broker_rebalance_timeout)
         self.pipeline = Pipeline(job, world, settings.changelog_topic, self.lease)
-        self.restorer = Restorer(self.pipeline, world, kafka_options(settings), settings.changelog_topic)
+        self.restorer = Restorer(self.pipeline, world, partial(restoring_consumer, settings), settings.changelog_topic)
         self._world = world
         self.pipeline.on_tick(CLAIM_AGAIN_S, self.pipeline.claim_again)
         self.pipeline.on_tick(memory.EVERY_S, memory.give_back)

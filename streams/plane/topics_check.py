@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from aiokafka.client import AIOKafkaClient
-
+from streams.kafka.clients import plain_client
 from streams.kafka.errors import BrokerLost, TopicsNotReady
 from streams.kafka.patience import patiently
-from streams.kafka.security import kafka_options, telling
+from streams.kafka.refusals import explaining_refusals
 from streams.plane.records import Job
 from streams.settings import Settings
 
@@ -41,9 +40,9 @@ async def check_topics(settings: Settings, job: Job[Any]) -> dict[str, int]:
 
 async def _partition_counts(settings: Settings) -> dict[str, int]:
     async def ask() -> dict[str, int]:
-        client = AIOKafkaClient(**kafka_options(settings))
+        client = plain_client(settings)
         try:
-            async with telling(settings):
+            async with explaining_refusals(settings):
                 await client.bootstrap()
                 cluster = await client.fetch_all_metadata()  # asks for no topic by name: that could create it
             return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from streams.kafka.security import kafka_options
+from streams.kafka.clients import restoring_consumer
 from streams.plane.crash import POINTS
 from streams.plane.progress import Progress
 from streams.plane.restore import TURNS_OF_A_PAGE, Restorer
@@ -396,7 +397,7 @@ async def test_a_restore_lets_the_loop_come_round_between_partitions(plane: Plan
             turns += 1
 
     alone = Alone()
-    restorer = Restorer(alone, alone, kafka_options(settings), settings.changelog_topic)
+    restorer = Restorer(alone, alone, partial(restoring_consumer, settings), settings.changelog_topic)
     counting = asyncio.create_task(count())
     await restorer.restore(range(settings.partitions))
     counting.cancel()
