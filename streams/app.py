@@ -5,7 +5,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from aiokafka import TopicPartition
@@ -31,10 +31,11 @@ from streams.policy.published import SHADOW_KEY, newest_readable
 from streams.settings import Settings, check_environment, read_settings
 from streams.worker.encoding import BatchDone, open_lane
 from streams.worker.feed import ChangeFeed, SegmentCounts
-from streams.worker.holding import MOST_HELD, Desk
 from streams.worker.metrics import Metrics
 from streams.worker.observer import ViewObserver
 from streams.worker.scoring import ScoringJob
+from streams.worker.text_queue import MOST_HELD, TextQueue
+from streams.worker.text_server import TextServer
 from streams.worker.view import NotHere, Status, Texts, WorkerView
 from streams.worker.watchdog import Watchdog
 from streams.worker.web import mount
@@ -58,8 +59,8 @@ class Worker:
         self.settings = settings
         self.lag = LagMonitor(settings)
         self.metrics = Metrics(lag=self.lag)
-        self.lane = open_lane(settings)
-        self.lane.on_batch = self._count_texts
+        self.lane = open_lane(settings, self._count_texts)
+        self.queue = TextQueue(self.lane, {settings.topic(name): most for name, most in MOST_HELD.items()})
         self.view = WorkerView(
             settings=settings,
             lag=self.lag,
@@ -74,7 +75,14 @@ class Worker:
         topics = tuple(settings.topic(name) for name in ("clickstream", "purchases", "reviews"))
         self.metrics.expect_events(topics)
         observer = ViewObserver(topics, self.metrics, self.view.changes, self.view.segments)
-        self.job = ScoringJob(settings, Rules(load(settings.policy)), PriorScorer(), self.lane, observer)
+        self.job = ScoringJob(
+            settings,
+            Rules(load(settings.policy)),
+            PriorScorer(),
+            readings=self.lane,
+            waiting=self.queue,
+            observer=observer,
+        )
         self.app: App = build_app(settings, self.job)
         self.pipeline = self.app.pipeline
         self.metrics.watch_counts(
@@ -84,10 +92,7 @@ class Worker:
             texts_cut=lambda: self.job.texts_cut,
             cache_failures=lambda: self.lane.cache_failures,
         )
-        most_held = {settings.topic(name): most for name, most in MOST_HELD.items()}
-        self.desk = Desk(self.job, self.lane, self.pipeline.release, self.pipeline, most_held)
-        self.job.on_waiting = self.desk.take
-        self.job.on_revoked = self.desk.forget
+        self.texts = TextServer(self.queue, self.pipeline)
         self.broadcasts = {
             "policies": Broadcast(settings, "policies", self.serve_policy, on_past=self.serve_published),
             "model-snapshots": Broadcast(settings, "model-snapshots", self.serve_snapshot),
@@ -105,7 +110,7 @@ class Worker:
         )
         self.pipeline.on_tick(TICK_S, self.look_at_backlog)
         self.pipeline.on_tick(TICK_S, self.let_time_pass)
-        self.pipeline.on_drain(self.desk.drain)
+        self.pipeline.on_drain(self.queue.drain)
         self.app.on_begin(self.begin)
         mount(self.app.web.web_app, self.view)
 
@@ -121,25 +126,19 @@ class Worker:
         if self.settings.pseudonym_key == Settings.model_fields["pseudonym_key"].default:
             log.warning("pseudonym_key is the public default")
         self.app.add_future(self.view.run())
-        self.app.add_future(self._read_texts())
+        self.app.add_future(self._guarded(self.lane.start))
+        self.app.add_future(self._guarded(self.texts.run))
         self.app.add_future(self.watchdog.run())
         if self.settings.encoder_preload:
             await self.lane.loaded()
         for name, broadcast in self.broadcasts.items():
             await patiently(f"reading {name}", broadcast.start)
-            self.app.add_future(self._follow(broadcast))
+            self.app.add_future(self._guarded(broadcast.run))
 
-    async def _follow(self, broadcast: Broadcast) -> None:
+    async def _guarded(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Awaits `run`; where it fails, the process ends."""
         try:
-            await broadcast.run()
-        except asyncio.CancelledError:
-            raise
-        except Exception as exc:
-            self.app.fail(exc)
-
-    async def _read_texts(self) -> None:
-        try:
-            await self.lane.start()
+            await run()
         except asyncio.CancelledError:
             raise  # the process ends; its threads end with it
         except Exception as exc:
@@ -227,7 +226,6 @@ class Worker:
 
     async def look_at_backlog(self) -> None:
         """Looks who is caught up, for the partitions' clocks."""
-        self.desk.check()
         self._tell_of_texts()
         for tp, position in self.pipeline.positions().items():
             part, topic = self.job.parts.get(tp.partition), self.job.topics.index(tp.topic)
@@ -270,7 +268,7 @@ class Worker:
                 texts_per_s=round((lane.encoded - encoded) / (now - since), 1),
                 texts_per_encoder_s=round((lane.encoded - encoded) / max(lane.seconds - seconds, 1e-9), 1),
                 from_cache=lane.cache_hits - hits,
-                waiting=self.desk.held,
+                waiting=self.queue.held,
                 encoded_in_all=lane.encoded,
             )
 
@@ -288,7 +286,7 @@ class Worker:
             unread=tuple(name for name, broadcast in self.broadcasts.items() if not broadcast.ready),
             customers=sum(part.customers for part in self.job.parts.values()),
             versions=self.job.versions,
-            texts_waiting=self.desk.held,
+            texts_waiting=self.queue.held,
             partition_times={number: at if abs(at) < time.time() * 10 else None for number, at in now.items()},
         )
 
