@@ -12,7 +12,7 @@ that a killed restore left behind is ahead with its states and must not be taken
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -20,12 +20,14 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.kafka.errors import BrokerLost, ChangelogTruncated, Fenced
-from streams.kafka.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEOUT_S, RETRY_S, away, leave, renewing
+from streams.kafka.changelog import PLANE_PREFIX
+from streams.kafka.errors import BrokerLost
+from streams.kafka.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, RETRY_S, away, leave
 from streams.plane.crash import crash_point
 from streams.plane.directory import LOCK_WAIT_S
+from streams.plane.errors import ChangelogTruncated, Fenced
 from streams.plane.fetch import spans
-from streams.plane.records import CONFIRMED_KEY, PLANE_PREFIX, Output, decode_outbox, outbox_of
+from streams.plane.records import CONFIRMED_KEY, Output, decode_outbox, outbox_of
 from streams.plane.store import BulkStore, Saved, StoreLocked
 
 log = structlog.get_logger(__name__)
@@ -120,7 +122,7 @@ class Restorer:
 
     Args:
         store: the local store.
-        kafka: the arguments with which an aiokafka client reaches the cluster.
+        new_consumer: makes the consumer that reads the changelog.
         topic: the changelog.
         claim: makes this worker the only one that can write to a partition, with one record in the changelog.
         resend: sends outputs of a partition and waits for them; True where that left the process as a member.
@@ -134,7 +136,7 @@ class Restorer:
         self,
         *,
         store: Callable[[], BulkStore],
-        kafka: Mapping[str, Any],
+        new_consumer: Callable[[], AIOKafkaConsumer],
         topic: str,
         claim: Callable[[int], Coroutine[Any, Any, None]],
         resend: Callable[[int, list[Output]], Awaitable[None]],
@@ -143,7 +145,7 @@ class Restorer:
         fail: Callable[[BaseException], None],
         counted: Callable[[int, float], None],
     ) -> None:
-        self._store, self._kafka, self._topic = store, kafka, topic
+        self._store, self._new_consumer, self._topic = store, new_consumer, topic
         self._claim = claim
         self._resend, self._ready, self._epoch, self._fail, self._counted = resend, ready, epoch, fail, counted
         self._one_at_a_time = asyncio.Lock()
@@ -204,15 +206,7 @@ class Restorer:
         store = self._store()
         for partition in partitions:
             await self._open(store, partition, epoch)
-        consumer = AIOKafkaConsumer(
-            **self._kafka,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=50,
-            request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
-            max_partition_fetch_bytes=4 << 20,
-        )
-        renewing(consumer._client)
+        consumer = self._new_consumer()
         try:
             await consumer.start()
             tps = {partition: TopicPartition(self._topic, partition) for partition in partitions}

@@ -19,11 +19,11 @@ from typing import Any, NoReturn
 import faust
 import structlog
 import uvloop
-from aiokafka.client import AIOKafkaClient
 from mode import CrashingSupervisor
 from yarl import URL
 
-from streams.kafka.errors import BrokerLost, InfrastructureFailure, StoreBroken, TopicsNotReady
+from streams.kafka.clients import plain_client, restoring_consumer
+from streams.kafka.errors import DENIALS, AccessRefused, BrokerLost, InfrastructureFailure, TopicsNotReady, denied
 from streams.kafka.patience import (
     AWAY_AFTER_S,
     DELIVERY_TIMEOUT_S,
@@ -33,19 +33,12 @@ from streams.kafka.patience import (
     breaking_on_uvloop,
     patiently,
 )
-from streams.kafka.security import (
-    DENIALS,
-    LOOK_LIMIT_S,
-    AccessRefused,
-    denied,
-    kafka_options,
-    refusal,
-    servers,
-    telling,
-)
+from streams.kafka.refusals import LOOK_LIMIT_S, explaining_refusals, refusal
+from streams.kafka.security import kafka_options, servers
 from streams.plane import memory
 from streams.plane.batch import BatchTopic
 from streams.plane.directory import hold
+from streams.plane.errors import StoreBroken
 from streams.plane.lease import Lease
 from streams.plane.pipeline import Changelog, Pipeline
 from streams.plane.records import Job
@@ -299,7 +292,7 @@ def build_app(settings: Settings, job: Job[Any]) -> App:
 
     app.restorer = Restorer(
         store=lambda: states.data,
-        kafka=kafka_options(settings),
+        new_consumer=partial(restoring_consumer, settings),
         topic=settings.changelog_topic,
         claim=claim,
         resend=pipeline.resend,
@@ -406,9 +399,9 @@ async def check_topics(settings: Settings, job: Job[Any]) -> dict[str, int]:
 
 async def _partition_counts(settings: Settings) -> dict[str, int]:
     async def ask() -> dict[str, int]:
-        client = AIOKafkaClient(**kafka_options(settings))
+        client = plain_client(settings)
         try:
-            async with telling(settings):
+            async with explaining_refusals(settings):
                 await client.bootstrap()
                 cluster = await client.fetch_all_metadata()  # asks for no topic by name: that could create it
             return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}

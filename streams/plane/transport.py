@@ -28,10 +28,12 @@ from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as base
 from faust.types import TP, ConsumerMessage
 
-from streams.kafka.errors import BrokerLost, Fenced, InfrastructureFailure, RecordTooLarge, TopicsNotReady
+from streams.kafka.clients import PRODUCER_OPTIONS
+from streams.kafka.errors import BrokerLost, InfrastructureFailure, RecordTooLarge, TopicsNotReady
 from streams.kafka.patience import DELIVERY_TIMEOUT_S, REQUEST_TIMEOUT_S, away, outlasting, patiently, renewing, within
 from streams.plane.batch import Batch, BatchTopic
 from streams.plane.crash import crash_point
+from streams.plane.errors import Fenced
 from streams.plane.fence import FencedProducer, Writers
 from streams.plane.portion import portion, taking_portions
 from streams.plane.progress import Span
@@ -476,7 +478,7 @@ class Producer(base.Producer):
         """Does nothing: topics are made by `regulars topics create` and checked when the app starts."""
 
     def _settings_extra(self) -> Mapping[str, Any]:
-        return {**super()._settings_extra(), "acks": "all", "enable_idempotence": True}
+        return {**super()._settings_extra(), **PRODUCER_OPTIONS}
 
     def partition_of(self, topic: str, partition: int) -> int:
         """Where an output that was caused in `partition` goes: the same number, or 0 where there is only one."""

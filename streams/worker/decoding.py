@@ -13,7 +13,6 @@ from aiokafka.structs import ConsumerRecord
 from models.state import Erasure, Reading
 from models.step import Heard
 from schemas.events import (
-    CLOCK_HEADER,
     EARLIEST_S,
     INPUT_TOPICS,
     TEXT_LIMIT_CHARS,
@@ -26,8 +25,10 @@ from schemas.events import (
     decode_erasure,
     too_early,
 )
+from schemas.headers import CLOCK_HEADER
 from schemas.letters import letter
 from schemas.times import from_rfc3339
+from schemas.topics import DEAD_LETTERS
 from streams.kafka.topics import partition_of
 from streams.plane.records import Output
 from streams.settings import Settings
@@ -63,7 +64,7 @@ class Decoder:
         self.topics = tuple(settings.topic(name) for name in INPUT_TOPICS)
         self.texts_cut = 0
         self._partitions, self._future_limit_s = settings.partitions, settings.future_limit_s
-        self._dead_letters = settings.topic("dead-letters")
+        self._dead_letters = settings.topic(DEAD_LETTERS)
         self._readings = readings
         self._topic_index = {name: i for i, name in enumerate(self.topics)}
 

@@ -13,6 +13,7 @@ from schemas.events import Purchase
 from schemas.learning import encode_label
 from schemas.states import CustomerState, encode_state
 from schemas.times import to_rfc3339
+from schemas.topics import CUSTOMER_SEGMENTS, MODEL_TRAIN, SEGMENT_CHANGES
 from streams.plane.records import Output, Put
 from streams.settings import Settings
 from streams.worker.chunk import ChunkWork
@@ -41,8 +42,8 @@ class OutcomeWriter:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._changes, self._standings = settings.topic("segment-changes"), settings.topic("customer-segments")
-        self._train, self._source = settings.topic("model-train"), settings.source
+        self._changes, self._standings = settings.topic(SEGMENT_CHANGES), settings.topic(CUSTOMER_SEGMENTS)
+        self._train, self._source = settings.topic(MODEL_TRAIN), settings.source
         self.foreign: Counter[str] = Counter()
 
     def write(

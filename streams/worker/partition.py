@@ -11,17 +11,14 @@ from models.clock import UNKNOWN, PartitionClock
 from models.policy import Rules
 from schemas.states import (
     NEVER,
-    PARTITION_KEY,
     Held,
     PartitionState,
     decode_partition,
     decode_state,
     due_of,
 )
+from streams.kafka.changelog import PARTITION_KEY, RESERVED
 from streams.worker.chunk import Waiting
-
-# Keys that begin with this byte are reserved: no customer has one, as the byte never occurs in UTF-8.
-RESERVED = b"\xff"
 
 
 class Partition:

@@ -21,7 +21,9 @@ from models.scores import Scorer
 from models.shadow import Shadow
 from models.step import Customer, Outcome, Terms, advance_groups
 from schemas.changes import Change, Versions
-from schemas.states import NEVER, PARTITION_KEY, Held, decode_state, due_of, encode_partition
+from schemas.states import NEVER, Held, decode_state, due_of, encode_partition
+from schemas.topics import CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN, SEGMENT_CHANGES
+from streams.kafka.changelog import PARTITION_KEY
 from streams.plane.records import Effects, Put
 from streams.settings import Settings
 from streams.worker.chunk import ChunkWork, Waiting
@@ -111,9 +113,9 @@ class ScoringJob:
         self._decoder = Decoder(settings, readings)
         self._writer = OutcomeWriter(settings)
         self.topics = self._decoder.topics
-        names = ("segment-changes", "customer-segments", "dead-letters", "model-train")
+        names = (SEGMENT_CHANGES, CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN)
         self.outputs = tuple(settings.topic(name) for name in names)
-        self.gathered = (settings.topic("model-train"),)
+        self.gathered = (settings.topic(MODEL_TRAIN),)
         self._pseudonym_key = blake2b(settings.pseudonym_key.encode(), digest_size=32).digest()
 
     @property

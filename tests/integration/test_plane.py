@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from streams.kafka.security import kafka_options
+from streams.kafka.clients import restoring_consumer
 from streams.plane.crash import POINTS
 from streams.plane.restore import TURNS_OF_A_PAGE, Restorer
 from streams.plane.runtime import build_app
@@ -381,7 +382,7 @@ async def test_a_restore_lets_the_loop_come_round_between_partitions(plane: Plan
 
     restorer = Restorer(
         store=lambda: store,
-        kafka=kafka_options(settings),
+        new_consumer=partial(restoring_consumer, settings),
         topic=settings.changelog_topic,
         claim=claim,
         resend=resend,

@@ -8,8 +8,8 @@ import pytest
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
-from streams.kafka.errors import Fenced
 from streams.plane.batch import Batch
+from streams.plane.errors import Fenced
 from streams.plane.lease import Lease
 from streams.plane.pipeline import Changelog, Pipeline
 from streams.plane.progress import Span
