@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, for_code
 from aiokafka.partitioner import murmur2
 
 from schemas.topics import TOPICS, Declaration
@@ -120,10 +120,21 @@ async def create(settings: Settings) -> list[Finding]:
 
 async def kept_for(settings: Settings, names: Sequence[str]) -> dict[str, int | None]:
     """How long the cluster keeps the records of each topic (names without the prefix), in ms by name; None: for ever."""
-    async with started(admin_client(settings), settings) as admin, explaining_refusals(settings):
-        configs = await _configs(admin, [settings.topic(name) for name in names])
+    configs = await configurations(settings, [settings.topic(name) for name in names])
     kept = {name: int(configs[settings.topic(name)]["retention.ms"]) for name in names}
     return {name: None if ms < 0 else ms for name, ms in kept.items()}
+
+
+async def configurations(settings: Settings, names: Sequence[str], purpose: str = "") -> dict[str, dict[str, str]]:
+    """The configuration on the cluster of the topics `names` (full names), by topic and by name of the setting.
+
+    `purpose` says in an error what they are read for.
+
+    Raises:
+        AccessRefused: the user may not read it.
+    """
+    async with started(admin_client(settings), settings) as admin, explaining_refusals(settings, purpose):
+        return await _configs(admin, list(names))
 
 
 async def _make(admin: AIOKafkaAdminClient, missing: list[Topic], replicas: int) -> set[str]:
@@ -164,7 +175,7 @@ async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, di
     for answer in answers:
         for code, message, _, name, entries in answer.resources:
             if code:
-                raise KafkaError(f"cannot read the configuration of {name}: {message}")
+                raise for_code(code)(f"cannot read the configuration of {name}: {message}")
             configs[name] = {entry[0]: entry[1] for entry in entries}
     return configs
 

@@ -7,7 +7,7 @@ This leans on the inside of faust 0.15.3 and aiokafka 0.14; `tests/contracts/tes
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -95,8 +95,16 @@ class Consumer(base.Consumer):
             if tp.topic in topics and tp not in poll.records and (start := self._delivered.get(tp)) is not None:
                 position = self._thread.reached(tp)
                 if position is not None and position > start == progress.position(tp):
-                    progress.done(epoch, {tp: Span(start, position)})
-                    self._delivered[tp] = position
+                    span = Span(start, position)
+                    progress.done(epoch, {tp: span})
+                    self._pass(tp, span)
+
+    def _pass(self, tp: TP, span: Span, records: Sequence[ConsumerRecord] = ()) -> None:
+        """Moves on over a span, and counts what is lost in it."""
+        explained = self.pipeline.explained
+        self.pipeline.count_lost(tp, explained.holes(tp, span, records))
+        explained.forget(tp, span.end)
+        self._delivered[tp] = span.end
 
     def _batch(self, parts: dict[TP, list[ConsumerRecord]], poll: Poll, epoch: int, generation: int) -> Batch:
         spans = {}
@@ -143,7 +151,8 @@ class Consumer(base.Consumer):
                 put.cancel()
         if put.cancelled() or not put.done() or put.exception() is not None:
             return False
-        self._delivered.update({tp: span.end for tp, span in batch.spans.items()})
+        for each, span in batch.spans.items():
+            self._pass(each, span, batch.records[each])
         return True
 
     async def _rewind(self) -> None:
@@ -175,7 +184,7 @@ class Consumer(base.Consumer):
         if epoch != progress.epoch:
             return  # another assignment meanwhile: its own seek follows
         for tp, at in lost.items():
-            self.pipeline.count_lost(tp, at, earliest[tp])
+            self.pipeline.count_lost(tp, [Span(at, earliest[tp])])
         hot.update({tp: earliest[tp] for tp in {*fresh, *lost}})
         for tp, offset in committed.items():
             self._read_offset[tp] = offset if offset is not None and offset >= 0 else None

@@ -31,10 +31,11 @@ from streams.plane.counters import Counters
 from streams.plane.crash import crash_point
 from streams.plane.effects import Effecting
 from streams.plane.failures import Failures
+from streams.plane.gaps import Explained, Losses
 from streams.plane.lease import Lease
 from streams.plane.ownership import Ownership
 from streams.plane.ports import World
-from streams.plane.progress import Progress, Stale
+from streams.plane.progress import Progress, Span, Stale
 from streams.plane.records import Job, Output, PartitionGone, Work
 from streams.plane.stepping import Stepper
 from streams.plane.ticks import Callback, Ticks
@@ -78,6 +79,8 @@ class Pipeline:
         self._world = world
         self._closing = False
         self._drains: list[Callback] = []
+        self.explained = Explained()
+        self._losses = Losses(self.counters)
         self._ticks = Ticks(world, lambda: self.ready)
         self._ownership = Ownership(job, self.progress, lease, world)
         stepper = Stepper(job, self._ownership, self.counters)
@@ -198,17 +201,9 @@ class Pipeline:
         self.counters.restored_records += records
         self.counters.restore_s += seconds
 
-    def count_lost(self, tp: TP, start: int, first: int) -> None:
-        """Counts the records from offset `start`, where the topic partition stood, up to but not including `first`."""
-        self.counters.lost[tp.topic] += first - start
-        log.error(
-            "records deleted before they were read: retention is shorter than this group was behind",
-            topic=tp.topic,
-            partition=tp.partition,
-            stood_at=start,
-            goes_on_at=first,
-            lost=first - start,
-        )
+    def count_lost(self, tp: TP, holes: Iterable[Span]) -> None:
+        """Counts the records of an input partition that were deleted before they were read; `holes` are in order."""
+        self._losses.count(tp, holes)
 
     async def claim_again(self) -> None:
         """Claims each partition again between two of its chunks; one that goes away meanwhile is its next owner's.

@@ -122,7 +122,7 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         fetcher = consumer._fetcher
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
-        with portion() as taking, fetcher._subscriptions.fetch_context():
+        with portion(self.consumer.pipeline.explained) as taking, fetcher._subscriptions.fetch_context():
             try:
                 records = await fetcher.fetched_records(
                     active, timeout=timeout_s, max_records=consumer._max_poll_records

@@ -11,16 +11,18 @@ from contextvars import ContextVar
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.structs import ConsumerRecord
 
+from streams.plane.gaps import Explained
+
 # Of all partitions together, and the one record by which it is exceeded. Eight thousand events, which a poll may have
 # (`max_poll_records`), of half a kilobyte are a quarter of it.
 PORTION_BYTES = 16 << 20
 
 
 class Portion:
-    """What a poll may still take, in bytes."""
+    """What a poll may still take, in bytes, and where it notes what it passes over."""
 
-    def __init__(self) -> None:
-        self.left = PORTION_BYTES
+    def __init__(self, explained: Explained) -> None:
+        self.left, self.explained = PORTION_BYTES, explained
 
     @property
     def taken(self) -> int:
@@ -32,9 +34,12 @@ _portion: ContextVar[Portion | None] = ContextVar("portion", default=None)
 
 
 @contextmanager
-def portion() -> Iterator[Portion]:
-    """Within it, aiokafka's fetcher gives a portion in all, and at least one record where there is one."""
-    made = Portion()
+def portion(explained: Explained) -> Iterator[Portion]:
+    """Within it, aiokafka's fetcher gives a portion in all, and at least one record where there is one.
+
+    `explained` learns of the offsets without a record that the poll passes.
+    """
+    made = Portion(explained)
     token = _portion.set(made)
     try:
         yield made
@@ -59,6 +64,7 @@ def _getall(result: FetchResult, max_records: int | None = None) -> list[Consume
     if portion.left <= 0 or not result.check_assignment(result._topic_partition) or not result.has_more():
         return []
     left, taken = portion.left, []
+    portion.explained.watch(result._partition_records)
     for record in result._partition_records:
         taken.append(record)
         left -= record.serialized_key_size + record.serialized_value_size

@@ -47,7 +47,7 @@ from streams.plane.records import Job
 from streams.plane.restore import Restorer
 from streams.plane.stacks import stacks
 from streams.plane.store import STORE_URL, BulkStore
-from streams.plane.topics_check import check_topics
+from streams.plane.topics_check import check_topics, compacted
 from streams.plane.transport import Transport
 from streams.settings import Settings
 
@@ -244,6 +244,7 @@ class App(faust.App):
         await super().on_start()
         try:
             self.partition_counts = await check_topics(self.worker_settings, self.job)
+            self.pipeline.explained.compacted = await compacted(self.worker_settings, self.job.topics)
             self.add_future(self._watch_broker())
             for begin in self._begins:
                 await begin()

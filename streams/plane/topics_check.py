@@ -1,11 +1,14 @@
 """What must be true of the topics before a worker subscribes to them."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from streams.kafka.clients import plain_client
 from streams.kafka.errors import BrokerLost, TopicsNotReady
 from streams.kafka.patience import patiently
 from streams.kafka.refusals import explaining_refusals
+from streams.kafka.topics import configurations
 from streams.plane.records import Job
 from streams.settings import Settings
 
@@ -36,6 +39,18 @@ async def check_topics(settings: Settings, job: Job[Any]) -> dict[str, int]:
             f"partitions: {told}, but REGULARS_PARTITIONS is {settings.partitions}{why}; see `regulars topics check`"
         )
     return {topic: counts[topic] for topic in wanted}
+
+
+async def compacted(settings: Settings, names: Sequence[str]) -> frozenset[str]:
+    """Those of the topics `names` in which Kafka keeps the latest record of each key, so that offsets are missing.
+
+    Raises:
+        BrokerLost: no broker within `PATIENCE_S`.
+        AccessRefused: the worker's user may not read the configuration of topics.
+    """
+    read = partial(configurations, settings, names, "reading the configuration of topics")
+    configs = await patiently("configuration of topics", read)
+    return frozenset(name for name in names if "compact" in configs[name]["cleanup.policy"])
 
 
 async def _partition_counts(settings: Settings) -> dict[str, int]:

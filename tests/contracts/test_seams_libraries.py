@@ -64,7 +64,7 @@ SEAMS = [
     ("faust.topics:Topic.put", "transport.py: _deliver"),
     ("aiokafka.consumer.fetcher:Fetcher.fetched_records", "transport.py: _poll; an empty set means all partitions"),
     ("aiokafka.consumer.fetcher:FetchResult.getall", "portion.py: _getall"),
-    ("aiokafka.consumer.fetcher:PartitionRecords._unpack_records", "transport.py: _unreadable; its locals"),
+    ("aiokafka.consumer.fetcher:PartitionRecords._unpack_records", "polling.py: _unreadable; gaps.py: its batches"),
     ("aiokafka.consumer.consumer:AIOKafkaConsumer.seek_to_committed", "transport.py: perform_seek; skips None and 0"),
     ("aiokafka.consumer.group_coordinator:GroupCoordinator._push_error_to_user", "transport.py: _watch_refusals"),
     ("aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat", "transport.py: _watch_heartbeats"),
