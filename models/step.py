@@ -31,6 +31,7 @@ from models.state import PURCHASE, Erasure, Reading, erased, observe
 from schemas.changes import Cause, Contribution, Counterfactual, EventCause, PolicyCause, SilenceCause
 from schemas.events import Event, Purchase
 from schemas.learning import SCORES, Label
+from schemas.positions import offset_of
 from schemas.states import NEVER, CustomerState, Exposure, Held, Promise
 from schemas.times import DAY_S, to_rfc3339
 
@@ -60,7 +61,7 @@ class Heard(NamedTuple):
     topic: int  # models.state.CLICK, PURCHASE, REVIEW
     topic_name: str
     partition: int
-    offset: int
+    offset: int  # a position (schemas.positions): the offset, counted on where the topic was made anew
     at: float  # event time, epoch seconds
     event: Event
     reading: Reading | None = None
@@ -483,7 +484,8 @@ def _cause(moment: _Moment) -> Cause:
     heard = moment.heard
     if heard is None:
         return SilenceCause(to_rfc3339(moment.at))
-    return EventCause(heard.topic_name, heard.partition, heard.offset, heard.event.event_id, heard.event.type)
+    offset = offset_of(heard.offset)
+    return EventCause(heard.topic_name, heard.partition, offset, heard.event.event_id, heard.event.type)
 
 
 def _shift(

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
+from schemas.positions import Incarnation
+
 TEXT_DIM = 16
 NEVER = float("inf")
 
@@ -109,7 +111,8 @@ class CustomerState(Struct, frozen=True, array_like=True, gc=False):
     Of who was erased and not heard of since a remainder is kept (`models.state.erased`): a state in which nobody is.
     """
 
-    offsets: tuple[int, int, int] = (-1, -1, -1)  # last applied record of clickstream, purchases, reviews
+    # positions (schemas.positions) of the last applied record of clickstream, purchases, reviews
+    offsets: tuple[int, int, int] = (-1, -1, -1)
     sequence: int = 0
     segments: dict[str, Held] = {}
     first_event_at: float = 0.0
@@ -173,11 +176,12 @@ class CustomerState(Struct, frozen=True, array_like=True, gc=False):
 
 
 class PartitionState(Struct, frozen=True, array_like=True, gc=False):
-    """What a partition knows beside its customers: how far each input topic's event time has come, and its policy."""
+    """What a partition knows beside its customers: how far event time has come per input topic, its policy, its topics."""
 
     times: tuple[float | None, float | None, float | None] = (None, None, None)
     ruled: int = 0  # the policy that it serves (models.policy.Policy.tag)
     ruled_at: float | None = None  # partition time when it took that policy: the moment as of which it counts
+    incarnations: tuple[Incarnation, ...] = ()  # of each input topic, which one its customers' positions are of
 
 
 _due = struct.Struct("<d")

@@ -101,6 +101,7 @@ class Worker:
         """Starts what doesn't wait for an assignment; returns when policies and snapshots have been read in full."""
         if self.settings.pseudonym_key == Settings.model_fields["pseudonym_key"].default:
             log.warning("pseudonym_key is the public default")
+        self.job.topic_ids = self.app.topic_ids.topics
         self.app.add_future(self.view.run())
         self.app.add_future(self._guarded(self.lane.start))
         self.app.add_future(self._guarded(self.texts.run))

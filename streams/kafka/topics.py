@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 from aiokafka.partitioner import murmur2
 
 from schemas.topics import TOPICS, Declaration
 from streams.kafka.clients import admin_client, started
+from streams.kafka.configurations import configurations, describe
 from streams.kafka.errors import TopicRefused
 from streams.kafka.refusals import explaining_refusals
 from streams.settings import Settings
@@ -125,18 +125,6 @@ async def kept_for(settings: Settings, names: Sequence[str]) -> dict[str, int | 
     return {name: None if ms < 0 else ms for name, ms in kept.items()}
 
 
-async def configurations(settings: Settings, names: Sequence[str], purpose: str = "") -> dict[str, dict[str, str]]:
-    """The configuration on the cluster of the topics `names` (full names), by topic and by name of the setting.
-
-    `purpose` says in an error what they are read for.
-
-    Raises:
-        AccessRefused: the user may not read it.
-    """
-    async with started(admin_client(settings), settings) as admin, explaining_refusals(settings, purpose):
-        return await _configs(admin, list(names))
-
-
 async def _make(admin: AIOKafkaAdminClient, missing: list[Topic], replicas: int) -> set[str]:
     wanted = [NewTopic(topic.name, topic.partitions, replicas, topic_configs=dict(topic.config)) for topic in missing]
     answer = await admin.create_topics(wanted, timeout_ms=CREATE_TIMEOUT_MS)
@@ -157,7 +145,7 @@ async def _compare(admin: AIOKafkaAdminClient, wanted: tuple[Topic, ...]) -> lis
     if not present:
         return [Finding(topic, missing=True) for topic in wanted]
     described = {entry["topic"]: entry for entry in await admin.describe_topics(present)}
-    configs = await _configs(admin, present)
+    configs = await describe(admin, present)
     findings = []
     for topic in wanted:
         entry = described.get(topic.name)
@@ -167,17 +155,6 @@ async def _compare(admin: AIOKafkaAdminClient, wanted: tuple[Topic, ...]) -> lis
             differences = _differences(topic, len(entry["partitions"]), configs[topic.name])
             findings.append(Finding(topic, differences=differences))
     return findings
-
-
-async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
-    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
-    configs = {}
-    for answer in answers:
-        for code, message, _, name, entries in answer.resources:
-            if code:
-                raise for_code(code)(f"cannot read the configuration of {name}: {message}")
-            configs[name] = {entry[0]: entry[1] for entry in entries}
-    return configs
 
 
 def _differences(topic: Topic, partitions: int, config: dict[str, str]) -> tuple[str, ...]:

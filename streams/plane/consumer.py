@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
+from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as base
 from faust.types import TP, ConsumerMessage
 
 from streams.kafka.errors import InfrastructureFailure
+from streams.kafka.incarnations import TopicReplaced
 from streams.plane.batch import Batch, BatchTopic
 from streams.plane.crash import crash_point
 from streams.plane.polling import ConsumerThread, Poll
@@ -81,6 +83,8 @@ class Consumer(base.Consumer):
             if not (current and self.flow_active and not self.app.rebalancing):
                 await self._rewind()  # the fetch position has moved past records that nobody will process
                 break
+            if any(records[0].offset < self._delivered[tp] for tp, records in parts.items()):
+                await self.world.check_topics_unchanged()
             if not await self._deliver(topic, self._batch(parts, poll, epoch, generation)):
                 await self._rewind()
                 break
@@ -113,7 +117,7 @@ class Consumer(base.Consumer):
             if records[0].offset < start:
                 raise InfrastructureFailure(
                     f"{tp.topic}[{tp.partition}] goes on at offset {records[0].offset}, below {start} where it stood: "
-                    "the topic lost records or was made anew; reset the group's offsets to accept that"
+                    "the topic lost records; reset the group's offsets to accept that"
                 )
             spans[tp] = Span(start, max(poll.positions[tp], records[-1].offset + 1))
         return Batch(parts, spans, epoch, generation, poll.bytes)
@@ -170,9 +174,14 @@ class Consumer(base.Consumer):
         """
         progress = self.pipeline.progress
         epoch = progress.epoch
-        committed = {ensure_TP(tp): offset for tp, offset in (await self.seek_to_committed()).items()}
+        committed: dict[TP, int | None] = {
+            ensure_TP(tp): offset for tp, offset in (await self.seek_to_committed()).items()
+        }
         topics = self._batch_topics()
         hot = {tp: offset for tp, offset in committed.items() if tp.topic in topics}
+        stale = await self._thread.stale(*hot) if hot else set()
+        committed |= dict.fromkeys(stale)
+        hot |= dict.fromkeys(stale)
         fresh = [tp for tp, offset in hot.items() if not offset]
         found = await self.earliest_offsets(*hot) if hot else {}
         earliest = {ensure_TP(tp): offset for tp, offset in found.items()}
@@ -188,7 +197,7 @@ class Consumer(base.Consumer):
         hot.update({tp: earliest[tp] for tp in {*fresh, *lost}})
         for tp, offset in committed.items():
             self._read_offset[tp] = offset if offset is not None and offset >= 0 else None
-            if offset is not None:
+            if offset is not None or tp in stale:
                 self._committed_offset[tp] = offset or None
         progress.begin(hot)
         self._delivered.update({tp: position for tp in hot if (position := progress.position(tp)) is not None})
@@ -201,6 +210,13 @@ class Consumer(base.Consumer):
         return offsets | {tp: offset for tp, offset in committable.items() if self._should_commit(tp, offset)}
 
     async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
+        try:
+            await self.world.check_topics_unchanged()  # an offset of a topic that is gone means nothing in the new one
+        except KafkaError as exc:
+            log.warning("not committed, Kafka is away", error=type(exc).__name__)
+            return False
+        except TopicReplaced as exc:
+            self.world.fail(exc)
         crash_point("before_commit")
         committed: bool = await super()._commit_offsets(offsets, start_new_transaction)
         if committed:

@@ -10,12 +10,19 @@ from collections.abc import Iterable, Sequence
 from streams.plane.counters import Counters
 from streams.plane.crash import crash_point, crash_point_in_flight
 from streams.plane.failures import JobFailed
+from streams.plane.outbox import state_records
 from streams.plane.ownership import Owned, Ownership
 from streams.plane.ports import Acknowledgement, World
-from streams.plane.records import CONFIRMED_KEY, OUTBOX_HEADER, Effects, Headers, Output, Put, Work, encode_outbox
+from streams.plane.records import (
+    CONFIRMED_KEY,
+    Effects,
+    Headers,
+    Output,
+    Put,
+    Work,
+    marker_headers,
+)
 from streams.plane.stepping import Stepper
-
-NO_HEADERS: Headers = []
 
 
 class Effecting:
@@ -123,11 +130,8 @@ class Effecting:
 
     async def _send_states(self, partition: int, puts: Iterable[Put], confirmed: int) -> Acknowledgement:
         """Sends states with their outboxes, then the marker that says what is confirmed; its offset is acknowledged."""
-        records = [
-            (put.key, put.value, [(OUTBOX_HEADER, encode_outbox(put.outputs))] if put.outputs else NO_HEADERS)
-            for put in puts
-        ]
-        records.append((CONFIRMED_KEY, b"%d" % confirmed, NO_HEADERS))
+        records = state_records(puts)
+        records.append((CONFIRMED_KEY, b"%d" % confirmed, marker_headers(self._world.changelog_id())))
         return await self._world.sender().send_batch(self._changelog, partition, records)
 
     async def _send(self, partition: int, outputs: Sequence[Output]) -> list[Acknowledgement]:

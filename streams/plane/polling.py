@@ -6,8 +6,8 @@ This leans on the inside of faust 0.15.3 and aiokafka 0.14; `tests/contracts/tes
 import asyncio
 import time
 import traceback
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import (
@@ -16,7 +16,7 @@ from aiokafka.errors import (
     InvalidSessionTimeoutError,
     TopicAuthorizationFailedError,
 )
-from aiokafka.structs import ConsumerRecord
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as base
 from faust.types import TP
@@ -27,6 +27,8 @@ from streams.plane.portion import portion, taking_portions
 
 # Faust hard-codes 1500: on a quiet topic the broker would sit on a fetch, and with it on partitions added meanwhile.
 FETCH_MAX_WAIT_MS = 50
+
+Answer = TypeVar("Answer")
 
 ALLOW_READ = "give the worker's principal Read and Describe on it and Read on the group"
 
@@ -59,6 +61,7 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         consumer = self._consumer = self._create_consumer(loop=self.thread_loop)
         self.time_started = time.monotonic()
         await patiently("starting the consumer", consumer.start)
+        self._mark_commits(consumer)
         self._watch_heartbeats(consumer._coordinator)
         self._watch_refusals(consumer._coordinator)
 
@@ -69,6 +72,28 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
         """As faust's, waiting for a broker that is away."""
         return await patiently("end offsets", lambda: super(ConsumerThread, self).highwaters(*partitions))
+
+    def _mark_commits(self, consumer: Any) -> None:
+        """Commits beside each offset which topic it is of: aiokafka tries a commit again until the topic is made anew."""
+        commit, world = consumer.commit, self.consumer.world
+
+        async def marked(offsets: Mapping[Any, Any]) -> None:
+            ids = world.topic_ids()
+            await commit({tp: OffsetAndMetadata(at.offset, ids.mark(tp.topic)) for tp, at in offsets.items()})
+
+        consumer.commit = marked
+
+    async def stale(self, *partitions: TP) -> set[TP]:
+        """Those of the partitions whose committed offset is of a topic that was deleted since."""
+        return await patiently("committed offsets", lambda: self._in_thread(self._stale(partitions)))
+
+    async def _in_thread(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.thread_loop))
+
+    async def _stale(self, partitions: Sequence[TP]) -> set[TP]:
+        committed = await self._ensure_consumer()._coordinator.fetch_committed_offsets(list(partitions))
+        ids = self.consumer.world.topic_ids()
+        return {ensure_TP(tp) for tp, at in committed.items() if ids.is_stale(tp.topic, at.metadata)}
 
     def _watch_heartbeats(self, coordinator: Any) -> None:
         lease, heartbeat = self.consumer.lease, coordinator._do_heartbeat
@@ -112,8 +137,7 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
     async def poll(self, active: set[TP], timeout_s: float) -> Poll:
         """Records of the `active` partitions, at most the configured number and a portion; empty after `timeout_s`."""
         # Not through the thread's method queue: its two workers cost four tasks a call, and this is every poll.
-        future = asyncio.run_coroutine_threadsafe(self._poll(active, timeout_s), self.thread_loop)
-        return await asyncio.wrap_future(future)
+        return await self._in_thread(self._poll(active, timeout_s))
 
     async def _poll(self, active: set[TP], timeout_s: float) -> Poll:
         consumer = self._ensure_consumer()

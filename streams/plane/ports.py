@@ -9,6 +9,7 @@ from typing import Protocol
 
 from faust.types import TP
 
+from streams.kafka.incarnations import TopicIds
 from streams.plane.records import Headers
 
 
@@ -63,6 +64,20 @@ class World(Protocol):
 
     def forget_claims(self) -> None:
         """Forgets every claim: the assignment has ended."""
+
+    def topic_ids(self) -> TopicIds:
+        """Kafka's ids of the topics, as of the start."""
+
+    def changelog_id(self) -> str:
+        """Kafka's id of the changelog; empty: not known."""
+
+    async def check_topics_unchanged(self) -> None:
+        """Asks Kafka whether the input topics are still those of the start.
+
+        Raises:
+            TopicReplaced: one was deleted and made again meanwhile.
+            KafkaError: Kafka is away.
+        """
 
     def fail(self, exc: BaseException) -> None:
         """Ends the process; never returns in production."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFenced, TopicAuthorizationFailedError
 from faust.transport.drivers import aiokafka as base
 
@@ -97,6 +98,11 @@ class Producer(base.Producer):
         except TimeoutError as exc:
             raise BrokerLost(f"{topic}[{partition}]: no producer id for {DELIVERY_TIMEOUT_S:.0f} s") from exc
         await (await self.send_batch(topic, partition, [(CLAIM_KEY, b"", [])])).acknowledged()
+
+    def client(self) -> AIOKafkaClient:
+        """The connected client, for single requests."""
+        made: AIOKafkaClient = self._ensure_producer().client
+        return made
 
     async def create_topic(self, *args: Any, **kwargs: Any) -> None:
         """Does nothing: topics are made by `regulars topics create` and checked when the app starts."""

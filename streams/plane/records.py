@@ -1,7 +1,7 @@
 """What a job takes and gives, and how the outputs of a change travel with it (the outbox).
 
 An outbox is msgpack: an array of ``[topic, key or nil, value or nil, [[header name, header bytes], ...]]``. It is the one
-header, named ``outbox``, of the changelog record whose value is the state that caused those outputs.
+header, named ``outbox``, of the changelog record whose value is the state that caused those outputs (`outbox.py`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,10 @@ from streams.kafka.changelog import PLANE_PREFIX
 
 Headers = list[tuple[str, bytes]]
 
+NO_HEADERS: Headers = []
+
 OUTBOX_HEADER = "outbox"
+CHANGELOG_HEADER = "changelog"  # of a marker: Kafka's id of the topic that the offset in its value is of
 
 CONFIRMED_KEY = PLANE_PREFIX + b"confirmed"
 CLAIM_KEY = PLANE_PREFIX + b"claim"  # the first record of a new owner; earlier owners can't write after it
@@ -134,6 +137,22 @@ def outbox_of(headers: Sequence[tuple[str, bytes]]) -> bytes | None:
         if name == OUTBOX_HEADER:
             return value
     return None
+
+
+def marker_headers(changelog_id: str) -> Headers:
+    """The headers of a marker whose value is an offset of this changelog; empty id: not known."""
+    return [(CHANGELOG_HEADER, changelog_id.encode())] if changelog_id else NO_HEADERS
+
+
+def confirmed_of(record: Any, changelog_id: str) -> int | None:
+    """The confirmed offset that a record of the changelog holds; None: it holds none.
+
+    A mirror copies markers to another cluster, where their offsets mean nothing: they hold none there.
+    """
+    if record.key != CONFIRMED_KEY or record.value is None:
+        return None
+    of = dict(record.headers or ()).get(CHANGELOG_HEADER, b"").decode()
+    return None if of and changelog_id and of != changelog_id else int(record.value)
 
 
 @runtime_checkable

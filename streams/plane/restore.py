@@ -27,8 +27,9 @@ from streams.plane.crash import crash_point
 from streams.plane.directory import LOCK_WAIT_S
 from streams.plane.errors import ChangelogTruncated, Fenced
 from streams.plane.fetch import spans
+from streams.plane.outbox import Unconfirmed
 from streams.plane.progress import Progress
-from streams.plane.records import CONFIRMED_KEY, Output, decode_outbox, outbox_of
+from streams.plane.records import Output, confirmed_of
 from streams.plane.store import BulkStore, Saved, StoreLocked
 
 log = structlog.get_logger(__name__)
@@ -61,14 +62,13 @@ class Plan(NamedTuple):
     void: str | None
 
 
-def plan(saved: Saved | None, beginning: int, end: int, now: float) -> Plan:
+def plan(saved: Saved | None, beginning: int, end: int, now: float, changelog_id: str = "") -> Plan:
     """How to restore a partition whose changelog holds offsets from `beginning` up to, not including, `end`.
 
     - Nothing saved: read everything. If the changelog begins beyond 0, what was deleted before is lost; nobody can
       tell.
-    - The store is ahead of the changelog: the changelog lost acknowledged records or was made anew, or the data
-      directory
-      belongs to another cluster. The store is void.
+    - The store is of another changelog than the one with `changelog_id`: it was made anew, or this is another cluster. Void.
+    - The store is ahead of the changelog: the changelog lost acknowledged records. The store is void.
     - The store is so old that a deletion may have come and gone: void.
     - Else read on from the store's offset, or from the confirmed one where that is lower.
 
@@ -78,6 +78,10 @@ def plan(saved: Saved | None, beginning: int, end: int, now: float) -> Plan:
     """
     if saved is None:
         return Plan(beginning, -1, None)
+    if saved.changelog_id and changelog_id and saved.changelog_id != changelog_id:
+        return Plan(
+            beginning, -1, f"it is of the changelog with id {saved.changelog_id}, and this one has {changelog_id}"
+        )
     if saved.offset >= end:
         return Plan(beginning, -1, f"at offset {saved.offset} it is ahead of the changelog, which ends at {end}")
     if saved.offset + 1 < beginning:
@@ -89,29 +93,6 @@ def plan(saved: Saved | None, beginning: int, end: int, now: float) -> Plan:
         hours = (now - saved.at) / 3600
         return Plan(beginning, -1, f"it was last written {hours:.0f} hours ago: keys may have been erased since")
     return Plan(max(beginning, min(saved.offset, saved.confirmed) + 1), saved.confirmed, None)
-
-
-class Unconfirmed:
-    """Outboxes of one partition's changelog records beyond the confirmed offset, in order."""
-
-    def __init__(self, confirmed: int) -> None:
-        self.confirmed = confirmed
-        self._outboxes: list[tuple[int, bytes]] = []
-
-    def confirm(self, offset: int) -> None:
-        """Outputs of records up to `offset` were sent."""
-        if offset > self.confirmed:
-            self.confirmed = offset
-            self._outboxes = [(at, outbox) for at, outbox in self._outboxes if at > offset]
-
-    def add(self, offset: int, outbox: bytes) -> None:
-        """The record at `offset` carries this outbox."""
-        if offset > self.confirmed:
-            self._outboxes.append((offset, outbox))
-
-    def outputs(self) -> list[Output]:
-        """What has to be sent again."""
-        return [output for _, outbox in self._outboxes for output in decode_outbox(outbox)]
 
 
 class Overtaken(Exception):
@@ -143,6 +124,9 @@ class RestoringWorld(Protocol):
 
     async def claim(self, partition: int) -> None:
         """Makes this worker the only one that can write to a partition, with one record in the changelog."""
+
+    def changelog_id(self) -> str:
+        """Kafka's id of the changelog; empty: not known."""
 
     def fail(self, exc: BaseException) -> None:
         """Ends the process."""
@@ -237,13 +221,15 @@ class Restorer:
             consumer.assign(list(tps.values()))
             consumer.pause(*tps.values())
             self._check(epoch)
+            changelog_id = self._world.changelog_id()
             tails: dict[TopicPartition, Unconfirmed] = {}
             starts: dict[TopicPartition, int] = {}
             for partition, tp in tps.items():
-                todo = plan(store.saved(partition), beginnings[tp], found[tp], time.time())
+                todo = plan(store.saved(partition), beginnings[tp], found[tp], time.time(), changelog_id)
                 if todo.void is not None:
                     store.set_aside(partition, todo.void)
                     store.open(partition)
+                store.name_changelog(partition, changelog_id)
                 if todo.start == beginnings[tp] > 0:
                     log.warning("the changelog's beginning was deleted", partition=partition, first=beginnings[tp])
                 tails[tp], starts[tp] = Unconfirmed(todo.confirmed), todo.start
@@ -309,8 +295,8 @@ class Restorer:
             while await consumer.position(tp) < end:
                 for records in (await consumer.getmany(tp, timeout_ms=POLL_MS)).values():
                     for record in records:
-                        if record.key == CONFIRMED_KEY and record.value is not None:
-                            tail.confirm(int(record.value))
+                        if (confirmed := confirmed_of(record, self._world.changelog_id())) is not None:
+                            tail.confirm(confirmed)
                             found = True
                 self._check(epoch)
             consumer.pause(tp)
@@ -340,17 +326,17 @@ class Restorer:
         self._check(epoch)
         return count
 
-    @staticmethod
-    def _states(records: Sequence[Any], tail: Unconfirmed) -> list[tuple[bytes, bytes | None]]:
+    def _states(self, records: Sequence[Any], tail: Unconfirmed) -> list[tuple[bytes, bytes | None]]:
         states = []
         for record in records:
             key = record.key
             if key[:2] != PLANE_PREFIX:
                 states.append((key, record.value))
-                if record.headers and (outbox := outbox_of(record.headers)) is not None:
-                    tail.add(record.offset, outbox)
-            elif key == CONFIRMED_KEY and record.value is not None:
-                tail.confirm(int(record.value))
+                tail.add(record.offset, record.headers)
+            elif (confirmed := confirmed_of(record, self._world.changelog_id())) is not None:
+                tail.confirm(confirmed)
+            else:
+                tail.add_part(record)
         return states
 
     async def _finish(self, store: BulkStore, partition: int, tail: Unconfirmed, last: int, epoch: int) -> None:

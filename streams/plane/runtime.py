@@ -19,12 +19,12 @@ from typing import Any, NoReturn
 import faust
 import structlog
 import uvloop
-from faust.types import TP
 from mode import CrashingSupervisor
 from yarl import URL
 
 from streams.kafka.clients import restoring_consumer
 from streams.kafka.errors import DENIALS, AccessRefused, BrokerLost, InfrastructureFailure, denied
+from streams.kafka.incarnations import TopicIds, ids_of
 from streams.kafka.patience import (
     AWAY_AFTER_S,
     DELIVERY_TIMEOUT_S,
@@ -32,6 +32,7 @@ from streams.kafka.patience import (
     REQUEST_TIMEOUT_S,
     Outage,
     breaking_on_uvloop,
+    patiently,
 )
 from streams.kafka.refusals import LOOK_LIMIT_S, refusal
 from streams.kafka.security import kafka_options, servers
@@ -42,13 +43,14 @@ from streams.plane.errors import StoreBroken
 from streams.plane.failures import Failures
 from streams.plane.lease import Lease
 from streams.plane.pipeline import Pipeline
-from streams.plane.producer import MAX_BATCH_BYTES, Producer
+from streams.plane.producer import MAX_BATCH_BYTES
 from streams.plane.records import Job
 from streams.plane.restore import Restorer
 from streams.plane.stacks import stacks
-from streams.plane.store import STORE_URL, BulkStore
+from streams.plane.store import STORE_URL
 from streams.plane.topics_check import check_topics, compacted
 from streams.plane.transport import Transport
+from streams.plane.world import FaustWorld
 from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -81,40 +83,6 @@ class Worker(faust.Worker):
     _on_sigusr2 = _on_sigusr1
 
 
-class FaustWorld:
-    """What the plane needs of the world, from a Faust app that makes its parts when it starts; see `ports.World`."""
-
-    def __init__(self, app: "App", changelog: str) -> None:
-        self._app, self._changelog = app, changelog
-
-    def states(self) -> BulkStore:
-        """The local store."""
-        store: BulkStore = self._app.states.data
-        return store
-
-    def sender(self) -> Producer:
-        """The app's producer."""
-        producer: Producer = self._app.producer
-        return producer
-
-    def committed(self, tp: TP) -> int | None:
-        """What the app's consumer has committed."""
-        offset: int | None = self._app.consumer.committed(tp)
-        return offset
-
-    async def claim(self, partition: int) -> None:
-        """Makes this worker the only one that can write to a partition."""
-        await self.sender().claim(self._changelog, partition)
-
-    def forget_claims(self) -> None:
-        """Forgets every claim."""
-        self.sender().writers.forget()
-
-    def fail(self, exc: BaseException) -> None:
-        """Ends the process."""
-        self._app.fail(exc)
-
-
 class App(faust.App):
     """A Faust app whose input topics run through `pipeline`; see `build_app`.
 
@@ -128,7 +96,9 @@ class App(faust.App):
     def __init__(self, settings: Settings, job: Job[Any]) -> None:
         self.worker_settings = settings
         self.job = job
-        self.partition_counts: dict[str, int] = {}  # of every topic of the job, found at the start
+        # Of every topic of the job and of the changelog, as they are at the start: partitions, and Kafka's ids.
+        self.partition_counts: dict[str, int] = {}
+        self.topic_ids = TopicIds()
         self._begins: list[Callable[[], Awaitable[None]]] = []
         self._frozen = False
         self._failing = False
@@ -244,6 +214,8 @@ class App(faust.App):
         await super().on_start()
         try:
             self.partition_counts = await check_topics(self.worker_settings, self.job)
+            read_ids = partial(ids_of, self.worker_settings, self.partition_counts)
+            self.topic_ids = await patiently("ids of the topics", read_ids)
             self.pipeline.explained.compacted = await compacted(self.worker_settings, self.job.topics)
             self.add_future(self._watch_broker())
             for begin in self._begins:

@@ -6,7 +6,7 @@ outside the rebalance callback (heartbeats run) and before the flow resumes.
 
 Beside the states a partition's database holds faust's offset key (the changelog offset of its newest state, ASCII) and
 ``CONFIRMED_KEY``: ``b"<offset> <unix seconds>"``, the changelog offset up to which every output is known to be sent,
-and when that was written.
+and when that was written; and ``CHANGELOG_KEY``: the id of the topic that these offsets are of.
 """
 
 import contextlib
@@ -29,6 +29,8 @@ from streams.plane.errors import StoreBroken
 from streams.plane.records import CONFIRMED_KEY, PartitionGone
 
 log = structlog.get_logger(__name__)
+
+CHANGELOG_KEY = PLANE_PREFIX + b"changelog"
 
 STORE_URL = "bulk://"
 STORES.aliases["bulk"] = "streams.plane.store:BulkStore"
@@ -72,11 +74,15 @@ class SharedMemory(RocksDBOptions):
 
 
 class Saved(NamedTuple):
-    """How far a partition's local store is: newest changelog offset, confirmed offset, unix time of the last write."""
+    """How far a partition's local store is: newest changelog offset, confirmed offset, unix time of the last write.
+
+    `changelog_id`: Kafka's id of the topic that the offsets are of; empty: written before that was kept.
+    """
 
     offset: int
     confirmed: int
     at: float
+    changelog_id: str = ""
 
 
 class BulkStore(RocksStore):
@@ -171,13 +177,24 @@ class BulkStore(RocksStore):
 
     def saved(self, partition: int) -> Saved | None:
         """How far the store is; None: nothing in it."""
-        offset, confirmed = self.multi_get(partition, [self.offset_key, CONFIRMED_KEY])
+        offset, confirmed, changelog = self.multi_get(partition, [self.offset_key, CONFIRMED_KEY, CHANGELOG_KEY])
         if offset is None:
             return None
+        changelog_id = (changelog or b"").decode()
         if confirmed is None:
-            return Saved(int(offset), -1, time.time())
+            return Saved(int(offset), -1, time.time(), changelog_id)
         sent, _, at = confirmed.partition(b" ")
-        return Saved(int(offset), int(sent), float(at))
+        return Saved(int(offset), int(sent), float(at), changelog_id)
+
+    def name_changelog(self, partition: int, changelog_id: str) -> None:
+        """Writes down which changelog the store's offsets are of; an empty id changes nothing."""
+        if changelog_id:
+            try:
+                self._open_db(partition).put(CHANGELOG_KEY, changelog_id.encode())
+            except PartitionGone:
+                raise
+            except Exception as exc:
+                self._broken(partition, exc)
 
     def _open_db(self, partition: int) -> Any:
         try:

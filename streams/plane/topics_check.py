@@ -5,10 +5,10 @@ from functools import partial
 from typing import Any
 
 from streams.kafka.clients import plain_client
+from streams.kafka.configurations import configurations
 from streams.kafka.errors import BrokerLost, TopicsNotReady
 from streams.kafka.patience import patiently
 from streams.kafka.refusals import explaining_refusals
-from streams.kafka.topics import configurations
 from streams.plane.records import Job
 from streams.settings import Settings
 

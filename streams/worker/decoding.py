@@ -78,14 +78,14 @@ class Decoder:
         texted: list[tuple[ConsumerRecord, Heard, str | None]] = []
         after_text: set[tuple[int, bytes]] = set()
         applied = [0] * len(self.topics)
-        index, heard_of, sources = self._topic_index, work.heard, work.sources
+        index, heard_of, sources, bases = self._topic_index, work.heard, work.sources, part.bases
         for record in records:
             topic, key = index[record.topic], record.key
             try:
                 if not key and _moves_clock(record, part, topic, latest):
                     work.counts[topic, "clock"] += 1
                     continue
-                if key and not record.value and self._is_erasure(work, record, partition, topic, latest):
+                if key and not record.value and self._is_erasure(work, record, partition, topic, bases[topic], latest):
                     work.counts[topic, "erasure"] += 1
                     continue
                 event = decode(INPUT_TOPICS[topic], key, record.value, latest)
@@ -93,7 +93,7 @@ class Decoder:
                 self.reject(work, record, rejected)
                 continue
             at = event.event_time.timestamp()
-            heard = Heard(topic, record.topic, partition, record.offset, at, event)
+            heard = Heard(topic, record.topic, partition, bases[topic] + record.offset, at, event)
             text = _text_of(event)
             if text is not None and len(text) > TEXT_LIMIT_CHARS:
                 text = cut(text)
@@ -168,7 +168,9 @@ class Decoder:
             work.counts[heard.topic, "applied"] -= 1
         return True
 
-    def _is_erasure(self, work: ChunkWork, record: ConsumerRecord, partition: int, topic: int, latest: float) -> bool:
+    def _is_erasure(
+        self, work: ChunkWork, record: ConsumerRecord, partition: int, topic: int, base: int, latest: float
+    ) -> bool:
         """Whether `record`, which has no value, asks to erase its customer; the request is then noted."""
         key = record.key
         at = decode_erasure(INPUT_TOPICS[topic], key, record.headers, latest)
@@ -177,7 +179,7 @@ class Decoder:
         if (right := partition_of(key, self._partitions)) != partition:
             raise Rejected("wrong-partition", "$", _misplaced(partition, right))
         before = work.erasures.get(key)
-        work.erasures[key] = Erasure(record.offset, at if before is None else max(at, before.at))
+        work.erasures[key] = Erasure(base + record.offset, at if before is None else max(at, before.at))
         return True
 
 

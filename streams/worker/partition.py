@@ -5,10 +5,11 @@ All of it is rebuilt from the stored states after a restart.
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from models.clock import UNKNOWN, PartitionClock
 from models.policy import Rules
+from schemas.positions import Incarnation
 from schemas.states import (
     NEVER,
     Held,
@@ -28,16 +29,20 @@ class Partition:
         clock: its event time.
         rules: the rules that judge its customers. The job's newer rules follow once silence is through under these.
         ruled_at: partition time from which the rules count; None: it isn't known yet.
+        incarnations: which topic the positions of its customers are of, per input topic.
         unswept: customers who may have been judged by other rules last, in no order.
         stored: the partition's own state as it was last stored.
         customers: how many customers it has; the erased don't count.
         due: when each customer must be looked at again; `NEVER`: only when an event comes. Nobody who is erased.
+        bases: the position of offset 0 in each input topic (schemas.positions).
         behind: records that wait for texts, counted by topic and key. Later ones of the same must wait behind them.
     """
 
     def __init__(self, clock: PartitionClock, rules: Rules) -> None:
         self.clock, self.rules = clock, rules
         self.ruled_at: float | None = None
+        self.incarnations: tuple[Incarnation, ...] = ()
+        self.bases = (0, 0, 0)
         self.unswept: list[bytes] = []
         self.stored = PartitionState()
         self.customers = 0
@@ -63,11 +68,32 @@ class Partition:
 
     def _restore_own(self, stored: PartitionState) -> None:
         self.stored = stored
+        self.incarnations = stored.incarnations
+        self._set_bases()
         if stored.ruled == self.rules.tag:
             self.ruled_at = stored.ruled_at
         for topic, at in enumerate(stored.times):
             if at is not None:
                 self.clock.heard(topic, at)
+
+    def meet(self, topic_ids: Sequence[str]) -> list[int]:
+        """The input topics have these ids now (empty: not known); gives the indexes of those that were made anew.
+
+        Call it after `restore`. A partition that has met no topic yet takes these for those that it knows.
+        """
+        known = self.incarnations or tuple(Incarnation() for _ in topic_ids)
+        anew = [i for i, now in enumerate(topic_ids) if now and known[i].topic_id not in ("", now)]
+        self.incarnations = tuple(
+            Incarnation(now or kept.topic_id, kept.number + (i in anew))
+            for i, (kept, now) in enumerate(zip(known, topic_ids, strict=True))
+        )
+        self._set_bases()
+        return anew
+
+    def _set_bases(self) -> None:
+        if self.incarnations:
+            clicks, purchases, reviews = (each.base for each in self.incarnations)
+            self.bases = clicks, purchases, reviews
 
     def schedule(self, key: bytes, due: float) -> None:
         """The customer of `key` is to be looked at again at `due`."""
@@ -126,4 +152,4 @@ class Partition:
     def state(self) -> PartitionState:
         """What is to be stored of the partition."""
         kept = self.clock.kept
-        return PartitionState((kept(0), kept(1), kept(2)), self.rules.tag, self.ruled_at)
+        return PartitionState((kept(0), kept(1), kept(2)), self.rules.tag, self.ruled_at, self.incarnations)

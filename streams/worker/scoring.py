@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
+import structlog
 from aiokafka.structs import ConsumerRecord
 
 from models.clock import UNKNOWN, PartitionClock
@@ -31,6 +32,8 @@ from streams.worker.chunk import ChunkWork, Waiting
 from streams.worker.decoding import Decoder, KnownReadings
 from streams.worker.outcomes import OutcomeWriter
 from streams.worker.partition import Partition
+
+log = structlog.get_logger(__name__)
 
 NO_ENCODER = "loading"  # of changes made before the encoder is loaded; no text has been read then
 
@@ -93,6 +96,7 @@ class ScoringJob:
         shadow: another policy that judges the same customers without effect; None: there is none.
         parts: the memory of each partition that this worker owns.
         topics: full names of the input topics.
+        topic_ids: Kafka's id of each input topic, by full name; a topic without one is taken for the one that it was.
         outputs: full names of the topics that are written.
         gathered: those of `outputs` that may have one partition.
     """
@@ -110,6 +114,7 @@ class ScoringJob:
         self.rules, self.scorer = rules, scorer
         self.shadow: Shadow | None = None
         self.parts: dict[int, Partition] = {}
+        self.topic_ids: Mapping[str, str] = {}
         self._settings, self._readings, self._waiting, self._observer = settings, readings, waiting, observer
         self._decoder = Decoder(settings, readings)
         self._writer = OutcomeWriter(settings)
@@ -255,7 +260,21 @@ class ScoringJob:
         """Takes a partition: builds its memory from its states."""
         part = Partition(PartitionClock(self._settings.clock, self._settings.clock_grace_s), self.rules)
         self._observer.restored(partition, part.restore(items))
+        self._meet_topics(partition, part)
         self.parts[partition] = part
+
+    def _meet_topics(self, partition: int, part: Partition) -> None:
+        if not self.topic_ids:
+            return
+        before = part.incarnations
+        for index in part.meet([self.topic_ids.get(topic, "") for topic in self.topics]):
+            log.warning(
+                "input topic was made anew: its records count from where the group stands in it",
+                topic=self.topics[index],
+                partition=partition,
+                before=before[index].topic_id,
+                now=part.incarnations[index].topic_id,
+            )
 
     def revoked(self, partition: int) -> None:
         """Forgets a partition."""

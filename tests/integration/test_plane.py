@@ -378,6 +378,9 @@ async def test_a_restore_lets_the_loop_come_round_between_partitions(plane: Plan
         async def claim(self, partition: int) -> None:
             """Nobody else is there."""
 
+        def changelog_id(self) -> str:
+            return ""
+
         async def resend(self, partition: int, outputs: Any) -> None:
             """Nothing was left."""
 

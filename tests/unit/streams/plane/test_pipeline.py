@@ -9,6 +9,7 @@ import pytest
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
+from streams.kafka.incarnations import TopicIds
 from streams.plane.batch import Batch
 from streams.plane.errors import Fenced
 from streams.plane.failures import Failures
@@ -173,6 +174,17 @@ class Bench:
             raise PartitionGone(partition)
         self.claimed.append(partition)
         await (await self.net.send_batch("log", partition, [(CLAIM_KEY, b"", [])])).acknowledged()
+
+    def topic_ids(self) -> TopicIds:
+        """No broker, no ids."""
+        return TopicIds()
+
+    def changelog_id(self) -> str:
+        """No broker, no id."""
+        return ""
+
+    async def check_topics_unchanged(self) -> None:
+        """They are."""
 
     def forget_claims(self) -> None:
         """There are none."""

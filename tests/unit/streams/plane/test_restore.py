@@ -1,10 +1,13 @@
 """Laws of the restore's decisions: what is read again, what is sent again, and which store is void."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from streams.plane.errors import ChangelogTruncated
-from streams.plane.records import Output, encode_outbox
-from streams.plane.restore import STALE_AFTER_S, Unconfirmed, plan
+from streams.plane.outbox import Unconfirmed
+from streams.plane.records import CONFIRMED_KEY, OUTBOX_HEADER, Output, confirmed_of, encode_outbox, marker_headers
+from streams.plane.restore import STALE_AFTER_S, plan
 from streams.plane.store import Saved
 
 NOW = 1_000_000_000.0
@@ -61,9 +64,28 @@ def test_outputs_beyond_the_confirmed_offset_are_sent_again_in_order() -> None:
     """Whatever a marker confirmed before or after is left out."""
     tail = Unconfirmed(10)
     for offset in (9, 10, 11, 12, 13):
-        tail.add(offset, encode_outbox([output(b"%d" % offset)]))
+        tail.add(offset, [(OUTBOX_HEADER, encode_outbox([output(b"%d" % offset)]))])
     assert [sent.key for sent in tail.outputs()] == [b"11", b"12", b"13"]
     tail.confirm(12)
     assert [sent.key for sent in tail.outputs()] == [b"13"]
     tail.confirm(5)
     assert tail.confirmed == 12, "a late marker of a former owner takes nothing back"
+
+
+def test_a_store_of_another_changelog_is_void() -> None:
+    """Made anew, or of another cluster: the same offsets mean other records. An unknown id decides nothing."""
+    saved = Saved(29, 29, NOW, "a" * 32)
+    assert plan(saved, 0, 50, NOW, "b" * 32)[:2] == (0, -1)
+    assert plan(saved, 0, 50, NOW, "b" * 32).void is not None
+    for other in ("a" * 32, ""):
+        assert plan(saved, 0, 50, NOW, other) == (30, 29, None)
+    assert plan(Saved(29, 29, NOW), 0, 50, NOW, "a" * 32) == (30, 29, None)
+
+
+def test_a_marker_that_a_mirror_copied_confirms_nothing() -> None:
+    """Its offset is of the changelog that it was written to; a marker of an earlier version says nothing of that."""
+    marker = SimpleNamespace(key=CONFIRMED_KEY, value=b"12", headers=marker_headers("a" * 32))
+    assert confirmed_of(marker, "a" * 32) == 12
+    assert confirmed_of(marker, "b" * 32) is None
+    assert confirmed_of(SimpleNamespace(key=CONFIRMED_KEY, value=b"12", headers=()), "b" * 32) == 12
+    assert confirmed_of(SimpleNamespace(key=b"anna", value=b"12", headers=()), "a" * 32) is None

@@ -428,3 +428,24 @@ def test_a_letter_gives_the_record_back_as_it_came(key: bytes | None, headers: l
 def test_partitions_are_those_of_kafkas_java_client(key: bytes, partition: int) -> None:
     """The values of the Java client's own tests of murmur2, over 8 partitions."""
     assert partition_of(key, 8) == partition
+
+
+def test_a_topic_made_anew_counts_from_its_start_and_what_comes_again_of_it_does_not() -> None:
+    """Its offsets begin at 0 again; the id says that its records are other ones, also after the next start."""
+    desk = Desk()
+    desk.job.topic_ids = {"clickstream": "a" * 32}
+    desk.job.restored(0, iter(()))
+    for second in range(5):
+        desk.take(desk.click("anna", second))
+    for at_start in (0, 3):
+        desk.start()
+        desk.job.topic_ids = {"clickstream": "b" * 32}
+        desk.job.restored(0, iter(sorted(desk.states.items())))
+        desk.offset = at_start
+        for n in range(3):
+            record = desk.click("anna", 5 + n)
+            event = json.loads(record.value or b"") | {"event_id": f"new{at_start + n}"}
+            anew = record._replace(value=json.dumps(event).encode())
+            desk.take(anew)
+            desk.take(anew)
+    assert desk.clicks("anna") == 5 + 6
