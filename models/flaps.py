@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from models.policy import DAYS_SINCE_PURCHASE, Dimension, Policy
 from models.step import Move
 from schemas.times import DAY_S
 
@@ -11,6 +12,21 @@ WITHIN_DAYS = 7.0
 
 # A moment is a sum of float64 seconds.
 _WITHIN_S = WITHIN_DAYS * DAY_S + 0.001
+
+
+# Numbers whose bounds a customer crosses once, because they only rise, or only after days of silence in between.
+_SLOW = frozenset(
+    {
+        *(DAYS_SINCE_PURCHASE, "known_days", "customer_days", "quiet_days", "recency_days", "click_days", "text_days"),
+        *("repeat_span_days", "bought", "purchases", "spend", "largest_amount"),
+        *("refunds", "clicks", "sessions", "reviews", "supports"),
+    }
+)
+
+
+def restless(policy: Policy) -> list[Dimension]:
+    """The dimensions that can move a customer with every event: over a number that rises and falls, without a dwell."""
+    return [each for each in policy.dimensions if not each.dwell_days and each.over not in _SLOW]
 
 
 class Flaps:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams.commands.options import setting_options, settings_from
-from streams.commands.policy_inputs import BROKER, FILE, load_policy, run, warn_of_currency
+from streams.commands.policy_inputs import BROKER, FILE, load_policy, run, warn_of_currency, warn_of_restless
 from streams.commands.policy_preview import preview
 from streams.commands.policy_tuning import calibrate, flaps, season
 
@@ -25,6 +25,7 @@ def command() -> None:
 def check(file: Path) -> None:
     """Say whether FILE is a policy; if it is not, name line and column of the error."""
     policy = load_policy(file)
+    warn_of_restless(policy)
     click.echo(f"{file}: {policy.label} is good: {_summary(policy)}")
 
 
@@ -54,6 +55,7 @@ def publish(file: Path, **options: Any) -> None:
     policy, settings = load_policy(file), settings_from(**options)
     served, before = run(send(settings, read(file)))
     warn_of_currency(policy, before or load(settings.policy))
+    warn_of_restless(policy)
     if before is not None and before.tag == served.tag:
         click.echo(f"{policy.label} is served already; nothing was published")
     else:

@@ -68,6 +68,18 @@ def replay_history(work: Callable[[], T]) -> T:
         raise Failure(str(exc)) from exc
 
 
+def warn_of_restless(policy: "Policy") -> None:
+    """Prints a warning to stderr for each dimension that can move a customer with every event."""
+    from models.flaps import restless
+
+    for dimension in restless(policy):
+        click.echo(
+            f"warning: {dimension.name} (over {dimension.over}) has no dwell: it can move a customer with every event, and "
+            "each move is a record of segment-changes; `dwell_days: 1` holds a segment for a day",
+            err=True,
+        )
+
+
 def warn_of_currency(policy: "Policy", served: "Policy") -> None:
     """Prints a warning to stderr if `policy` has another currency than the one that is served."""
     if policy.currency != served.currency:

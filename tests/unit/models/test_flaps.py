@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.flaps import WITHIN_DAYS, Flaps
+from models.flaps import WITHIN_DAYS, Flaps, restless
 from models.policy import PolicyError, load, parse, read
 from models.step import Move
 from schemas.changes import SilenceCause
@@ -182,3 +182,29 @@ def test_a_budget_is_part_of_what_a_policy_says() -> None:
     assert stated.tag != load().tag
     with pytest.raises(PolicyError, match="flap_budget"):
         parse(read().replace("currency: GBP", "currency: GBP\nflap_budget: 1001"))
+
+
+@pytest.mark.parametrize(
+    ("over", "dwell", "warned"),
+    [
+        ("session_clicks", "", True),
+        ("session_clicks", "dwell_days: 1", False),
+        ("clicks", "", False),
+        ("quiet_days", "", False),
+    ],
+)
+def test_a_check_warns_of_what_can_move_with_every_event(tmp_path: Path, over: str, dwell: str, warned: bool) -> None:
+    """A number that rises and falls, and no dwell; the policy is good all the same."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(
+        f"name: p\nversion: '1'\ndimensions:\n  - name: depth\n    over: {over}\n    {dwell}\n"
+        "    segments: [{name: low}, {name: high, from: 2}]\n"
+    )
+    told = click.testing.CliRunner().invoke(command, ["check", str(file)])
+    assert told.exit_code == 0
+    assert ("warning: depth" in told.stderr) == warned
+
+
+def test_the_shipped_policy_moves_nobody_with_every_event() -> None:
+    """Its dimension over a score has a dwell."""
+    assert restless(load()) == []
