@@ -80,10 +80,21 @@ def _bounds(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
     partitions = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions
     if not partitions:
         raise SystemExit(f"topic {topic} is not there; run `regulars topics create`, or name its --topic-prefix")
-    return {
-        partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)
-        for partition in partitions
-    }
+    return {partition: _patient_bounds(consumer, topic, partition) for partition in partitions}
+
+
+def _patient_bounds(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            bounds: tuple[int, int] = consumer.get_watermark_offsets(
+                TopicPartition(topic, partition), timeout=TIMEOUT_S
+            )
+            return bounds
+        except KafkaException:  # a topic that was just made, or a leader that is being elected
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def _good(message: Message) -> Message:
