@@ -189,7 +189,7 @@ def test_an_equal_sequence_with_a_newer_profile_replaces_the_row(book: Book) -> 
         topics.standing("anna", 2, "2024-01-01T00:00:00Z", 1),
         topics.standing("anna", 2, "2024-01-02T00:00:00Z", 2),
     )
-    late = topics.standing("anna", 2, "2024-01-02T00:00:00Z", 3)  # a late event changes the profile, not the moment
+    late = topics.standing("anna", 2, "2024-01-02T00:00:00.5Z", 3)  # compared as times: as text it would be older
 
     book.take([older, newer, late, older, topics.standing("anna", 1, "2024-01-03T00:00:00Z", 4)], 0.0)
 

@@ -7,6 +7,7 @@ one transaction, so a process that is killed goes on from what it had committed.
 import json
 import sqlite3
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +74,7 @@ class Book:
             self._erase(customer, record.erased, kept)
             return
         standing = json.loads(record.value)
-        if kept and (standing["sequence"], standing["as_of"]) < tuple(kept):
+        if kept and (standing["sequence"], _time(standing["as_of"])) < (kept[0], _time(kept[1])):
             self._db.execute("update standings set pass = ? where customer = ?", (self.fact("pass"), customer))
             return  # an older one came again
         if not kept and standing["sequence"] <= self._applied(customer):
@@ -172,6 +173,11 @@ class Book:
     def aside(self) -> int:
         """How many changes wait for their customer's first standing."""
         return int(self._db.execute("select count(*) from aside").fetchone()[0])
+
+
+def _time(text: str) -> datetime:
+    """A time to compare. As text, `00:00:00.5Z` would come before `00:00:00Z`: only times with a fraction show one."""
+    return datetime.fromisoformat(text)
 
 
 def _of_the_latest_life(bodies: list[str]) -> list[str]:
