@@ -94,7 +94,7 @@ def test_state_is_the_table_and_each_change_has_one_effect_over_kills(shop: Shop
     """Worker and CRM are killed at any moment while new and known customers move: 0 lost, 0 twice, 0 differences."""
     database = tmp_path / "crm.sqlite"
     worker, crm, seen = shop.start(), _crm(shop, database, "--effects-from", "earliest"), 0
-    days = [f"2024-01-{day:02d}" for day in range(1, 25, 3)]
+    days = [f"2024-01-{day:02d}" for day in range(1, 25, 4)]
     for kill, day in enumerate(days):
         _buy(shop, day, range(CUSTOMERS * kill // len(days), CUSTOMERS * (kill + 2) // len(days)))
         shop.clock(f"{day}T12:00:00Z")
