@@ -136,7 +136,7 @@ class Backtest:
         command += ["--group-by", self._asked_for] if self._asked_for else []
         command += ["--seed", str(self._seed)] if self._seed else []
         command += ["--policy", self._policy.name] if self._policy is not None else []
-        found = Report(
+        report = Report(
             title=f"{self._dataset}, {self._file.name}",
             made_with=join(command),
             currency=self._currency,
@@ -151,7 +151,7 @@ class Backtest:
         )
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / REPORT_NAME
-        path.write_text(page(found), encoding="utf-8")
+        path.write_text(page(report), encoding="utf-8")
         return path
 
 

@@ -6,6 +6,8 @@ from html import escape
 from math import ceil, floor, log10
 from sys import float_info
 
+from markupsafe import Markup
+
 _WIDTH, _HEIGHT = 640, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 30, 14, 48
 _TICKS = 5
@@ -36,7 +38,7 @@ class Axis:
     percent: bool = False
 
 
-def line_chart(lines: Sequence[Line], x: Axis, y: Axis) -> str:
+def line_chart(lines: Sequence[Line], x: Axis, y: Axis) -> Markup:
     """An `<svg>` with these lines; a line without points stands in no legend."""
     drawn = [line for line in lines if line.points]
     frame = _Frame(drawn, x, y)
@@ -56,7 +58,7 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis) -> str:
     return _svg(parts, [(line.label, line.color, line.dashed) for line in drawn])
 
 
-def bar_chart(groups: Sequence[str], bars: Sequence[tuple[str, str, Sequence[float]]], y: Axis) -> str:
+def bar_chart(groups: Sequence[str], bars: Sequence[tuple[str, str, Sequence[float]]], y: Axis) -> Markup:
     """An `<svg>` with bars side by side for each group; `bars` are label, colour and a value a group."""
     top = max((value for _, _, values in bars for value in values), default=0.0) or 1.0
     marks = [(i + 0.5, name) for i, name in enumerate(groups)]
@@ -183,12 +185,12 @@ def _padded(span: tuple[float, float]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _svg(parts: Sequence[str], legend: Sequence[tuple[str, str, bool]]) -> str:
+def _svg(parts: Sequence[str], legend: Sequence[tuple[str, str, bool]]) -> Markup:
     keys = []
     for label, color, dashed in legend:
         style = "dashed" if dashed else "solid"
         keys.append(f'<span class="key"><i style="border-top:3px {style} {color}"></i>{escape(label)}</span>')
-    return (
+    return Markup(
         f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg>'
         f"<figcaption>{''.join(keys)}</figcaption></figure>"
     )

@@ -1,7 +1,7 @@
 """Quality while learning: the losses of every contestant on labels that weren't learnt yet, week by week."""
 
 from collections import defaultdict
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class Alarm(NamedTuple):
 
     at: float  # event time, epoch seconds
     score: str
-    says: str
+    kind: Literal["drift", "version taken back"]
 
 
 class Timeline:
