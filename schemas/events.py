@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from schemas.headers import ERASE_HEADER
 from schemas.times import DAY_S, from_rfc3339
 
 RECORD_LIMIT_BYTES = 64 * 1024
@@ -160,11 +161,7 @@ Reason = Literal[
     "erase",
 ]
 
-# Of a clock record: without a key, it says that event time in its partition has come as far as this (RFC 3339).
-CLOCK_HEADER = "regulars-clock"
-# Of an erasure: a record of `ERASURES` without value; the customer of its key is erased as of this moment (RFC 3339).
-ERASE_HEADER = "regulars-erase"
-# Its records never wait for texts.
+# The topic of erasures: its records never wait for texts.
 ERASURES = PURCHASES
 
 

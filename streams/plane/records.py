@@ -10,13 +10,12 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
+from streams.kafka.changelog import PLANE_PREFIX
+
 Headers = list[tuple[str, bytes]]
 
 OUTBOX_HEADER = "outbox"
 
-# Keys that begin with 0xff are reserved: that byte never occurs in UTF-8, so no id can collide with them.
-PLANE_PREFIX = b"\xff\x00"  # the data plane's own records
-JOB_PREFIX = b"\xff\x01"  # a job's own state of a partition, kept and restored like any other key
 CONFIRMED_KEY = PLANE_PREFIX + b"confirmed"
 CLAIM_KEY = PLANE_PREFIX + b"claim"  # the first record of a new owner; earlier owners can't write after it
 

@@ -8,10 +8,10 @@ import pytest
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
-from streams.kafka.errors import Fenced
 from streams.plane.batch import Batch
+from streams.plane.errors import Fenced
 from streams.plane.lease import Lease
-from streams.plane.pipeline import Changelog, Pipeline
+from streams.plane.pipeline import Pipeline
 from streams.plane.progress import Span
 from streams.plane.records import CLAIM_KEY, CONFIRMED_KEY, Effects, Headers, Output, PartitionGone, Put, decode_outbox
 
@@ -137,21 +137,38 @@ class Bench:
 
     def __init__(self) -> None:
         self.log: list[Any] = []
+        self.claimed: list[int] = []
+        self.gone_at_claim: set[int] = set()
         self.disk, self.net, self.job = Disk(self.log), Net(self.log), Echo(self.log)
         self.lease = Lease(10, 20)
         self.lease.renew(self.lease.clock())
-        self.pipeline = Pipeline(
-            self.job,
-            store=lambda: self.disk,
-            sender=lambda: self.net,
-            changelog=Changelog("log", lambda: self.net),
-            lease=self.lease,
-            fail=self.fail,
-        )
+        self.pipeline = Pipeline(self.job, self, "log", self.lease)
         for partition in (0, 1):
             self.pipeline.open(partition, -1)
         self.pipeline.progress.begin({TP(topic, number): 0 for topic in Echo.topics for number in (0, 1)})
         self.pipeline.resume()
+
+    def states(self) -> Disk:
+        """The local store."""
+        return self.disk
+
+    def sender(self) -> Net:
+        """What takes records."""
+        return self.net
+
+    def committed(self, tp: TP) -> int | None:
+        """Nothing is committed here."""
+        return None
+
+    async def claim(self, partition: int) -> None:
+        """Claims a partition with a record in the changelog, unless it goes away just then."""
+        if partition in self.gone_at_claim:
+            raise PartitionGone(partition)
+        self.claimed.append(partition)
+        await (await self.net.send_batch("log", partition, [(CLAIM_KEY, b"", [])])).acknowledged()
+
+    def forget_claims(self) -> None:
+        """There are none."""
 
     def fail(self, exc: BaseException) -> None:
         """Ends the process, as far as a test can."""
@@ -388,19 +405,13 @@ async def test_a_chunk_that_is_cancelled_keeps_no_other_waiting(bench: Bench, en
 
 async def test_partitions_are_claimed_again_each_for_itself(bench: Bench) -> None:
     """One that goes away takes no claim from the others, whose stores then are where their changelogs end."""
-    claimed: list[int] = []
-
-    async def claim(partition: int) -> None:
-        if partition == 0:
-            raise PartitionGone(partition)
-        claimed.append(partition)
-        await (await bench.net.send_batch("log", partition, [(CLAIM_KEY, b"", [])])).acknowledged()
+    bench.gone_at_claim = {0}
 
     await bench.pipeline.process(bench.batch(("clicks", 1, 0, b"b")))
-    await bench.pipeline.claim_again(claim)
+    await bench.pipeline.claim_again()
     await bench.pipeline.process(bench.batch(("clicks", 1, 1, b"b")))
 
-    assert claimed == [1]
+    assert bench.claimed == [1]
     assert [record[2:4] for record in bench.net.records if record[:2] == ("log", 1)] == [
         (b"b", b"1"),
         (CONFIRMED_KEY, b"-1"),
