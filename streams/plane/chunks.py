@@ -12,14 +12,16 @@ import structlog
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
+from streams.kafka.errors import InfrastructureFailure
 from streams.plane.batch import Batch, Turn
 from streams.plane.counters import Counters
 from streams.plane.crash import crash_point
 from streams.plane.effects import Effecting
+from streams.plane.failures import Failures, JobFailed
 from streams.plane.ownership import Owned, Ownership
 from streams.plane.ports import World
 from streams.plane.progress import Progress, Stale
-from streams.plane.records import Job, PartitionGone
+from streams.plane.records import Effects, Job, PartitionGone
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +46,7 @@ class Chunks:
         ownership: the partitions and their serial order.
         effecting: makes work durable.
         counters: what is counted on the way.
+        failures: which chunks made the job fail before.
         world: is ended by a failure.
     """
 
@@ -54,10 +57,12 @@ class Chunks:
         ownership: Ownership,
         effecting: Effecting,
         counters: Counters,
+        failures: Failures,
         world: World,
     ) -> None:
         self._job, self._progress, self._ownership = job, progress, ownership
-        self._effecting, self._counters, self._world = effecting, counters, world
+        self._effecting, self._counters = effecting, counters
+        self._failures, self._world = failures, world
         self._batches: dict[asyncio.Task[None], Batch] = {}
         self._topic_order = {topic: index for index, topic in enumerate(job.topics)}
 
@@ -121,19 +126,69 @@ class Chunks:
                 raise Stale
             self._ownership.check(partition, owned)
             records = self._fresh(turns)
-            held: list[tuple[TP, int]] = []
+            held: Sequence[ConsumerRecord] = ()
             if records:
-                # Step 1 begins: decode.
-                with self._counters.timed("decode"):
-                    work = self._job.decode(partition, records)
-                crash_point("after_decode")
-                # Steps 1 to 5.
-                await self._effecting.run(partition, owned, work)
-                held = [(TP(record.topic, record.partition), record.offset) for record in work.held]
+                held = await self._run(partition, owned, records)
             # Step 6: now the records' offsets may be committed.
             for each in turns:
-                self._progress.done(epoch, {tp: each.batch.spans[tp] for tp in each.tps}, held)
+                self._progress.done(
+                    epoch,
+                    {tp: each.batch.spans[tp] for tp in each.tps},
+                    [(TP(record.topic, record.partition), record.offset) for record in held],
+                )
             self._counters.records += len(records)
+
+    async def _run(self, partition: int, owned: Owned, records: list[ConsumerRecord]) -> Sequence[ConsumerRecord]:
+        """Steps 1 to 5 of a chunk; gives the records that the job holds."""
+        if self._failures.is_suspect(partition, records):
+            log.warning("these records made two starts fail: looking for the one at fault", partition=partition)
+            held = await self._search(partition, owned, records)
+            self._failures.clear(partition)
+            return held
+        try:
+            return await self._attempt(partition, owned, records)
+        except JobFailed:
+            self._failures.note(partition, records)
+            raise
+
+    async def _attempt(self, partition: int, owned: Owned, records: list[ConsumerRecord]) -> Sequence[ConsumerRecord]:
+        # Step 1 begins: decode.
+        try:
+            with self._counters.timed("decode"):
+                work = self._job.decode(partition, records)
+        except InfrastructureFailure:
+            raise
+        except Exception as exc:
+            raise JobFailed(exc) from exc
+        crash_point("after_decode")
+        # Steps 1 to 5.
+        await self._effecting.run(partition, owned, work)
+        held: Sequence[ConsumerRecord] = work.held
+        return held
+
+    async def _search(self, partition: int, owned: Owned, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
+        """Runs the chunk in halves until the record that makes the job fail is alone; that one is a dead letter."""
+        try:
+            return list(await self._attempt(partition, owned, records))
+        except JobFailed as exc:
+            if len(records) == 1:
+                await self._set_aside(partition, owned, records[0], exc.cause)
+                return []
+        middle = len(records) // 2
+        held = await self._search(partition, owned, records[:middle])
+        return held + await self._search(partition, owned, records[middle:])
+
+    async def _set_aside(self, partition: int, owned: Owned, record: ConsumerRecord, cause: Exception) -> None:
+        log.error(
+            "a record makes the job fail: it is a dead letter now, please report the exception",
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            exception=type(cause).__name__,
+        )
+        self._counters.set_aside[record.topic] += 1
+        letter = self._job.refuse(partition, record, cause)
+        await self._effecting.make_durable(partition, owned, Effects([], [letter]))
 
     def _fresh(self, turns: Sequence[Turn]) -> list[ConsumerRecord]:
         """Records of the turns, by topic in the job's order, then by offset."""

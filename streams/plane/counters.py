@@ -14,6 +14,7 @@ class Counters:
     Attributes:
         seconds: per stage, of the event loop's time; `produce` includes the waits for acknowledgements.
         lost: offsets per topic that were deleted before they were read.
+        set_aside: records per topic that made the job fail and are dead letters.
     """
 
     def __init__(self) -> None:
@@ -27,6 +28,7 @@ class Counters:
         self.restored_records = 0
         self.restore_s = 0.0
         self.lost: Counter[str] = Counter()
+        self.set_aside: Counter[str] = Counter()
         self.seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
 
     @contextlib.contextmanager

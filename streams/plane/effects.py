@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from streams.plane.counters import Counters
 from streams.plane.crash import crash_point, crash_point_in_flight
+from streams.plane.failures import JobFailed
 from streams.plane.ownership import Owned, Ownership
 from streams.plane.ports import Acknowledgement, World
 from streams.plane.records import CONFIRMED_KEY, OUTBOX_HEADER, Effects, Headers, Output, Put, Work, encode_outbox
@@ -39,10 +40,13 @@ class Effecting:
 
         Raises:
             PartitionGone: the partition left; what was not written yet is the next owner's to do.
-            ValueError: a step put one key twice.
+            JobFailed: the job raised in its step, or put one key twice.
         """
         # Step 1: read the states of the keys; step.
-        effects = await self._effects(partition, work)
+        await self.make_durable(partition, owned, await self._effects(partition, work))
+
+    async def make_durable(self, partition: int, owned: Owned, effects: Effects) -> None:
+        """Steps 2 to 5: the caller holds the partition's lock. Raises as `run`."""
         if not effects.puts and not effects.dead_letters:
             return
 
@@ -75,7 +79,7 @@ class Effecting:
         effects = await self._stepper.step(partition, work, values)
         self._counters.chunks += 1
         if len({put.key for put in effects.puts}) < len(effects.puts):
-            raise ValueError(f"partition {partition}: a step put one key twice")
+            raise JobFailed(ValueError(f"partition {partition}: a step put one key twice"))
         return effects
 
     async def _write_changelog(self, partition: int, owned: Owned, effects: Effects) -> int:

@@ -30,6 +30,7 @@ from streams.plane.chunks import Chunks
 from streams.plane.counters import Counters
 from streams.plane.crash import crash_point
 from streams.plane.effects import Effecting
+from streams.plane.failures import Failures
 from streams.plane.lease import Lease
 from streams.plane.ownership import Ownership
 from streams.plane.ports import World
@@ -65,9 +66,10 @@ class Pipeline:
         world: store, sender, committed offsets; the process that a failure ends.
         changelog: full name of the topic that holds every state.
         lease: whether this worker may write.
+        failures: which chunks made the job fail, over restarts.
     """
 
-    def __init__(self, job: Job[Any], world: World, changelog: str, lease: Lease) -> None:
+    def __init__(self, job: Job[Any], world: World, changelog: str, lease: Lease, failures: Failures) -> None:
         self.job = job
         self.progress = Progress()
         self.counters = Counters()
@@ -80,7 +82,7 @@ class Pipeline:
         self._ownership = Ownership(job, self.progress, lease, world)
         stepper = Stepper(job, self._ownership, self.counters)
         self._effecting = Effecting(changelog, world, stepper, self._ownership, self.counters)
-        self._chunks = Chunks(job, self.progress, self._ownership, self._effecting, self.counters, world)
+        self._chunks = Chunks(job, self.progress, self._ownership, self._effecting, self.counters, failures, world)
 
     # --- records of polls
 

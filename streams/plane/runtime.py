@@ -39,6 +39,7 @@ from streams.plane import memory
 from streams.plane.batch import BatchTopic
 from streams.plane.directory import hold
 from streams.plane.errors import StoreBroken
+from streams.plane.failures import Failures
 from streams.plane.lease import Lease
 from streams.plane.pipeline import Pipeline
 from streams.plane.producer import MAX_BATCH_BYTES, Producer
@@ -182,7 +183,7 @@ class App(faust.App):
         )
         world = FaustWorld(self, settings.changelog_topic)
         self.lease = Lease(self.conf.broker_session_timeout, self.conf.broker_rebalance_timeout)
-        self.pipeline = Pipeline(job, world, settings.changelog_topic, self.lease)
+        self.pipeline = Pipeline(job, world, settings.changelog_topic, self.lease, Failures(settings.data_dir))
         self.restorer = Restorer(self.pipeline, world, partial(restoring_consumer, settings), settings.changelog_topic)
         self._world = world
         self.pipeline.on_tick(CLAIM_AGAIN_S, self.pipeline.claim_again)

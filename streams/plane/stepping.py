@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from streams.kafka.errors import InfrastructureFailure
 from streams.plane.counters import Counters
+from streams.plane.failures import JobFailed
 from streams.plane.ownership import Ownership
 from streams.plane.records import Effects, Job, PartitionGone, Together, Work
 
@@ -26,7 +28,7 @@ class Stepper:
     def step(self, partition: int, work: Work, values: Sequence[bytes | None]) -> "asyncio.Future[Effects]":
         """The effects of a chunk's work, given the states of its keys.
 
-        The future raises PartitionGone where a rebalance came in between, and whatever the job raised.
+        The future raises PartitionGone where a rebalance came in between, and JobFailed where the job raised.
         """
         loop = asyncio.get_running_loop()
         effects: asyncio.Future[Effects] = loop.create_future()
@@ -49,11 +51,22 @@ class Stepper:
             with self._counters.timed("step"):
                 effects = self._step(chunks)
         except Exception as exc:  # whoever waits for a step ends the process over it
-            for chunk in chunks:
-                if not chunk.effects.done():
-                    chunk.effects.set_exception(exc)
+            if len(chunks) > 1:  # each by itself: the others are not to blame
+                for chunk in chunks:
+                    self._step_alone(chunk)
+            else:
+                _fail(chunks[0], exc)
             return
         for chunk, effect in zip(chunks, effects, strict=True):
+            if not chunk.effects.done():
+                chunk.effects.set_result(effect)
+
+    def _step_alone(self, chunk: _Waiting) -> None:
+        try:
+            (effect,) = self._step([chunk])
+        except Exception as exc:
+            _fail(chunk, exc)
+        else:
             if not chunk.effects.done():
                 chunk.effects.set_result(effect)
 
@@ -62,3 +75,8 @@ class Stepper:
         if isinstance(job, Together):
             return job.steps([(chunk.partition, chunk.work, chunk.values) for chunk in chunks])
         return [job.step(chunk.partition, chunk.work, chunk.values) for chunk in chunks]
+
+
+def _fail(chunk: _Waiting, exc: Exception) -> None:
+    if not chunk.effects.done():
+        chunk.effects.set_exception(exc if isinstance(exc, InfrastructureFailure) else JobFailed(exc))
