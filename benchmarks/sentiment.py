@@ -28,7 +28,7 @@ from streams.settings import Settings
 from streams.sources.clothing_reviews import joined
 from streams.sources.labelled import read_labelled
 from streams.teaching.head_training import FOLDS, teach
-from streams.teaching.judging import judged
+from streams.teaching.judging import binary_measures
 from streams.teaching.vectors import vectors_of
 
 CONTENT = (
@@ -113,7 +113,7 @@ def main() -> None:
             ("n-grams only", taught.base + taught.said[:, 0]),
             ("both", taught.raw),
         ):
-            each = judged(raw, labels)
+            each = binary_measures(raw, labels)
             table.add_row(
                 f"{name}, {passes} {'pass' if passes == 1 else 'passes'}", f"{each.auc:.4f}", f"{each.log_loss:.4f}",
                 f"{each.ece:.4f}", f"{each.f1:.4f}", f"{each.f1_discontent:.4f}", f"{each.accuracy:.4f}",
@@ -131,7 +131,7 @@ def main() -> None:
     every = np.full(len(rows), np.log(labels.mean() / (1 - labels.mean())))
     every[[index for index, (text, _, _) in enumerate(rows) if text]] = taught.raw
     recommended = np.array([said for _, _, said in rows], dtype=np.int64)
-    whole = judged(every, recommended)
+    whole = binary_measures(every, recommended)
     console.print(f"all {len(rows):,} rows: AUC {whole.auc:.4f}, log loss {whole.log_loss:.4f}, ECE {whole.ece:.4f}")
     base = np.log(labels.mean() / (1 - labels.mean()))
     score = 2 * sigmoid(taught.raw - base) - 1

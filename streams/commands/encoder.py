@@ -109,7 +109,7 @@ def train(data: Path | None, from_topic: bool, latest: int, out: Path, passes: i
     from streams.sources.tables import FileRefused
     from streams.teaching.finetuning import Told
     from streams.teaching.head_training import teach
-    from streams.teaching.judging import judged
+    from streams.teaching.judging import binary_measures
     from streams.teaching.ratings import read_ratings
     from streams.teaching.vectors import vectors_of
 
@@ -134,10 +134,10 @@ def train(data: Path | None, from_topic: bool, latest: int, out: Path, passes: i
     print_judged(
         f"{len(labelled.texts):,} texts, {labelled.positive.mean():.1%} content; 5 folds",
         {
-            "n-grams": judged(taught.base + taught.said[:, 0], labelled.positive),
-            "vector": judged(taught.base + taught.said[:, 1], labelled.positive),
-            "anchors": judged(taught.base + taught.said[:, 2], labelled.positive),
-            "blended": judged(taught.raw, labelled.positive),
+            "n-grams": binary_measures(taught.base + taught.said[:, 0], labelled.positive),
+            "vector": binary_measures(taught.base + taught.said[:, 1], labelled.positive),
+            "anchors": binary_measures(taught.base + taught.said[:, 2], labelled.positive),
+            "blended": binary_measures(taught.raw, labelled.positive),
         },
     )
     encoded = encode_head(taught.head)

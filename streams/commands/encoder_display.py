@@ -7,7 +7,7 @@ import click
 
 if TYPE_CHECKING:
     from streams.teaching.finetuning import Figures, Told
-    from streams.teaching.judging import Judged
+    from streams.teaching.judging import BinaryMeasures
 
 
 class ProgressBar:
@@ -68,7 +68,7 @@ def print_figures(figures: "Figures") -> None:
     click.echo(f"log loss lower by {figures.gain.mean:.4f} (standard error {figures.gain.error:.4f})")
 
 
-def print_judged(title: str, rows: "dict[str, Judged]") -> None:
+def print_judged(title: str, rows: "dict[str, BinaryMeasures]") -> None:
     """Prints the measures of each row of `rows`, and its confusion matrix."""
     from rich.console import Console
     from rich.table import Table

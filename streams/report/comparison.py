@@ -8,15 +8,15 @@ from models.learning.scoreboard import BG_NBD, PREVIOUS, RFM, SERVED
 from streams.report.evaluation import PRIOR, Difference, Group, Rows, table
 from streams.report.formats import figure, percent
 from streams.report.legend import BETTER, NAMES, NO_FIGURE, QUESTIONS, SHORT_NAMES
-from streams.report.pieces import Table, is_enough
+from streams.report.pieces import PageTable, is_enough
 
 
-def side_by_side(by_score: Mapping[str, Rows]) -> list[Table]:
+def side_by_side(by_score: Mapping[str, Rows]) -> list[PageTable]:
     """One table per forecast: a row per contestant, a column per measure."""
     return [_contestants(score, rows) for score, rows in by_score.items()]
 
 
-def _contestants(score: str, rows: Rows) -> Table:
+def _contestants(score: str, rows: Rows) -> PageTable:
     measured = table(rows, score)
     heads = [QUESTIONS[score], *(f"{measure} ({BETTER[measure]})" for measure in measured[SERVED])]
     cells = [
@@ -27,10 +27,10 @@ def _contestants(score: str, rows: Rows) -> Table:
         for name in (SERVED, PREVIOUS, BG_NBD, RFM, PRIOR)
         if name in measured
     ]
-    return Table(heads, cells, ours=True)
+    return PageTable(heads, cells, ours=True)
 
 
-def difference_table(differences: Sequence[Difference]) -> Table | None:
+def difference_table(differences: Sequence[Difference]) -> PageTable | None:
     """Each difference with its standard error; None where there is none."""
     if not differences:
         return None
@@ -46,10 +46,10 @@ def difference_table(differences: Sequence[Difference]) -> Table | None:
         ]
         for each in differences
     ]
-    return Table(heads, cells)
+    return PageTable(heads, cells)
 
 
-def group_table(groups: Sequence[Group], grouped_by: str) -> Table | None:
+def group_table(groups: Sequence[Group], grouped_by: str) -> PageTable | None:
     """How well each group was forecast; None where the customers are not grouped."""
     if not groups:
         return None
@@ -65,4 +65,4 @@ def group_table(groups: Sequence[Group], grouped_by: str) -> Table | None:
         ]
         for group in groups
     ]
-    return Table(heads, cells)
+    return PageTable(heads, cells)

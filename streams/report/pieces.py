@@ -16,7 +16,7 @@ FEW_IN_TENTH = f"a tenth of these forecasts is fewer than {SMALLEST_GROUP}"
 
 
 @dataclass(frozen=True)
-class Panel:
+class ChartPanel:
     """A chart, or the reason why there is too little data for one.
 
     Attributes:
@@ -31,7 +31,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """A table of text; `ours`: its first row is that of the served model."""
 
     heads: Sequence[str]

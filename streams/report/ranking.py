@@ -19,21 +19,21 @@ from streams.report.legend import (
     SHORT_NAMES,
     SPEND_90,
 )
-from streams.report.pieces import FEW_IN_TENTH, Panel, Table, gain_at, is_enough, thinned
+from streams.report.pieces import FEW_IN_TENTH, ChartPanel, PageTable, gain_at, is_enough, thinned
 
 # Drawn in this order: the served forecasts last, over the others.
 _DRAWN = (RFM, BG_NBD, SERVED)
 _SHARES = (0.05, 0.1, 0.2, 0.4)
 
 
-def calibration(by_score: Mapping[str, Rows]) -> list[Panel]:
+def calibration(by_score: Mapping[str, Rows]) -> list[ChartPanel]:
     """Chance against share of buyers, for ten groups of equal size by rising chance, at 30 and at 90 days."""
     return [_calibration(score, by_score[score]) for score in (P_30, P_90) if score in by_score]
 
 
-def _calibration(score: str, rows: Rows) -> Panel:
+def _calibration(score: str, rows: Rows) -> ChartPanel:
     if not is_enough(rows, 0.1):
-        return Panel(QUESTIONS[score], reason=FEW_IN_TENTH)
+        return ChartPanel(QUESTIONS[score], reason=FEW_IN_TENTH)
     lines = [_diagonal("perfectly right")]
     for name in _DRAWN:
         if name in rows.forecasts:
@@ -41,24 +41,24 @@ def _calibration(score: str, rows: Rows) -> Panel:
             notes = [f"{int(customers):,} customers" for _, _, customers in tenths]
             points = [(forecast, bought) for forecast, bought, _ in tenths]
             lines.append(Line(NAMES[name], points, COLORS[name], dots=name == SERVED, notes=notes))
-    return Panel(
+    return ChartPanel(
         QUESTIONS[score], line_chart(lines, _shares("chance that was forecast"), _shares("share that did buy"))
     )
 
 
-def campaign(by_score: Mapping[str, Rows]) -> tuple[list[Panel], Table]:
+def campaign(by_score: Mapping[str, Rows]) -> tuple[list[ChartPanel], PageTable]:
     """Curves of gains of buyers and of spend, and a table of their heights at some shares of customers."""
     asked = {score: by_score[score] for score in (P_30, SPEND_90) if score in by_score}
     compared = [(score, rows, name) for score, rows in asked.items() for name in _DRAWN[::-1] if name in rows.forecasts]
     outcomes = {P_30: "buyers (30 days)", SPEND_90: "spend (90 days)"}
     heads = ["contacted", *(f"{outcomes[score]}: {SHORT_NAMES[name]}" for score, _, name in compared)]
     table = [[percent(share), *(_gain(rows, name, share) for _, rows, name in compared)] for share in _SHARES]
-    return [_gains(score, rows) for score, rows in asked.items()], Table(heads, table)
+    return [_gains(score, rows) for score, rows in asked.items()], PageTable(heads, table)
 
 
-def _gains(score: str, rows: Rows) -> Panel:
+def _gains(score: str, rows: Rows) -> ChartPanel:
     if not is_enough(rows, 0.1):
-        return Panel(QUESTIONS[score], reason=FEW_IN_TENTH)
+        return ChartPanel(QUESTIONS[score], reason=FEW_IN_TENTH)
     lines = [_diagonal("at random")]
     lines.append(Line("with hindsight", thinned(gains(rows.truth, rows.truth)), ACTUAL_COLOR, dashed=True))
     lines += [
@@ -67,7 +67,7 @@ def _gains(score: str, rows: Rows) -> Panel:
         if name in rows.forecasts
     ]
     y = _shares("share of the buyers reached" if score == P_30 else "share of the spend reached")
-    return Panel(QUESTIONS[score], line_chart(lines, _shares("share of customers contacted, best first"), y))
+    return ChartPanel(QUESTIONS[score], line_chart(lines, _shares("share of customers contacted, best first"), y))
 
 
 def _gain(rows: Rows, name: str, share: float) -> str:

@@ -7,12 +7,12 @@ from streams.report.charts import Axis, Line, bar_chart, line_chart, number, sho
 from streams.report.evaluation import SMALLEST_GROUP, Rows, by_cutoff, coverage, coverage_by_fifth
 from streams.report.formats import day, months, percent
 from streams.report.legend import ACTUAL_COLOR, COLORS, NAMES, REFERENCE_COLOR
-from streams.report.pieces import Panel, Table, is_enough
+from streams.report.pieces import ChartPanel, PageTable, is_enough
 
 _FIFTHS = ("lowest fifth", "second", "third", "fourth", "highest fifth")
 
 
-def totals(rows: Rows, currency: str) -> tuple[Panel, Table]:
+def totals(rows: Rows, currency: str) -> tuple[ChartPanel, PageTable]:
     """What all customers spent after each cut-off, and what was forecast, as bars and as a table."""
     pieces = by_cutoff(rows)
     days = [day(moment) for moment, _ in pieces]
@@ -27,7 +27,7 @@ def totals(rows: Rows, currency: str) -> tuple[Panel, Table]:
     ]
     chart = bar_chart([as_of[:7] for as_of in days], bars, Axis(f"{currency} in 90 days"))
     heads = ["as of", "customers", "spent", "Regulars (of spent)", "BG/NBD (of spent)"]
-    return Panel(chart=chart), Table(heads, table)
+    return ChartPanel(chart=chart), PageTable(heads, table)
 
 
 def _total(rows: Rows, name: str) -> str:
@@ -36,7 +36,7 @@ def _total(rows: Rows, name: str) -> str:
     return short(float(forecast.sum())) + share
 
 
-def intervals(rows: Rows, currency: str) -> tuple[Panel, Table | None]:
+def intervals(rows: Rows, currency: str) -> tuple[ChartPanel, PageTable | None]:
     """Share of customers within their interval, by cut-off and by expected spend; no table where a fifth is too small."""
     table = None
     if is_enough(rows, 0.2):
@@ -45,19 +45,19 @@ def intervals(rows: Rows, currency: str) -> tuple[Panel, Table | None]:
             for name, (expected, inside, width) in zip(_FIFTHS, coverage_by_fifth(rows), strict=True)
         ]
         heads = ["customers by expected spend", f"expected on average ({currency})", "inside", "median width"]
-        table = Table(heads, cells)
+        table = PageTable(heads, cells)
     return _coverage(rows), table
 
 
-def _coverage(rows: Rows) -> Panel:
+def _coverage(rows: Rows) -> ChartPanel:
     pieces = by_cutoff(rows)
     moments = [moment for moment, _ in pieces]
     points = [(moment, coverage(own)) for moment, own in pieces if is_enough(own)]
     if not points:
-        return Panel(reason=f"no cut-off has {SMALLEST_GROUP} customers")
+        return ChartPanel(reason=f"no cut-off has {SMALLEST_GROUP} customers")
     lines = [
         Line("promised", [(at, COVERAGE) for at in (moments[0], moments[-1])], REFERENCE_COLOR, dashed=True),
         Line("ended up inside", points, COLORS[SERVED], dots=True),
     ]
     y = Axis("share of customers", (0.0, 1.0), percent=True)
-    return Panel(chart=line_chart(lines, Axis("cut-off", ticks=months(moments)), y))
+    return ChartPanel(chart=line_chart(lines, Axis("cut-off", ticks=months(moments)), y))

@@ -13,7 +13,7 @@ from streams.report.pieces import gain_at, is_enough
 
 
 @dataclass(frozen=True)
-class Chances:
+class ChanceSummary:
     """Mean chance of a purchase and share of buyers, over all rows and in the tenth with the highest chance.
 
     The tenth is None where it is too small.
@@ -26,7 +26,7 @@ class Chances:
 
 
 @dataclass(frozen=True)
-class Spend:
+class SpendSummary:
     """What was spent beside what was forecast; None where too few customers stand behind a figure.
 
     Attributes:
@@ -49,7 +49,7 @@ class Spend:
 
 
 @dataclass(frozen=True)
-class Rival:
+class RivalSummary:
     """A rival, and the measures in which it was better than the served forecasts by more than two standard errors."""
 
     name: str
@@ -76,9 +76,9 @@ class Summary:
     first_at: float
     last_at: float
     checked: int
-    chances: Chances | None
-    spend: Spend | None
-    rivals: Sequence[Rival]
+    chances: ChanceSummary | None
+    spend: SpendSummary | None
+    rivals: Sequence[RivalSummary]
 
 
 def summary(by_score: Mapping[str, Rows], differences: Sequence[Difference]) -> Summary:
@@ -94,24 +94,24 @@ def summary(by_score: Mapping[str, Rows], differences: Sequence[Difference]) -> 
         _chances(rows) if is_enough(rows) else None,
         None if spend is None else _spend(spend),
         [
-            Rival(SHORT_NAMES[name], [each for each in differences if each.than == name and each.worse])
+            RivalSummary(SHORT_NAMES[name], [each for each in differences if each.than == name and each.worse])
             for name in dict.fromkeys(each.than for each in differences)
         ],
     )
 
 
-def _chances(rows: Rows) -> Chances:
+def _chances(rows: Rows) -> ChanceSummary:
     forecast = rows.forecasts[SERVED]
     top = bins(rows.truth, forecast)[-1] if is_enough(rows, 0.1) else (None, None)
-    return Chances(float(forecast.mean()), float(rows.truth.mean()), top[0], top[1])
+    return ChanceSummary(float(forecast.mean()), float(rows.truth.mean()), top[0], top[1])
 
 
-def _spend(rows: Rows) -> Spend:
+def _spend(rows: Rows) -> SpendSummary:
     inside = coverage(rows) if is_enough(rows) else None
     if not rows.truth.any():
-        return Spend(is_any=False, inside=inside)
+        return SpendSummary(is_any=False, inside=inside)
     if not is_enough(rows):
-        return Spend(is_any=True)
+        return SpendSummary(is_any=True)
     each = [_per_100(own) for _, own in by_cutoff(rows) if is_enough(own)]
     tenth = by_rfm = at_best = None
     if is_enough(rows, 0.1):
@@ -119,7 +119,7 @@ def _spend(rows: Rows) -> Spend:
         at_best = gain_at(rows, rows.truth, 0.1)
         by_rfm = gain_at(rows, rows.forecasts[RFM], 0.1) if RFM in rows.forecasts else None
     per_100_range = (min(each), max(each)) if each else None
-    return Spend(True, _per_100(rows), per_100_range, tenth, by_rfm, at_best, inside)
+    return SpendSummary(True, _per_100(rows), per_100_range, tenth, by_rfm, at_best, inside)
 
 
 def _per_100(rows: Rows) -> float:

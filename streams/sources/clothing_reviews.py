@@ -10,7 +10,7 @@ import xxhash
 from schemas.events import Review, cut
 from schemas.times import from_rfc3339
 from streams.sources.dataset import Dataset, in_blocks
-from streams.sources.events import Item, instant, item
+from streams.sources.events import EventRecord, event_record, instant
 from streams.sources.positions import file_digest
 from streams.sources.tables import FileRefused, read_columns
 
@@ -40,7 +40,7 @@ def open_clothing_reviews(path: Path) -> Dataset:
     prefix = f"reviews-{file_digest(path)[:8]}"
     times_s = from_rfc3339(FIRST_AT) + APART_S * np.arange(len(rows), dtype=np.float64)
 
-    def items(start: int, stop: int) -> Iterator[Item]:
+    def items(start: int, stop: int) -> Iterator[EventRecord]:
         for begin, end in in_blocks(start, stop):
             block = rows.iloc[begin:end]
             cells = zip(*(block[name].tolist() for name in COLUMNS), strict=True)
@@ -56,7 +56,7 @@ def open_clothing_reviews(path: Path) -> Dataset:
                     product_id=None if pd.isna(product) else str(product),
                     language="en",
                 )
-                yield item(at_s, review)
+                yield event_record(at_s, review)
 
     silent = int((rows["text"].isna() & rows["title"].isna()).sum())
     notes = (

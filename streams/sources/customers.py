@@ -58,7 +58,7 @@ class Behaviour:
     review_share: float = 0.2
 
 
-class Customer(NamedTuple):
+class SimulatedCustomer(NamedTuple):
     """One customer's latent traits; nobody but the simulation and its tests may look at them.
 
     Attributes:
@@ -81,13 +81,13 @@ class Customer(NamedTuple):
     arrived_s: float
 
 
-def draw_customer(rng: random.Random, behaviour: Behaviour, number: int, arrived_s: float) -> Customer:
+def draw_customer(rng: random.Random, behaviour: Behaviour, number: int, arrived_s: float) -> SimulatedCustomer:
     """The `number`-th customer, from 1."""
     s = rng.gauss(0.0, 1.0)
     k = behaviour.rate_effect
     per_day = rng.gammavariate(behaviour.r, 1.0 / behaviour.alpha_days) * math.exp(k * s - k * k / 2.0)
     p = min(max(rng.betavariate(behaviour.a, behaviour.b), 1e-9), 1.0 - 1e-9)
-    return Customer(
+    return SimulatedCustomer(
         customer_id=f"synthetic-{number:06d}",
         satisfaction=s,
         rate=0.0 if rng.random() < behaviour.prospects else per_day / DAY_S,
@@ -99,7 +99,7 @@ def draw_customer(rng: random.Random, behaviour: Behaviour, number: int, arrived
     )
 
 
-def expected_repeats(customer: Customer, span_s: float) -> float:
+def expected_repeats(customer: SimulatedCustomer, span_s: float) -> float:
     """Expected repeat purchases in the `span_s` after the first one: (1 - exp(-lambda p t)) / p.
 
     Fader, Hardie and Lee 2005, equation (7): E[X(t) | lambda, p] = 1/p - 1/p exp(-lambda p t).

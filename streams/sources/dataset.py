@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.sources.events import Item, Timeline, with_clocks
+from streams.sources.events import EventRecord, RecordStream, with_clocks
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Dataset:
     """
 
     times_s: NDArray[np.float64]
-    items: Callable[[int, int], Iterator[Item]]
+    items: Callable[[int, int], Iterator[EventRecord]]
     last_s: float
     notes: tuple[str, ...] = ()
 
@@ -32,7 +32,7 @@ class Dataset:
         stop = len(self.times_s) if to_s is None else int(np.searchsorted(self.times_s, to_s))
         return start, max(start, stop)
 
-    def timeline(self, from_s: float | None = None, to_s: float | None = None) -> Timeline:
+    def timeline(self, from_s: float | None = None, to_s: float | None = None) -> RecordStream:
         """The events in [from_s, to_s) with clock records; the last one at `to_s` or the file's last time."""
         start, stop = self.window(from_s, to_s)
         last_s = self.last_s if to_s is None else min(to_s, self.last_s)

@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from schemas.events import Item as Line
-from schemas.events import Purchase
+from schemas.events import Item, Purchase
 from streams.sources.dataset import Dataset
-from streams.sources.events import Item, instant, purchase_item
+from streams.sources.events import EventRecord, instant, purchase_record
 from streams.sources.tables import FileRefused, minor_units, read_columns
 
 # The second names are those of Online Retail II.
@@ -84,10 +83,10 @@ class _Book:
         ]
         self._worthless = len(starts) - len(worth)
 
-    def items(self, start: int, stop: int) -> Iterator[Item]:
+    def items(self, start: int, stop: int) -> Iterator[EventRecord]:
         for position in range(start, stop):
             at_s = float(self.times_s[position])
-            yield purchase_item(at_s, self._purchase(position, at_s))
+            yield purchase_record(at_s, self._purchase(position, at_s))
 
     def notes(self, without_customer: int) -> tuple[str, ...]:
         refunds = sum(self._refund)
@@ -115,7 +114,7 @@ class _Book:
             amount_minor=self._amounts[position],
             currency=self._currency,
             items=tuple(
-                Line(
+                Item(
                     product_id=str(product)[:256],
                     quantity=abs(quantity),
                     unit_price_minor=max(0, price_minor),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Pace:
+class SendingPace:
     """When an event may go: as fast as can be (neither is set), a multiple of real time, or so many events a second.
 
     Attributes:
@@ -29,7 +29,7 @@ class Pace:
             sent: events sent since the start.
             since_first_s: event time from the first event sent to the next one.
 
-        >>> Pace().due_s(10, 60.0), Pace(times=60).due_s(10, 60.0), Pace(rate=5).due_s(10, 60.0)
+        >>> SendingPace().due_s(10, 60.0), SendingPace(times=60).due_s(10, 60.0), SendingPace(rate=5).due_s(10, 60.0)
         (0.0, 1.0, 2.0)
         """
         if self.times is not None:
@@ -39,4 +39,4 @@ class Pace:
         return 0.0
 
 
-MAX = Pace()
+MAX = SendingPace()

@@ -28,15 +28,15 @@ class Reached(NamedTuple):
     offset: int
 
 
-class Position:
+class ReplayPosition:
     """The acked part of one replay. `key` stands for the file, the options and the cluster.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
-    >>> first = Position(folder, "some-key")
+    >>> first = ReplayPosition(folder, "some-key")
     >>> first.acked("purchases", 0, below=7, offset=41)
     >>> first.save()
-    >>> Position(folder, "some-key").done("purchases", 0), Position(folder, "another").done("purchases", 0)
+    >>> ReplayPosition(folder, "some-key").done("purchases", 0), ReplayPosition(folder, "another").done("purchases", 0)
     (7, 0)
     """
 
@@ -79,13 +79,13 @@ class Position:
         self._file.unlink(missing_ok=True)
 
 
-async def open_position(settings: Settings, identity: Mapping[str, object]) -> Position:
+async def open_position(settings: Settings, identity: Mapping[str, object]) -> ReplayPosition:
     """The position of the replay that `identity` names, on the cluster that `settings` names.
 
     It is empty for a new replay, and where the topics hold less than was acked: they were made anew since.
     """
     key = await _key(settings, identity)
-    position = Position(settings.cache_dir / "replays", key)
+    position = ReplayPosition(settings.cache_dir / "replays", key)
     if position.reached and not await _still_there(settings, position):
         position.clear()
     return position
@@ -107,7 +107,7 @@ async def _key(settings: Settings, identity: Mapping[str, object]) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(whole, sort_keys=True, default=str).encode())
 
 
-async def _still_there(settings: Settings, position: Position) -> bool:
+async def _still_there(settings: Settings, position: ReplayPosition) -> bool:
     tps = {TopicPartition(topic, number): reached for (topic, number), reached in position.reached.items()}
     try:
         here = await layout_of(settings, sorted({tp.topic for tp in tps}))

@@ -10,10 +10,10 @@ from schemas.times import to_rfc3339
 from streams.settings import Settings
 from streams.sources.console import progress_bar, stop_on_signal
 from streams.sources.dataset import Dataset
-from streams.sources.pace import MAX, Pace
-from streams.sources.positions import Position, file_digest, open_position
+from streams.sources.pace import MAX, SendingPace
+from streams.sources.positions import ReplayPosition, file_digest, open_position
 from streams.sources.registry import SOURCES, open_dataset, unit_minor_or_usual
-from streams.sources.sender import Progress, Sender, Sent
+from streams.sources.sender import Progress, SendResult, TimelineSender
 
 
 class NothingToReplay(Exception):
@@ -25,7 +25,7 @@ class NothingToReplay(Exception):
 
 
 @dataclass(frozen=True)
-class Replay:
+class ReplayPlan:
     """What to replay, and how fast.
 
     Attributes:
@@ -38,7 +38,7 @@ class Replay:
 
     dataset: str
     file: Path
-    pace: Pace = MAX
+    pace: SendingPace = MAX
     from_s: float | None = None
     to_s: float | None = None
     currency: str | None = None
@@ -51,12 +51,12 @@ def _quiet(_: str) -> None:
 
 async def run_replay(
     settings: Settings,
-    plan: Replay,
+    plan: ReplayPlan,
     progress: Progress | None = None,
     *,
     say: Callable[[str], None] = _quiet,
     bar: bool = False,
-) -> Sent:
+) -> SendResult:
     """Replays `plan`, from where the same replay last stopped.
 
     Args:
@@ -78,7 +78,7 @@ async def run_replay(
         raise NothingToReplay(dataset)
     for note in dataset.notes:
         say(f"{plan.dataset}: {note}")
-    async with Sender.open(settings) as sender:
+    async with TimelineSender.open(settings) as sender:
         position = await open_position(settings, _identity(plan, sender.partitions))
         if plan.restart:
             position.clear()
@@ -94,13 +94,13 @@ async def run_replay(
 
 
 async def _send_kept(
-    sender: Sender,
+    sender: TimelineSender,
     dataset: Dataset,
-    plan: Replay,
-    position: Position,
+    plan: ReplayPlan,
+    position: ReplayPosition,
     progress: Progress | None,
     halt: asyncio.Event | None,
-) -> Sent:
+) -> SendResult:
     try:
         sent = await sender.send(
             dataset.timeline(plan.from_s, plan.to_s), plan.pace, acks=position, progress=progress, stop=halt
@@ -115,7 +115,7 @@ async def _send_kept(
     return sent
 
 
-def _identity(plan: Replay, partitions: int) -> dict[str, object]:
+def _identity(plan: ReplayPlan, partitions: int) -> dict[str, object]:
     """What makes two replays the same: the events and their places, not the speed."""
     currency = plan.currency or SOURCES[plan.dataset].currency
     unit_minor = unit_minor_or_usual(currency)
@@ -131,7 +131,7 @@ def _identity(plan: Replay, partitions: int) -> dict[str, object]:
     } | followed
 
 
-def _summary(sent: Sent) -> str:
+def _summary(sent: SendResult) -> str:
     pace = sent.events / sent.elapsed_s if sent.elapsed_s > 0 else 0.0
     resumed = f" ({sent.skipped:,} had been sent before)" if sent.skipped else ""
     reached = f"; event time is {to_rfc3339(sent.last_s)}" if sent.last_s else ""

@@ -20,8 +20,8 @@ from streams.kafka.cluster import layout_of
 from streams.kafka.refusals import explaining_refusals, unreached
 from streams.kafka.topics import partition_of
 from streams.settings import Settings
-from streams.sources.events import Clock, Item
-from streams.sources.pace import MAX, Pace
+from streams.sources.events import ClockRecord, EventRecord
+from streams.sources.pace import MAX, SendingPace
 
 # Around 500 events a batch: a request carries up to one batch a partition, so 24 partitions make 3 MB a request.
 BATCH_BYTES = 128 * 1024
@@ -66,7 +66,7 @@ class Acks(Protocol):
         """The partition's items below index `below` are in it; the last one has `offset`."""
 
 
-class Sent(NamedTuple):
+class SendResult(NamedTuple):
     """What one call of `send` did.
 
     Attributes:
@@ -95,8 +95,8 @@ class _Slot:
     batch: Any = None  # an aiokafka BatchBuilder
 
 
-class Sender:
-    """An idempotent producer for timelines. Use `Sender.open`."""
+class TimelineSender:
+    """An idempotent producer for timelines. Use `TimelineSender.open`."""
 
     def __init__(self, producer: AIOKafkaProducer, topics: Sequence[str], partitions: int, headers: Headers) -> None:
         self._producer = producer
@@ -145,13 +145,13 @@ class Sender:
 
     async def send(
         self,
-        timeline: Iterable[Item | Clock],
-        pace: Pace = MAX,
+        timeline: Iterable[EventRecord | ClockRecord],
+        pace: SendingPace = MAX,
         *,
         acks: Acks | None = None,
         progress: Progress | None = None,
         stop: asyncio.Event | None = None,
-    ) -> Sent:
+    ) -> SendResult:
         """Sends `timeline` and waits until all of it is acked.
 
         Args:
@@ -187,7 +187,7 @@ class Sender:
                 index += 1
                 if sent and first_s is None:
                     first_s, begun_s = item.at_s, time.monotonic()
-                if isinstance(item, Item):
+                if isinstance(item, EventRecord):
                     events += sent
                     skipped += not sent
                 if sent:
@@ -201,11 +201,11 @@ class Sender:
             await self._flush()
         if progress is not None:
             progress(events + skipped, last_s)
-        return Sent(events, skipped, finished, last_s, time.monotonic() - begun_s)
+        return SendResult(events, skipped, finished, last_s, time.monotonic() - begun_s)
 
-    async def _place(self, item: Item | Clock, index: int) -> bool:
+    async def _place(self, item: EventRecord | ClockRecord, index: int) -> bool:
         """Puts an item into its batches; False where an earlier call had sent it."""
-        if isinstance(item, Clock):
+        if isinstance(item, ClockRecord):
             headers = [item.header(), *self._headers]
             open_slots = [slot for slot in self._all if index >= slot.start]
             for slot in open_slots:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from streams.settings import Settings
-from streams.sources.pace import Pace
-from streams.sources.sender import Progress, Sender, Sent
-from streams.sources.shop import HEADER, Shop, ShopPlan, customers_for
+from streams.sources.pace import SendingPace
+from streams.sources.sender import Progress, SendResult, TimelineSender
+from streams.sources.shop import HEADER, ShopPlan, SimulatedShop, customers_for
 
 # A shop whose history ran at full speed goes on living at this pace, unless told otherwise.
 LIVE_RATE = 100.0
@@ -49,8 +49,8 @@ class Simulated(NamedTuple):
     """What was sent and acked. `live` is None where there was no life after the history."""
 
     customers: int
-    history: Sent
-    live: Sent | None
+    history: SendResult
+    live: SendResult | None
 
     @property
     def events(self) -> int:
@@ -74,18 +74,18 @@ async def run_simulation(
         SendFailed: the broker stopped taking events.
     """
     stop = stop or asyncio.Event()
-    async with Sender.open(settings, [HEADER]) as sender:
+    async with TimelineSender.open(settings, [HEADER]) as sender:
         # Whole seconds: the history is the same for everyone who starts with the same seed in that second.
-        shop = Shop(plan.shop_plan(float(math.floor(time.time()))))
+        shop = SimulatedShop(plan.shop_plan(float(math.floor(time.time()))))
         history = await sender.send(
-            shop.history_timeline(plan.events), Pace(rate=plan.rate), progress=progress, stop=stop
+            shop.history_timeline(plan.events), SendingPace(rate=plan.rate), progress=progress, stop=stop
         )
         rest = None if plan.events is None else plan.events - history.events
         if not plan.follow or not history.finished or rest == 0:
             return Simulated(len(shop.customers), history, None)
         live = await sender.send(
             shop.live_timeline(time.time, rest),
-            Pace(rate=plan.live_rate or plan.rate or LIVE_RATE),
+            SendingPace(rate=plan.live_rate or plan.rate or LIVE_RATE),
             progress=_after(history.events, progress),
             stop=stop,
         )

@@ -29,7 +29,7 @@ from models.text.sentiment import ANCHORS, AnchorSentiment
 from streams.settings import Settings
 from streams.sources.labelled import held_out, read_labelled
 from streams.teaching.head_training import HeadLearner, blended, fitted, learnt
-from streams.teaching.judging import Gain, Judged, gain, judged
+from streams.teaching.judging import BinaryMeasures, Gain, binary_measures, gain
 from streams.teaching.vectors import vectors_of
 
 WORK = "work"
@@ -54,9 +54,9 @@ class TooFew(Exception):
 class Figures:
     """Held-out measures: of the served encoder with its head, of the candidate alone, and of the candidate with n-grams."""
 
-    served: Judged
-    candidate: Judged
-    with_ngrams: Judged
+    served: BinaryMeasures
+    candidate: BinaryMeasures
+    with_ngrams: BinaryMeasures
     gain: Gain
     learnt: int
     held_out: int
@@ -119,7 +119,7 @@ def finetune(
     truth = labels[apart]
     raw = _across_halves(said, learner.base, truth)
     figures = Figures(
-        judged(served_raw, truth), judged(said[:, 1] + learner.base, truth), judged(raw, truth),
+        binary_measures(served_raw, truth), binary_measures(said[:, 1] + learner.base, truth), binary_measures(raw, truth),
         gain(raw, served_raw, truth), len(of), int(apart.sum()),
     )  # fmt: skip
     head = learner.head(fitted(said, learner.base, truth), tuning.weights())

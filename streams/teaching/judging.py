@@ -10,7 +10,7 @@ from models.text.logistic import FloatArray, sigmoid
 BINS = 10
 
 
-class Judged(NamedTuple):
+class BinaryMeasures(NamedTuple):
     """Measures of n log odds against labels 0 and 1.
 
     Attributes:
@@ -44,7 +44,7 @@ class Judged(NamedTuple):
         return (right + also) / sum(map(sum, self.confusion))
 
 
-def judged(raw: FloatArray, labels: NDArray[np.int64]) -> Judged:
+def binary_measures(raw: FloatArray, labels: NDArray[np.int64]) -> BinaryMeasures:
     """Measures of log odds (n,); both labels must be there."""
     p = sigmoid(raw)
     positives = int(labels.sum())
@@ -55,7 +55,7 @@ def judged(raw: FloatArray, labels: NDArray[np.int64]) -> Judged:
     said = raw > 0
     told = tuple(tuple(int(((labels == real) & (said == claim)).sum()) for claim in (0, 1)) for real in (0, 1))
     (a, b), (c, d) = told
-    return Judged(float(area), float(losses(raw, labels).mean()), float(ece), ((a, b), (c, d)))
+    return BinaryMeasures(float(area), float(losses(raw, labels).mean()), float(ece), ((a, b), (c, d)))
 
 
 def _ranks(raw: FloatArray) -> FloatArray:

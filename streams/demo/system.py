@@ -28,12 +28,12 @@ KEPT_FOLDERS = ("broker", "worker", "logs")
 Say = Callable[[str], None]
 
 
-class StageFailed(Exception):
+class DemoFailed(Exception):
     """The demo could not be set up: the message says what and where to look."""
 
 
 @dataclass
-class Stage:
+class DemoSystem:
     """What runs."""
 
     settings: Settings
@@ -54,13 +54,13 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(settings: Settings, folder: Path, broker_port: int, say: Say) -> Iterator[Stage]:
+def demo_system(settings: Settings, folder: Path, broker_port: int, say: Say) -> Iterator[DemoSystem]:
     """Broker, topics, worker and trainer, running and ready; ended in order when the context is left.
 
     What an earlier demo left in `folder` is removed first. A port that is taken is replaced by a free one.
 
     Raises:
-        StageFailed: another demo runs there, or the worker did not become ready.
+        DemoFailed: another demo runs there, or the worker did not become ready.
         BrokerError: there is no Kafka to be had.
     """
     folder = folder.expanduser().resolve()
@@ -82,7 +82,7 @@ def stage(settings: Settings, folder: Path, broker_port: int, say: Say) -> Itera
         _await_ready(children, web, say)
         # The trainer imports River meanwhile: it must not keep the worker from its first change.
         children.start("trainer", _regulars("trainer"), env)
-        yield Stage(served, children, worker, web, env, folder)
+        yield DemoSystem(served, children, worker, web, env, folder)
 
 
 def _start_broker(
@@ -137,7 +137,7 @@ def _await_ready(children: Children, web: str, say: Say) -> None:
         except OSError:
             pass  # its web server isn't up yet
         time.sleep(0.1)
-    raise StageFailed(f"the worker was not ready within {READY_LIMIT_S:.0f} s: {found}")
+    raise DemoFailed(f"the worker was not ready within {READY_LIMIT_S:.0f} s: {found}")
 
 
 @contextlib.contextmanager
@@ -146,7 +146,7 @@ def _alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StageFailed(f"another demo runs in {folder}; stop it, or name another --dir") from None
+            raise DemoFailed(f"another demo runs in {folder}; stop it, or name another --dir") from None
         yield
 
 
@@ -163,4 +163,4 @@ def free_port(wanted: int) -> int:
                 listener.bind(("127.0.0.1", port))
                 found: int = listener.getsockname()[1]
                 return found
-    raise StageFailed("no port is free on 127.0.0.1")
+    raise DemoFailed("no port is free on 127.0.0.1")
