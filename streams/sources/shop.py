@@ -19,7 +19,7 @@ from schemas.headers import SYNTHETIC_HEADER
 from schemas.times import DAY_S
 from streams.sources.catalogue import CATEGORIES, Catalogue, Product
 from streams.sources.customers import Behaviour, SimulatedCustomer, draw_customer, logistic
-from streams.sources.events import ClockRecord, EventRecord, RecordStream, with_clocks
+from streams.sources.events import ClockRecord, EventRecord, RecordStream, event_record, with_clocks
 from streams.sources.shop_texts import review_text, support_text
 
 CURRENCY = "GBP"
