@@ -56,10 +56,10 @@ class LocalDays:
         """The latest local day that has begun by `at` (epoch seconds), as `date.toordinal` counts."""
         # Days begin at whole seconds; a fraction would be rounded up to microseconds, and perhaps over midnight.
         second = math.floor(min(max(at, _FIRST), _LAST))
-        found = datetime.fromtimestamp(second, self._zone).toordinal()
-        while self.begins(found + 1) <= second:  # clocks that went back over midnight say the day before once more
-            found += 1
-        return found
+        latest = datetime.fromtimestamp(second, self._zone).toordinal()
+        while self.begins(latest + 1) <= second:  # clocks that went back over midnight say the day before once more
+            latest += 1
+        return latest
 
     def begins(self, day: int) -> float:
         """The first second of a local day, epoch seconds; `NEVER` beyond the calendar."""

@@ -75,13 +75,13 @@ class VectorCache:
         """The vector of each text, (dim,) float16, or None. Memory first, then the file."""
         keys = [self._key(text) for text in texts]
         with self._memory_lock:
-            found = {key: vector for key in keys if (vector := self._remembered(key)) is not None}
-        absent = [key for key in dict.fromkeys(keys) if key not in found]
+            vectors_by_key = {key: vector for key in keys if (vector := self._remembered(key)) is not None}
+        absent = [key for key in dict.fromkeys(keys) if key not in vectors_by_key]
         if absent:
             stored = self._stored(absent)
             self._remember(stored)
-            found |= stored
-        return [found.get(key) for key in keys]
+            vectors_by_key |= stored
+        return [vectors_by_key.get(key) for key in keys]
 
     def put(self, texts: Sequence[str], vectors: NDArray[np.float32] | NDArray[np.float16]) -> None:
         """Keeps (n, dim) vectors, and what was found in the older half since; evicts when the file is full."""

@@ -91,17 +91,17 @@ class TrainedHead:
 
     def raw(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> FloatArray:
         """Log odds (n,) that the writers were content; a text has the same to the bit in any company."""
-        told = np.einsum("nd,d->n", vectors.astype(np.float64), self.vector_weights.astype(np.float64))
+        log_odds = np.einsum("nd,d->n", vectors.astype(np.float64), self.vector_weights.astype(np.float64))
         for index, text in enumerate(texts):
-            told[index] += self._told_by_ngrams(text)
-        total: FloatArray = told + self.card.level
+            log_odds[index] += self._log_odds_of_ngrams(text)
+        total: FloatArray = log_odds + self.card.level
         return total
 
-    def _told_by_ngrams(self, text: str) -> float:
-        asked, values = ngrams.ngrams(text, self.card.bits)
-        found = np.minimum(np.searchsorted(self.places, asked), len(self.places) - 1)
-        known = self.places[found] == asked
-        return float(self.ngram_weights[found[known]].astype(np.float64) @ values[known])
+    def _log_odds_of_ngrams(self, text: str) -> float:
+        wanted, values = ngrams.ngrams(text, self.card.bits)
+        nearest = np.minimum(np.searchsorted(self.places, wanted), len(self.places) - 1)
+        known = self.places[nearest] == wanted
+        return float(self.ngram_weights[nearest[known]].astype(np.float64) @ values[known])
 
     def probability(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> FloatArray:
         """P(content) (n,) in (0, 1); of a text that says nothing the share of content writers among those learnt from."""
@@ -156,7 +156,7 @@ def read_head(path: Path) -> TrainedHead:
     return TrainedHead(card, places, ngram_weights, vector_weights)
 
 
-def head_of(directory: ModelDirectory, asked: str = "") -> TrainedHead | None:
+def head_of(directory: ModelDirectory, wanted: str = "") -> TrainedHead | None:
     """The head to serve with an encoder; None: the anchors.
 
     Args:
@@ -166,13 +166,13 @@ def head_of(directory: ModelDirectory, asked: str = "") -> TrainedHead | None:
     Raises:
         HeadRefused: the file asked for, or the one in the directory, can't be served with this encoder.
     """
-    if asked == "anchors":
+    if wanted == "anchors":
         return None
     own = directory.path / FILE
-    if not asked and not own.is_file():
+    if not wanted and not own.is_file():
         head = read_head(PACKAGED) if PACKAGED.is_file() else None
         return head if head is not None and head.card.encoder == directory.version else None
-    path = Path(asked).expanduser() if asked else own
+    path = Path(wanted).expanduser() if wanted else own
     head = read_head(path)
     if head.card.encoder != directory.version or len(head.vector_weights) != directory.dim:
         raise HeadRefused(path, f"it reads the encoder {head.card.encoder}, not {directory.version}")

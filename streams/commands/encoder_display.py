@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from streams.teaching.finetuning import Figures, Told
+    from streams.teaching.finetuning import Figures, TrainingProgress
     from streams.teaching.judging import BinaryMeasures
 
 
@@ -44,7 +44,7 @@ class ProgressBar:
         """Whether somebody asked to stop."""
         return self._asked
 
-    def show(self, progress: "Told") -> None:
+    def show(self, progress: "TrainingProgress") -> None:
         """Shows how far the work is."""
         if progress.what != self._what:
             if self._task is not None:

@@ -69,9 +69,9 @@ def summary(watch: Watch, logs: str) -> RenderableType:
     figures.add_row("customers", f"{watch.worker.get('customers', 0):,}")
     figures.add_row("model versions", escape(", ".join(watch.models) or "none"))
     for name, quality in watch.worker.get("learners", {}).items():
-        said = ", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in quality.items() if v is not None)
-        if said:
-            figures.add_row(f"model of {escape(name)}", said)
+        measures = ", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in quality.items() if v is not None)
+        if measures:
+            figures.add_row(f"model of {escape(name)}", measures)
     figures.add_row("logs", escape(logs))
     moves = Table(box=None, padding=(0, 3, 0, 0))
     for name in ("dimension", "from", "to"):
@@ -155,8 +155,8 @@ def _lag(watch: Watch) -> Table:
     for row in watch.lag.get("partitions", ()):
         age = "?" if row["seconds"] is None else words.duration(row["seconds"])
         cells.setdefault(row["partition"], []).append(f"{row['records']:,} {age}" if row["records"] else "0")
-    for partition, found in sorted(cells.items()):
-        table.add_row(str(partition), *found)
+    for partition, row_cells in sorted(cells.items()):
+        table.add_row(str(partition), *row_cells)
     return table
 
 

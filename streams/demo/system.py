@@ -124,7 +124,7 @@ def _create_topics(settings: Settings) -> None:
 
 def _await_ready(children: Children, web: str, say: Say) -> None:
     began = time.perf_counter()
-    found = "no answer yet"
+    answer = "no answer yet"
     while time.perf_counter() - began < READY_LIMIT_S:
         children.check()
         try:
@@ -133,11 +133,11 @@ def _await_ready(children: Children, web: str, say: Say) -> None:
                 return
         except urllib.error.HTTPError as exc:
             with contextlib.suppress(ValueError, KeyError):
-                found = "; ".join(reason["detail"] for reason in json.loads(exc.read())["reasons"])
+                answer = "; ".join(reason["detail"] for reason in json.loads(exc.read())["reasons"])
         except OSError:
             pass  # its web server isn't up yet
         time.sleep(0.1)
-    raise DemoFailed(f"the worker was not ready within {READY_LIMIT_S:.0f} s: {found}")
+    raise DemoFailed(f"the worker was not ready within {READY_LIMIT_S:.0f} s: {answer}")
 
 
 @contextlib.contextmanager
@@ -161,6 +161,6 @@ def free_port(wanted: int) -> int:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 listener.bind(("127.0.0.1", port))
-                found: int = listener.getsockname()[1]
-                return found
+                answer: int = listener.getsockname()[1]
+                return answer
     raise DemoFailed("no port is free on 127.0.0.1")

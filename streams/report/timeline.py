@@ -52,11 +52,11 @@ class Timeline:
 
     def losses(self, score: str) -> dict[str, list[tuple[float, float]]]:
         """Contestant -> (middle of a week, mean loss), by time; weeks with too few labels are left out."""
-        found: dict[str, list[tuple[float, float]]] = {name: [] for name in CONTESTANTS}
+        losses_of: dict[str, list[tuple[float, float]]] = {name: [] for name in CONTESTANTS}
         for of, week in sorted(self._sums):
             if of != score:
                 continue
             for name, (loss, labels) in self._sums[of, week].items():
                 if labels >= FEWEST_LABELS and np.isfinite(loss):
-                    found[name].append(((week + 0.5) * _WEEK_S, loss / labels))
-        return found
+                    losses_of[name].append(((week + 0.5) * _WEEK_S, loss / labels))
+        return losses_of

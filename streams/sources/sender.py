@@ -52,8 +52,8 @@ class PartitionsDiffer(Exception):
     """The input topics have different partition counts, so a customer's events would not meet."""
 
     def __init__(self, counts: dict[str, int]) -> None:
-        said = ", ".join(f"{topic}: {count}" for topic, count in counts.items())
-        super().__init__(f"the input topics have different partition counts ({said}); see `regulars topics check`")
+        listed = ", ".join(f"{topic}: {count}" for topic, count in counts.items())
+        super().__init__(f"the input topics have different partition counts ({listed}); see `regulars topics check`")
 
 
 class Acks(Protocol):

@@ -148,13 +148,13 @@ def read_columns(path: Path, wanted: Mapping[str, Sequence[str]], optional: Sequ
     """
     unreadable = f"{path} is not a readable parquet or csv file"
     try:
-        found = _column_names(path)
+        present = _column_names(path)
     except Exception as exc:
         raise FileRefused(f"{unreadable} ({type(exc).__name__})") from exc
-    chosen = {ours: next((name for name in names if name in found), None) for ours, names in wanted.items()}
+    chosen = {ours: next((name for name in names if name in present), None) for ours, names in wanted.items()}
     missing = [ours for ours, name in chosen.items() if name is None and ours not in optional]
     if missing:
-        raise FileRefused(f"{path} has no column {' / '.join(wanted[missing[0]])}; its columns: {', '.join(found)}")
+        raise FileRefused(f"{path} has no column {' / '.join(wanted[missing[0]])}; its columns: {', '.join(present)}")
     names = {ours: name for ours, name in chosen.items() if name is not None}
     try:
         frame = _read(path, list(dict.fromkeys(names.values())))

@@ -69,7 +69,7 @@ class Published(NamedTuple):
     figures: Figures
 
 
-class Told(NamedTuple):
+class TrainingProgress(NamedTuple):
     """What a progress bar shows: `done` of `of` in `what`; the mean of the latest losses where it learns."""
 
     what: str
@@ -86,7 +86,7 @@ def finetune(
     share: float = 0.2,
     force: bool = False,
     stopping: Callable[[], bool] = lambda: False,
-    told: Callable[[Told], None] = lambda progress: None,
+    progress: Callable[[TrainingProgress], None] = lambda progress: None,
 ) -> Published:
     """Fine-tunes the encoder of `settings` on `data`, from the checkpoint in `out` where there is one.
 
@@ -108,21 +108,25 @@ def finetune(
     of = np.flatnonzero(~apart)
     tuning = FineTuning(base, [texts[index] for index in of], labels[of], recipe, settings.device)
     tuning.resume(work)
-    _run(tuning, work, stopping, told)
+    _run(tuning, work, stopping, progress)
     staged = work / "candidate"
     tuning.publish(staged)
     candidate = open_directory(staged)
     rows = [ngrams.ngrams(text) for text in texts]
-    judge = _Judge(texts, labels, apart, rows, settings, told, stopping)
+    judge = _Judge(texts, labels, apart, rows, settings, progress, stopping)
     served_raw = judge.served(base)
-    said, learner = judge.said(candidate, tuning.weights())
+    outputs, learner = judge.outputs(candidate, tuning.weights())
     truth = labels[apart]
-    raw = _across_halves(said, learner.base, truth)
+    raw = _across_halves(outputs, learner.base, truth)
     figures = Figures(
-        binary_measures(served_raw, truth), binary_measures(said[:, 1] + learner.base, truth), binary_measures(raw, truth),
-        gain(raw, served_raw, truth), len(of), int(apart.sum()),
-    )  # fmt: skip
-    head = learner.head(fitted(said, learner.base, truth), tuning.weights())
+        binary_measures(served_raw, truth),
+        binary_measures(outputs[:, 1] + learner.base, truth),
+        binary_measures(raw, truth),
+        gain(raw, served_raw, truth),
+        len(of),
+        int(apart.sum()),
+    )
+    head = learner.head(fitted(outputs, learner.base, truth), tuning.weights())
     (staged / FILE).write_bytes(encode_head(head))
     (staged / "training.json").write_text(json.dumps(_card(base, candidate, recipe, figures, data), indent=2))
     if not figures.gain.beyond_noise and not force:
@@ -138,13 +142,15 @@ def finetune(
     return Published(folder, figures)
 
 
-def _run(tuning: FineTuning, work: Path, stopping: Callable[[], bool], told: Callable[[Told], None]) -> None:
+def _run(
+    tuning: FineTuning, work: Path, stopping: Callable[[], bool], progress: Callable[[TrainingProgress], None]
+) -> None:
     saved_at = time.monotonic()
     recent: list[float] = []
-    told(Told("learning", tuning.step, tuning.steps))
+    progress(TrainingProgress("learning", tuning.step, tuning.steps))
     for loss in tuning.run():
         recent = [*recent[-49:], loss]
-        told(Told("learning", tuning.step, tuning.steps, float(np.mean(recent))))
+        progress(TrainingProgress("learning", tuning.step, tuning.steps, float(np.mean(recent))))
         if stopping():
             tuning.save(work)
             raise Stopped(
@@ -165,7 +171,7 @@ class _Judge:
     apart: NDArray[np.bool_]
     rows: list[ngrams.Hashed]
     settings: Settings
-    told: Callable[[Told], None]
+    progress: Callable[[TrainingProgress], None]
     stopping: Callable[[], bool]
 
     def served(self, base: ModelDirectory) -> FloatArray:
@@ -176,18 +182,18 @@ class _Judge:
         vectors = self._vectors(base, self.texts, "served encoder")
         anchors = AnchorSentiment(vectors_of(ANCHORS, base, self.settings))
         learner = self._taught(vectors, HeadLearner(base.dim, base.version, anchors.direction))
-        said = learner.told([self.rows[index] for index in self._held_out], vectors[self._held_out])
-        return _across_halves(said, learner.base, self.labels[self._held_out])
+        outputs = learner.outputs([self.rows[index] for index in self._held_out], vectors[self._held_out])
+        return _across_halves(outputs, learner.base, self.labels[self._held_out])
 
-    def said(self, candidate: ModelDirectory, weights: tuple[FloatArray, float]) -> tuple[FloatArray, HeadLearner]:
+    def outputs(self, candidate: ModelDirectory, weights: tuple[FloatArray, float]) -> tuple[FloatArray, HeadLearner]:
         """(held out, 3): what n-grams, the fine-tuned vector and nobody say; and the learner of the n-grams."""
         # The n-grams' learner needs no vectors of the texts that the encoder learnt: it knows those by heart.
         nothing = np.zeros((len(self.texts), candidate.dim), dtype=np.float32)
         learner = self._taught(nothing, HeadLearner(candidate.dim, candidate.version))
         vectors = self._vectors(candidate, [self.texts[index] for index in self._held_out], "candidate")
-        said = learner.told([self.rows[index] for index in self._held_out], vectors)
-        said[:, 1] = vectors.astype(np.float64) @ weights[0] + weights[1] - learner.base
-        return said, learner
+        outputs = learner.outputs([self.rows[index] for index in self._held_out], vectors)
+        outputs[:, 1] = vectors.astype(np.float64) @ weights[0] + weights[1] - learner.base
+        return outputs, learner
 
     @property
     def _held_out(self) -> NDArray[np.int64]:
@@ -197,19 +203,19 @@ class _Judge:
         return learnt(self.rows, vectors, self.labels, np.flatnonzero(~self.apart), learner)
 
     def _vectors(self, directory: ModelDirectory, texts: list[str], what: str) -> NDArray[np.float32]:
-        def told(done: int) -> None:
-            self.told(Told(f"encoding, {what}", done, len(texts)))
+        def progress(done: int) -> None:
+            self.progress(TrainingProgress(f"encoding, {what}", done, len(texts)))
             if self.stopping():
                 raise Stopped(f"stopped while encoding ({what}): the same command goes on from there")
 
-        return vectors_of(texts, directory, self.settings, told)
+        return vectors_of(texts, directory, self.settings, progress)
 
 
-def _across_halves(said: FloatArray, base: float, labels: NDArray[np.int64]) -> FloatArray:
+def _across_halves(outputs: FloatArray, base: float, labels: NDArray[np.int64]) -> FloatArray:
     """Log odds (n,) of the blend: each half's by one that was fitted on the other."""
-    even = np.arange(len(said)) % 2 == 0
-    by_odd, by_even = fitted(said[~even], base, labels[~even]), fitted(said[even], base, labels[even])
-    return np.where(even, blended(by_odd, said, base), blended(by_even, said, base))
+    even = np.arange(len(outputs)) % 2 == 0
+    by_odd, by_even = fitted(outputs[~even], base, labels[~even]), fitted(outputs[even], base, labels[even])
+    return np.where(even, blended(by_odd, outputs, base), blended(by_even, outputs, base))
 
 
 def _card(

@@ -88,32 +88,32 @@ class HeadLearner:
 
         Gives (n, 3): what the voices said of each before it (of the vector: before its block).
         """
-        said = np.zeros((len(rows), 3))
+        outputs = np.zeros((len(rows), 3))
         for start in range(0, len(rows), BLOCK):
             block = slice(start, start + BLOCK)
             z, y = vectors[block].astype(np.float64), labels[block].astype(np.float64)
             base = np.full(len(y), self.base)
             pairs = zip(rows[block], y.tolist(), strict=True)
-            said[block, 1:] = self._told_by_vectors(z)
-            said[block, 0] = [self._ngrams.learn_one(row, label, base[0]) for row, label in pairs]
+            outputs[block, 1:] = self._outputs_of_vectors(z)
+            outputs[block, 0] = [self._ngrams.learn_one(row, label, base[0]) for row, label in pairs]
             self._vector.learn_block(z, base, y, 0.0)
-            self._blend.learn_block(said[block], base, y, 0.0)
+            self._blend.learn_block(outputs[block], base, y, 0.0)
             self.texts += len(y)
             self.content += int(y.sum())
-        return said
+        return outputs
 
     def repeat(self, rows: Sequence[Hashed], labels: NDArray[np.int64]) -> None:
         """N-grams learn texts that were learnt before once more; the vector's learner has taken all they say."""
         for row, label in zip(rows, labels.tolist(), strict=True):
             self._ngrams.learn_one(row, label, self.base)
 
-    def told(self, rows: Sequence[Hashed], vectors: NDArray[np.float32]) -> FloatArray:
+    def outputs(self, rows: Sequence[Hashed], vectors: NDArray[np.float32]) -> FloatArray:
         """(n, 3): what the voices say of texts that are not learnt."""
         return np.column_stack(
-            [[self._ngrams.told(row) for row in rows], self._told_by_vectors(vectors.astype(np.float64))]
+            [[self._ngrams.log_odds(row) for row in rows], self._outputs_of_vectors(vectors.astype(np.float64))]
         )
 
-    def _told_by_vectors(self, z: FloatArray) -> FloatArray:
+    def _outputs_of_vectors(self, z: FloatArray) -> FloatArray:
         return np.column_stack([z @ self._vector.weights[1:], z @ self._anchors])
 
     def head(self, blend: Blend | None = None, vector: tuple[FloatArray, float] | None = None) -> TrainedHead:
@@ -150,7 +150,7 @@ class Taught(NamedTuple):
 
     head: TrainedHead
     blend: Blend
-    said: FloatArray
+    outputs: FloatArray
     base: FloatArray
     raw: FloatArray
 
@@ -163,32 +163,32 @@ def teach(
     direction: NDArray[np.float32] | None = None,
     passes: int = PASSES,
     seed: int = 0,
-    heard: Callable[[str], None] = lambda step: None,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> Taught:
     """A head from texts with (n, dim) vectors and labels (n,), judged by `FOLDS`-fold cross-validation.
 
     A text and its copies are in one fold, so that none is judged by what its copies taught. The blend of the head that is
     taught by all texts is fitted on what was said across the folds. `seed` orders the texts.
     """
-    heard("n-grams")
+    progress("n-grams")
     rows = [ngrams.ngrams(text) for text in texts]
     folds = places(texts) % FOLDS
-    said, base, raw = np.zeros((len(texts), 3)), np.zeros(len(texts)), np.zeros(len(texts))
+    outputs, base, raw = np.zeros((len(texts), 3)), np.zeros(len(texts)), np.zeros(len(texts))
 
     def learnt_by(of: NDArray[np.int64]) -> HeadLearner:
         return learnt(rows, vectors, labels, of, HeadLearner(vectors.shape[1], encoder, direction), passes, seed)
 
     for fold in range(FOLDS):
-        heard(f"fold {fold + 1} of {FOLDS}")
+        progress(f"fold {fold + 1} of {FOLDS}")
         learner = learnt_by(np.flatnonzero(folds != fold))
         of = np.flatnonzero(folds == fold)
-        said[of], base[of] = learner.told([rows[index] for index in of], vectors[of]), learner.base
+        outputs[of], base[of] = learner.outputs([rows[index] for index in of], vectors[of]), learner.base
     for fold in range(FOLDS):
         of, others = folds == fold, folds != fold
-        raw[of] = blended(fitted(said[others], base[others], labels[others]), said[of], base[of])
-    heard("all")
-    blend = fitted(said, base, labels)
-    return Taught(learnt_by(np.arange(len(texts))).head(blend), blend, said, base, raw)
+        raw[of] = blended(fitted(outputs[others], base[others], labels[others]), outputs[of], base[of])
+    progress("all")
+    blend = fitted(outputs, base, labels)
+    return Taught(learnt_by(np.arange(len(texts))).head(blend), blend, outputs, base, raw)
 
 
 def learnt(
@@ -212,18 +212,18 @@ def learnt(
     return learner
 
 
-def fitted(said: FloatArray, base: FloatArray | float, labels: NDArray[np.int64], steps: int = 25) -> Blend:
+def fitted(outputs: FloatArray, base: FloatArray | float, labels: NDArray[np.int64], steps: int = 25) -> Blend:
     """The blend of most likelihood for what was said (n, 3) of texts not learnt: Newton's method, a ridge of 1."""
-    weights = np.zeros(said.shape[1])
+    weights = np.zeros(outputs.shape[1])
     for _ in range(steps):
-        p = 1.0 / (1.0 + np.exp(-np.clip(base + said @ weights, -30, 30)))
-        slope = said.T @ (labels - p) - weights
-        curvature = (said * (p * (1.0 - p))[:, None]).T @ said + np.eye(len(weights))
+        p = 1.0 / (1.0 + np.exp(-np.clip(base + outputs @ weights, -30, 30)))
+        slope = outputs.T @ (labels - p) - weights
+        curvature = (outputs * (p * (1.0 - p))[:, None]).T @ outputs + np.eye(len(weights))
         weights = weights + np.linalg.solve(curvature, slope)
     return Blend(*weights.tolist())
 
 
-def blended(blend: Blend, said: FloatArray, base: FloatArray | float) -> FloatArray:
+def blended(blend: Blend, outputs: FloatArray, base: FloatArray | float) -> FloatArray:
     """Log odds (n,) of a blend."""
-    total: FloatArray = base + said @ np.array(blend)
+    total: FloatArray = base + outputs @ np.array(blend)
     return total

@@ -52,9 +52,9 @@ def binary_measures(raw: FloatArray, labels: NDArray[np.int64]) -> BinaryMeasure
     area = (_ranks(raw)[labels == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives)
     bins = np.array_split(np.argsort(p, kind="stable"), BINS)
     ece = sum(len(each) * abs(p[each].mean() - labels[each].mean()) for each in bins if len(each)) / len(labels)
-    said = raw > 0
-    told = tuple(tuple(int(((labels == real) & (said == claim)).sum()) for claim in (0, 1)) for real in (0, 1))
-    (a, b), (c, d) = told
+    decisions = raw > 0
+    cells = tuple(tuple(int(((labels == real) & (decisions == claim)).sum()) for claim in (0, 1)) for real in (0, 1))
+    (a, b), (c, d) = cells
     return BinaryMeasures(float(area), float(losses(raw, labels).mean()), float(ece), ((a, b), (c, d)))
 
 

@@ -42,9 +42,9 @@ async def read_ratings(settings: Settings, latest: int) -> Labelled:
     async for records in read_topic(settings, topic):
         seen += len(records)
         for record in records:
-            found = _rated(record.key, record.value)
-            if found is not None:
-                rated.setdefault((found.customer_id, found.event_id), found)
+            text = _rated(record.key, record.value)
+            if text is not None:
+                rated.setdefault((text.customer_id, text.event_id), text)
         if len(rated) > 2 * latest:
             rated = _latest(rated, latest)
     kept = list(_latest(rated, latest).values())

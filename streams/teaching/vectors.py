@@ -19,7 +19,10 @@ _AT_ONCE = 256
 
 
 def vectors_of(
-    texts: Sequence[str], directory: ModelDirectory, settings: Settings, told: Callable[[int], None] = lambda done: None
+    texts: Sequence[str],
+    directory: ModelDirectory,
+    settings: Settings,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> NDArray[np.float32]:
     """(n, dim) float32, as a worker reads them (float16 in the cache); `told` hears how many are done.
 
@@ -36,7 +39,7 @@ def vectors_of(
                 absent.append(index)
             else:
                 vectors[index] = vector
-        told(len(texts) - len(absent))
+        progress(len(texts) - len(absent))
         if absent:
             import torch
 
@@ -51,7 +54,7 @@ def vectors_of(
                 rounded = encoder.encode([texts[index] for index in some]).astype(np.float16)
                 cache.put([texts[index] for index in some], rounded)
                 vectors[some] = rounded
-                told(len(texts) - len(absent) + start + len(some))
+                progress(len(texts) - len(absent) + start + len(some))
         return vectors
     finally:
         cache.close()

@@ -119,7 +119,7 @@ def test_the_served_head_says_what_its_learners_say() -> None:
     texts, vectors, _ = _made(200, seed=2)
 
     served = learner.head().raw(texts, vectors)
-    held = blended(learner.blend, learner.told([ngrams(text, BITS) for text in texts], vectors), learner.base)
+    held = blended(learner.blend, learner.outputs([ngrams(text, BITS) for text in texts], vectors), learner.base)
 
     assert np.abs(served - held).max() < 0.01
 
