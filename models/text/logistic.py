@@ -19,7 +19,7 @@ _GRADIENT_LIMIT = 1e12  # River's
 
 
 class SparseLogistic:
-    """Weights over a table of `size` places; `rate` is their step size, which AdaGrad shrinks for each by its gradients."""
+    """Weights over a table of `size` places. `rate` is their step size; AdaGrad shrinks it per weight."""
 
     def __init__(self, size: int, rate: float) -> None:
         self.rate = rate
@@ -27,11 +27,11 @@ class SparseLogistic:
         self.gradients: FloatArray = np.zeros(size)
 
     def log_odds(self, x: Hashed) -> float:
-        """What `x` says of the log odds of 1, beside the offset: w . x."""
+        """The log odds of 1 for `x`, without the offset: w . x."""
         return float(self.weights[x.places] @ x.values)
 
     def learn_one(self, x: Hashed, y: float, offset: float = 0.0) -> float:
-        """Learns that `x` has the outcome `y` (0 or 1) on top of `offset`; gives what `x` said before."""
+        """Learns the outcome `y` (0 or 1) of `x` on top of `offset`. Gives the `log_odds` of `x` from before."""
         log_odds = self.log_odds(x)
         surprise = float(np.clip(sigmoid(np.array(offset + log_odds)) - y, -_GRADIENT_LIMIT, _GRADIENT_LIMIT))
         gradient = surprise * x.values

@@ -53,7 +53,7 @@ def group_table(groups: Sequence[Group], grouped_by: str) -> PageTable | None:
     """How well each group was forecast; None where the customers are not grouped."""
     if not groups:
         return None
-    heads = [grouped_by, "customers", "share of spend", "AUC, 90 days", "spend: forecast / came", "inside interval"]
+    heads = [grouped_by, "customers", "share of spend", "AUC, 90 days", "spend: forecast / outcome", "inside interval"]
     cells = [
         [
             group.name,

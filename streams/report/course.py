@@ -31,7 +31,7 @@ def _weekly(score: str, timeline: Timeline) -> ChartPanel:
         if len(losses[name]) > 1
     ]
     if not lines:
-        reason = f"it takes two weeks in which {FEWEST_LABELS} outcomes each were known"
+        reason = f"it takes two weeks with {FEWEST_LABELS} known outcomes each"
         return ChartPanel(QUESTIONS[score], reason=reason)
     ticks = months([at for line in lines for at, _ in line.points])
     x = Axis("week in which the outcome was known", ticks=ticks)
@@ -75,7 +75,7 @@ def _levels(score: str, rows: Rows) -> ChartPanel:
     if not sound:
         return ChartPanel(QUESTIONS[score], reason=FEW_AT_CUTOFFS)
     ends = [pieces[0][0], pieces[-1][0]]
-    lines = [Line("as much came as was forecast", [(at, 1.0) for at in ends], REFERENCE_COLOR, dashed=True)]
+    lines = [Line("forecast equals outcome", [(at, 1.0) for at in ends], REFERENCE_COLOR, dashed=True)]
     lines += [
         Line(
             NAMES[name],
@@ -87,7 +87,7 @@ def _levels(score: str, rows: Rows) -> ChartPanel:
         if name in rows.forecasts
     ]
     x = Axis("cut-off", ticks=months([moment for moment, _ in pieces]))
-    return ChartPanel(QUESTIONS[score], line_chart(lines, x, Axis("forecast / came")))
+    return ChartPanel(QUESTIONS[score], line_chart(lines, x, Axis("forecast / outcome")))
 
 
 def alarm_table(alarms: Sequence[Alarm]) -> tuple[PageTable | None, int]:

@@ -1,4 +1,4 @@
-"""The report of a backtest as one HTML page: what a marketer asks, answered with a chart and a sentence each.
+"""The report of a backtest as one HTML page: a marketer's questions, each answered by a chart and a sentence.
 
 The prose is in `templates/`; the figures come from `summary`, `ranking`, `spending`, `course` and `comparison`.
 """
@@ -32,7 +32,7 @@ class Report:
         currency: ISO 4217.
         events: how many were read.
         labels: how many were learnt.
-        by_score: forecasts beside what came; at least P_30.
+        by_score: forecasts beside outcomes, by score; at least P_30.
         timeline: quality while learning.
         differences: served less BG/NBD, and served less RFM.
         groups: by what `grouped_by` names; empty if the customers are not grouped.

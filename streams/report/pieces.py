@@ -1,4 +1,4 @@
-"""The two things that a section of the page holds beside its text: a chart and a table."""
+"""The two things that a section of the page shows beside its text: a chart and a table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -34,16 +34,14 @@ def calibration(by_score: Mapping[str, Rows]) -> list[ChartPanel]:
 def _calibration(score: str, rows: Rows) -> ChartPanel:
     if not is_enough(rows, 0.1):
         return ChartPanel(QUESTIONS[score], reason=FEW_IN_TENTH)
-    lines = [_diagonal("perfectly right")]
+    lines = [_diagonal("always right")]
     for name in _DRAWN:
         if name in rows.forecasts:
             tenths = bins(rows.truth, rows.forecasts[name]).tolist()
             notes = [f"{int(customers):,} customers" for _, _, customers in tenths]
             points = [(forecast, bought) for forecast, bought, _ in tenths]
             lines.append(Line(NAMES[name], points, COLORS[name], dots=name == SERVED, notes=notes))
-    return ChartPanel(
-        QUESTIONS[score], line_chart(lines, _shares("chance that was forecast"), _shares("share that did buy"))
-    )
+    return ChartPanel(QUESTIONS[score], line_chart(lines, _shares("forecast chance"), _shares("share that bought")))
 
 
 def campaign(by_score: Mapping[str, Rows]) -> tuple[list[ChartPanel], PageTable]:

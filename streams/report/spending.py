@@ -57,7 +57,7 @@ def _coverage(rows: Rows) -> ChartPanel:
         return ChartPanel(reason=f"no cut-off has {SMALLEST_GROUP} customers")
     lines = [
         Line("promised", [(at, COVERAGE) for at in (moments[0], moments[-1])], REFERENCE_COLOR, dashed=True),
-        Line("ended up inside", points, COLORS[SERVED], dots=True),
+        Line("inside the interval", points, COLORS[SERVED], dots=True),
     ]
     y = Axis("share of customers", (0.0, 1.0), percent=True)
     return ChartPanel(chart=line_chart(lines, Axis("cut-off", ticks=months(moments)), y))

@@ -1,4 +1,4 @@
-"""Quality while learning: the losses of every contestant on labels that weren't learnt yet, week by week."""
+"""Quality while learning: the loss of each contestant, week by week, on labels that it had not learnt yet."""
 
 from collections import defaultdict
 from typing import Literal, NamedTuple
@@ -12,12 +12,12 @@ from schemas.learning import SCORES
 from schemas.times import DAY_S
 
 _WEEK_S = 7 * DAY_S
-# The mean of fewer labels jumps about more than models differ.
+# The mean of fewer labels varies more than models differ.
 FEWEST_LABELS = 200
 
 
 class Alarm(NamedTuple):
-    """A drift detector that went off, or a version that was taken back."""
+    """An alarm of a drift detector, or a version that was taken back."""
 
     at: float  # event time, epoch seconds
     score: str

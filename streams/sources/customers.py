@@ -1,4 +1,4 @@
-"""The latent customer of the synthetic shop: how often they buy, for how long, for how much, and how they feel.
+"""The hidden traits of a simulated customer: how often they buy, for how long, for how much, and how satisfied they are.
 
 Purchases are BG/NBD (Fader, Hardie and Lee 2005, "Counting Your Customers the Easy Way"): while a customer is alive,
 repeat purchases are Poisson with rate lambda ~ Gamma(r, alpha); after each of them the customer leaves for good with
@@ -26,8 +26,8 @@ class Behaviour:
     """The parameters of all customers. Rates are per day, amounts in pounds.
 
     Attributes:
-        r: shape of the purchase rates' Gamma; low means few buy much.
-        alpha_days: its rate: r / alpha_days repeat purchases a day on average (one in 50 days).
+        r: shape of the Gamma of purchase rates; low means that few customers buy much.
+        alpha_days: its rate: r / alpha_days repeat purchases per day on average (one in 50 days).
         a: with `b`, the Beta of the chance to leave after a purchase.
         b: a / (a + b) = 0.13 on average.
         shape: of a customer's amounts (CDNOW's, as are q and gamma: mean 35.22).
@@ -59,7 +59,7 @@ class Behaviour:
 
 
 class SimulatedCustomer(NamedTuple):
-    """One customer's latent traits; nobody but the simulation and its tests may look at them.
+    """One customer's hidden traits. Only the simulation and its tests may use them.
 
     Attributes:
         satisfaction: s, standard normal.

@@ -1,4 +1,4 @@
-"""What a data set is to a replay: events in event-time order, read from the file as they are asked for."""
+"""A data set as a replay reads it: events in event-time order, made from the file's rows only when they are needed."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -16,9 +16,9 @@ class Dataset:
 
     Attributes:
         times_s: event times, epoch seconds, ascending, shape (n,).
-        items: the events from position `start` up to `stop`, made as they are asked for.
-        last_s: the file's last time; it may lie after the last event.
-        notes: what was left out or assumed, for a person.
+        items: gives the events from position `start` up to `stop`, made one by one.
+        last_s: the last time in the file; it may be after the last event.
+        notes: lines for a person: what was left out, and what was assumed.
     """
 
     times_s: NDArray[np.float64]
@@ -40,7 +40,7 @@ class Dataset:
 
 
 def in_blocks(start: int, stop: int, size: int = 8192) -> Iterator[tuple[int, int]]:
-    """[start, stop) in pieces of at most `size`: rows become Python objects a piece at a time.
+    """[start, stop) in pieces of at most `size`, so that rows become Python objects one piece at a time.
 
     >>> list(in_blocks(1, 6, 2))
     [(1, 3), (3, 5), (5, 6)]

@@ -1,6 +1,6 @@
-"""A timeline: events ready to be sent in event-time order, with clock records between them.
+"""The records of a replay: encoded events in event-time order, with clock records between them.
 
-A clock record says "event time here has reached this", so that silence is part of history even where a topic or a
+A clock record says that event time has reached a moment. It makes silence part of history, even where a topic or a
 partition has no event for days. It goes to every partition of all three input topics.
 """
 
@@ -86,11 +86,11 @@ def purchase_record(at_s: float, purchase: Purchase) -> EventRecord:
 
 
 def with_clocks(items: Iterable[EventRecord], last_s: float, every_s: float = DAY_S) -> RecordStream:
-    """`items` (in event-time order) with clock records: at the first one's time, each `every_s`, and at `last_s`.
+    """`items` (in event-time order) with clock records: at the first item's time, every `every_s`, and at `last_s`.
 
-    Those in between are at whole multiples of `every_s`: 00:00 UTC for days. A clock record comes before the events of
-    its own moment, except the last one. `last_s` before the last item's time counts as that time; without items there
-    is one clock record, at `last_s`.
+    Those in between are at whole multiples of `every_s`: at 00:00 UTC for days. A clock record comes before the events of
+    the same moment; only the last clock record comes after them. A `last_s` before the last item's time counts as that
+    time. Without items there is one clock record, at `last_s`.
 
     >>> day = 86_400.0
     >>> events = [EventRecord(day + 5, "purchases", b"a", b"{}"), EventRecord(3 * day, "purchases", b"a", b"{}")]

@@ -1,4 +1,4 @@
-"""UCI Online Retail: one purchase an invoice and customer, one refund a `C` invoice."""
+"""UCI Online Retail: one purchase per invoice and customer, one refund per `C` invoice."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ def open_online_retail(path: Path, currency: str, unit_minor: int) -> Dataset:
     """The purchases and refunds of `path`, in the order of their first lines' times.
 
     Raises:
-        FileRefused: not such a file, or no line of it names a customer.
+        FileRefused: the file is of another kind, or no line of it names a customer.
     """
     table = read_columns(path, COLUMNS)
     at_s, quantity, price = table.epoch_seconds("invoiced_at"), table.numbers("quantity"), table.numbers("price")
@@ -76,7 +76,7 @@ class _Book:
         self._spans = list(zip(starts[worth].tolist(), ends[worth].tolist(), strict=True))
         self._amounts = amounts[worth].tolist()
         self._refund = refund[worth].tolist()
-        # Arrays of Python objects: a slice of one costs nothing, a slice of a frame some 100 us an invoice.
+        # Arrays of Python objects: a slice of one costs nothing, a slice of a frame about 100 us per invoice.
         self._columns = [
             lines[name].to_numpy(dtype=object)
             for name in ("invoice", "customer", "product", "quantity", "price_minor", "description")

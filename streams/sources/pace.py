@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SendingPace:
-    """When an event may go: as fast as can be (neither is set), a multiple of real time, or so many events a second.
+    """When an event may be sent: as fast as possible (neither is set), at a multiple of real time, or at a rate.
 
     Attributes:
-        times: 60 sends an hour of event time in a minute.
-        rate: events a second.
+        times: multiple of real time; 60 sends one hour of event time per minute.
+        rate: events per second.
     """
 
     times: float | None = None

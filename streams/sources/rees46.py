@@ -24,10 +24,10 @@ CLICKS: dict[str, ClickType] = {"view": "view", "cart": "add_to_cart", "remove_f
 
 
 def open_rees46(path: Path, currency: str, unit_minor: int) -> Dataset:
-    """The clicks and purchases of `path`; one purchase a row, as the file has no orders.
+    """The clicks and purchases of `path`; one purchase per row, because the file has no orders.
 
     Raises:
-        FileRefused: not such a file.
+        FileRefused: the file is of another kind.
     """
     table = read_columns(path, COLUMNS, optional=("category", "session"))
     rows = table.rows.assign(customer=table.identifiers("customer"), at_s=table.epoch_seconds("at"))

@@ -1,4 +1,4 @@
-"""A replay from file to broker: opened, resumed, sent, its position kept."""
+"""A replay of one file: reads it, continues where it last stopped, sends it, and keeps its position."""
 
 import asyncio
 import contextlib
@@ -26,14 +26,14 @@ class NothingToReplay(Exception):
 
 @dataclass(frozen=True)
 class ReplayPlan:
-    """What to replay, and how fast.
+    """The file to replay, and how fast.
 
     Attributes:
         dataset: a key of `SOURCES`.
         from_s: epoch seconds, inclusive.
         to_s: epoch seconds, exclusive.
         currency: of the file's amounts; None: the data set's own.
-        restart: forget where an earlier replay of the same got to.
+        restart: forget the position of an earlier replay of the same file.
     """
 
     dataset: str
@@ -61,13 +61,13 @@ async def run_replay(
 
     Args:
         settings: the cluster, the topics' prefix, the folder of positions.
-        plan: what and how fast.
+        plan: the file, and how fast.
         progress: called with (events so far, event time).
-        say: takes lines for a person.
-        bar: show a progress bar on stderr instead, and stop in order on SIGINT and SIGTERM.
+        say: is called with lines for a person.
+        bar: show a progress bar on stderr instead, and stop gracefully on SIGINT and SIGTERM.
 
     Raises:
-        FileRefused: the file isn't one of that data set.
+        FileRefused: the file is not of that data set.
         NothingToReplay: no event lies in the window.
         BrokerLost, TopicsNotReady, PartitionsDiffer: there is nowhere to send to.
         SendFailed: the broker stopped taking events; what was acked is kept.
@@ -83,7 +83,7 @@ async def run_replay(
         if plan.restart:
             position.clear()
         elif position.reached:
-            say("going on from where the same replay stopped; --restart begins again")
+            say("continuing where the same replay stopped; --restart starts it again")
         with contextlib.ExitStack() as screen:
             halt = screen.enter_context(stop_on_signal()) if bar else None
             if bar:
@@ -116,10 +116,10 @@ async def _send_kept(
 
 
 def _identity(plan: ReplayPlan, partitions: int) -> dict[str, object]:
-    """What makes two replays the same: the events and their places, not the speed."""
+    """What makes two replays the same: their events and the partitions of these, not the speed."""
     currency = plan.currency or SOURCES[plan.dataset].currency
     unit_minor = unit_minor_or_usual(currency)
-    # Replays from before minor units followed the currency had hundredths: of those alone are these a continuation.
+    # Earlier versions always used hundredths. Only with hundredths does a replay continue one of theirs.
     followed: dict[str, object] = {} if unit_minor == 100 else {"unit_minor": unit_minor}
     return {
         "dataset": plan.dataset,
@@ -137,5 +137,5 @@ def _summary(sent: SendResult) -> str:
     reached = f"; event time is {to_rfc3339(sent.last_s)}" if sent.last_s else ""
     return (
         f"{sent.events:,} events sent{resumed} in {sent.elapsed_s:.1f} s, {pace:,.0f} events/s{reached}. "
-        f"Silence in this history moves customers where workers run with REGULARS_CLOCK=event."
+        f"Silence in this history moves customers if the workers run with REGULARS_CLOCK=event."
     )

@@ -1,8 +1,8 @@
-"""A synthetic shop: what its customers do, as events in event-time order, decided by the seed alone.
+"""A synthetic shop: what its customers do, as events in event-time order. The seed alone decides them.
 
-One queue of what comes next (a heap by time) holds visits, purchases and texts still to come; memory grows with the
-customers, not with the days. Nothing here knows a broker or a clock: `SimulatedShop.history` is a pure function of its plan.
-All of it is made up and says so: ids begin with `synthetic-`, device and channel are `synthetic`.
+One queue (a heap by time) holds the visits, purchases and texts to come, so memory grows with the customers, not with the
+days. Nothing here uses a broker or a clock: `SimulatedShop.history` is a pure function of its plan. All data is marked as
+made up: ids begin with `synthetic-`, device and channel are `synthetic`.
 """
 
 import heapq
@@ -32,7 +32,7 @@ LEAD_S = (180.0, 1800.0)
 WRITES_AFTER_S = (2 * DAY_S, 10 * DAY_S)
 REFUND_MEAN_S = 5 * DAY_S
 COUPONS = ("synthetic-WELCOME10", "synthetic-SPRING15", "synthetic-FREESHIP")
-# A live shop's silent topics are told the time so often.
+# How often a live shop sends clock records, so that event time moves in silent topics too.
 LIVE_CLOCK_S = 10.0
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,11 +40,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class ShopPlan:
-    """Everything that decides what happens in the shop.
+    """Everything that decides the shop's events.
 
     Attributes:
         seed: equal plans give equal bytes.
-        customers: so many arrive in `days`, evenly; in a live shop they go on arriving at that pace.
+        customers: how many arrive in `days`, evenly; in a live shop they continue to arrive at that rate.
         days: length of the history.
         end_s: when the history ends, epoch seconds.
     """
@@ -61,7 +61,7 @@ class ShopPlan:
 
 
 class SimulatedShop:
-    """The shop at work. `history` first, then, if wanted, `live`; each event comes out once."""
+    """The events of a shop: `history` first and then, if wanted, `live`. Each event comes once."""
 
     def __init__(self, plan: ShopPlan) -> None:
         self.plan = plan
@@ -88,9 +88,9 @@ class SimulatedShop:
         return self._events(math.floor(self.plan.end_s * 1000), None)
 
     def live(self, now_s: Callable[[], float]) -> Iterator[EventRecord]:
-        """What comes after the history, without end; each event is stamped with `now_s()` as it is pulled.
+        """The events after the history, without end. Each has the time `now_s()` of the moment at which it is pulled.
 
-        The shop's own time runs as fast as events are pulled, so customers do more in a live minute than people do.
+        The shop's own time runs as fast as events are pulled, so its customers do more per minute than real ones.
         """
         return self._events(None, now_s)
 
@@ -149,7 +149,7 @@ class SimulatedShop:
             self._prospect(customer, arrived_s)
 
     def _prospect(self, customer: SimulatedCustomer, at_s: float) -> None:
-        """Looks around a few times, some days apart, and never buys."""
+        """Schedules a customer who looks around a few times, some days apart, and never buys."""
         self._browse(customer, at_s)
         if self._rng.random() < 0.7:
             later_s = at_s + self._rng.expovariate(1 / (10 * DAY_S))
@@ -296,6 +296,6 @@ def shop_events(
 
 
 def customers_for(events: int, seed: int, days: float, behaviour: Behaviour | None = None) -> int:
-    """How many customers make about 10 % more than `events` events in `days`, judged by a pilot of 200."""
+    """How many customers make about 10 % more than `events` events in `days`, estimated from 200 customers."""
     pilot = sum(1 for _ in shop_events(seed, 200, days, days * DAY_S, behaviour))
     return max(1, math.ceil(1.1 * events * 200 / max(1, pilot)))

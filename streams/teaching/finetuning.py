@@ -1,12 +1,12 @@
-"""`regulars encoder finetune`: labelled texts in, an encoder's directory out, if it is better than the one that is served.
+"""`regulars encoder finetune`: trains an encoder on labelled texts and publishes it if it is better than the served one.
 
     texts -> held out (a fifth, by digest) | learnt
     learnt   -> FineTuning -> checkpoint every minute -> candidate directory
     held out -> candidate and its head | served encoder and a head taught by the same texts -> better?
                                                                                        -> OUT/encoder-<version>
 
-A fine-tuned encoder knows the texts it learnt, so its head's blend is fitted on held-out ones: on one half to judge the
-other, and on all of them for the head that is published.
+A fine-tuned encoder knows the texts that it learnt, so its head's blend is fitted on held-out texts: on one half to judge
+the other half, and on all of them for the head that is published.
 """
 
 import json
@@ -35,19 +35,19 @@ from streams.teaching.vectors import vectors_of
 WORK = "work"
 CHECKPOINT_S = 60.0
 LEAST_HELD_OUT = 10
-"""Texts of each label below which nothing can be judged."""
+"""With fewer texts of a label, the candidate can't be judged."""
 
 
 class Stopped(Exception):
-    """Asked to stop: the checkpoint is written, and the same command goes on from there."""
+    """The run was asked to stop. Its checkpoint is written, and the same command continues from there."""
 
 
 class NotBetter(Exception):
-    """The candidate isn't better than what is served; nothing was published."""
+    """The candidate isn't better than the served encoder, so nothing was published."""
 
 
 class TooFew(Exception):
-    """Too few labelled texts to hold some out."""
+    """There are too few labelled texts to hold some out."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class Figures:
 
 
 class Published(NamedTuple):
-    """Where the encoder is, and how it did."""
+    """The folder of the new encoder, and its measures."""
 
     folder: Path
     figures: Figures
 
 
 class TrainingProgress(NamedTuple):
-    """What a progress bar shows: `done` of `of` in `what`; the mean of the latest losses where it learns."""
+    """For a progress bar: `done` of `of` steps of `what`, and the mean of the latest losses while it learns."""
 
     what: str
     done: int
@@ -91,18 +91,18 @@ def finetune(
     """Fine-tunes the encoder of `settings` on `data`, from the checkpoint in `out` where there is one.
 
     Raises:
-        FileRefused, OneSided: `data` holds no labelled texts, or of one kind alone.
+        FileRefused, OneSided: `data` holds no labelled texts, or texts with only one of the labels.
         TooFew: fewer than `LEAST_HELD_OUT` of a label are held out.
         EncoderUnavailable: the encoder of the settings can't be opened.
         CheckpointRefused: `out` holds a checkpoint of something else.
-        Stopped: `stopping` came true.
-        NotBetter: and `force` wasn't given.
+        Stopped: `stopping` returned True.
+        NotBetter: the candidate is not better, and `force` was not given.
     """
     labelled = read_labelled(data)
     texts, labels = labelled.texts, labelled.positive
     apart = held_out(texts, share)
     if min(np.bincount(labels[apart], minlength=2)) < LEAST_HELD_OUT:
-        raise TooFew(f"{int(apart.sum())} texts would be held out: needs {LEAST_HELD_OUT} of each label to judge by")
+        raise TooFew(f"{int(apart.sum())} texts would be held out; it takes {LEAST_HELD_OUT} of each label")
     base = open_directory(settings.encoder)
     work = out / WORK
     of = np.flatnonzero(~apart)
@@ -132,8 +132,8 @@ def finetune(
     if not figures.gain.beyond_noise and not force:
         raise NotBetter(
             f"log loss on {figures.held_out:,} held-out texts {figures.with_ngrams.log_loss:.4f}, the served encoder's"
-            f" {figures.served.log_loss:.4f}: a gain of {figures.gain.mean:.4f} with a standard error of"
-            f" {figures.gain.error:.4f} is none. Nothing was published; --force would, the candidate is in {staged}"
+            f" {figures.served.log_loss:.4f}: the gain of {figures.gain.mean:.4f} is not more than its standard error of"
+            f" {figures.gain.error:.4f}. Nothing was published; --force publishes it anyway. The candidate is in {staged}"
         )
     folder = out / f"encoder-{candidate.version}"
     if folder.exists():
@@ -154,7 +154,7 @@ def _run(
         if stopping():
             tuning.save(work)
             raise Stopped(
-                f"stopped after step {tuning.step:,} of {tuning.steps:,}: the same command goes on from there"
+                f"stopped after step {tuning.step:,} of {tuning.steps:,}: the same command continues from there"
             )
         if time.monotonic() - saved_at > CHECKPOINT_S:
             tuning.save(work)
@@ -175,9 +175,9 @@ class _Judge:
     stopping: Callable[[], bool]
 
     def served(self, base: ModelDirectory) -> FloatArray:
-        """Of the served encoder, with a head that is taught by the texts that the candidate learnt: (held out,).
+        """Log odds (held out,) of the served encoder with a head that learns the same texts as the candidate.
 
-        Not of the served head: it may have learnt the held-out texts.
+        The served head itself isn't used: it may have learnt the held-out texts.
         """
         vectors = self._vectors(base, self.texts, "served encoder")
         anchors = AnchorSentiment(vectors_of(ANCHORS, base, self.settings))
@@ -186,8 +186,8 @@ class _Judge:
         return _across_halves(outputs, learner.base, self.labels[self._held_out])
 
     def outputs(self, candidate: ModelDirectory, weights: tuple[FloatArray, float]) -> tuple[FloatArray, HeadLearner]:
-        """(held out, 3): what n-grams, the fine-tuned vector and nobody say; and the learner of the n-grams."""
-        # The n-grams' learner needs no vectors of the texts that the encoder learnt: it knows those by heart.
+        """(held out, 3): log odds of the n-grams and of the fine-tuned vector, and zeros; and the n-grams' learner."""
+        # The n-grams are learnt without vectors: the encoder knows the texts that it learnt too well.
         nothing = np.zeros((len(self.texts), candidate.dim), dtype=np.float32)
         learner = self._taught(nothing, HeadLearner(candidate.dim, candidate.version))
         vectors = self._vectors(candidate, [self.texts[index] for index in self._held_out], "candidate")
@@ -206,13 +206,13 @@ class _Judge:
         def progress(done: int) -> None:
             self.progress(TrainingProgress(f"encoding, {what}", done, len(texts)))
             if self.stopping():
-                raise Stopped(f"stopped while encoding ({what}): the same command goes on from there")
+                raise Stopped(f"stopped while encoding ({what}): the same command continues from there")
 
         return vectors_of(texts, directory, self.settings, progress)
 
 
 def _across_halves(outputs: FloatArray, base: float, labels: NDArray[np.int64]) -> FloatArray:
-    """Log odds (n,) of the blend: each half's by one that was fitted on the other."""
+    """Log odds (n,) of the blend: for each half, of a blend that was fitted on the other half."""
     even = np.arange(len(outputs)) % 2 == 0
     by_odd, by_even = fitted(outputs[~even], base, labels[~even]), fitted(outputs[even], base, labels[even])
     return np.where(even, blended(by_odd, outputs, base), blended(by_even, outputs, base))

@@ -258,8 +258,8 @@ def test_a_data_set_of_another_currency_than_the_policys_is_told(tmp_path: Path)
     ("options", "says"),
     [
         (["--out", "{}/nodir/x.parquet"], "nodir is not there"),
-        (["--out", "{}/shop.parquet/x.parquet"], "shop.parquet is no folder"),
-        (["--report", "{}/shop.parquet/x"], "shop.parquet is no folder"),
+        (["--out", "{}/shop.parquet/x.parquet"], "shop.parquet is not a folder"),
+        (["--report", "{}/shop.parquet/x"], "shop.parquet is not a folder"),
         (["--out", "{}/x.parquet", "--group-by", "nope"], "has no column nope"),
         (["--out", "{}/x.parquet", "--policy", "{}/shop.parquet"], "shop.parquet: not UTF-8"),
     ],
