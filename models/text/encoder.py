@@ -62,7 +62,7 @@ class Encoder:
         return vectors
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text with [CLS] and [SEP], cut at `max_tokens`; an empty list for a text without other tokens."""
+        """Token ids of each text with [CLS] and [SEP], cut at `max_tokens`; an empty list for a text without others."""
         encodings = self._tokenizer.encode_batch_fast(list(texts))
         return [ids if len(ids) > self._special else [] for ids in (encoding.ids for encoding in encodings)]
 

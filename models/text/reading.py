@@ -59,6 +59,6 @@ class Reader:
         self._head = head
 
     def read(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> list[Reading]:
-        """The readings of n texts with (n, dim) float32 vectors, in order; the same bits for a text alone and among others."""
+        """The readings of n texts with (n, dim) float32 vectors, in order; the same bits for a text alone or not."""
         projected = map(tuple, projection.project(vectors).tolist())
         return list(map(Reading, projected, self._head.score(texts, vectors).tolist()))
