@@ -1,4 +1,4 @@
-"""Steps chunks that are ready in the same turn of the event loop in one call: a matrix of many rows costs less."""
+"""Chunks that are ready at the same time are stepped in one call: one matrix of customers instead of several."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,55 +10,56 @@ from streams.plane.records import Effects, Job, PartitionGone, Together, Work
 
 
 class _Waiting(NamedTuple):
+    """A chunk that waits for its step."""
+
     partition: int
     work: Work
     values: Sequence[bytes | None]
-    effects: "asyncio.Future[Effects]"
+    effects: asyncio.Future[Effects]
+
+    def raises(self, exc: BaseException) -> None:
+        """Whoever waits for the effects gets an exception."""
+        if not self.effects.done():
+            self.effects.set_exception(exc)
 
 
 class Stepper:
-    """Runs a job's step for the partitions that are owned."""
+    """Steps a job; see the module."""
 
     def __init__(self, job: Job[Any], ownership: Ownership, counters: Counters) -> None:
         self._job, self._ownership, self._counters = job, ownership, counters
         self._waiting: list[_Waiting] = []
 
     def step(self, partition: int, work: Work, values: Sequence[bytes | None]) -> "asyncio.Future[Effects]":
-        """The effects of a chunk's work, given the states of its keys.
-
-        The future raises PartitionGone where a rebalance came in between, and whatever the job raised.
-        """
-        loop = asyncio.get_running_loop()
-        effects: asyncio.Future[Effects] = loop.create_future()
+        """The effects of `work` on the states `values`. All that is asked for in one turn of the loop is one call."""
+        effects: asyncio.Future[Effects] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(partition, work, values, effects))
         if len(self._waiting) == 1:
-            loop.call_soon(self._step_all)
+            asyncio.get_running_loop().call_soon(self._step_all)
         return effects
 
     def _step_all(self) -> None:
         waiting, self._waiting = self._waiting, []
-        chunks: list[_Waiting] = []
+        chunks = []
         for chunk in waiting:
-            if chunk.partition in self._ownership:
+            if self._ownership.owns(chunk.partition):
                 chunks.append(chunk)
-            elif not chunk.effects.done():
-                chunk.effects.set_exception(PartitionGone(chunk.partition))
+            else:  # a rebalance came in between
+                chunk.raises(PartitionGone(chunk.partition))
         if not chunks:
             return
         try:
-            with self._counters.timed("step"):
-                effects = self._step(chunks)
+            with self._counters.time("step"):
+                results = self._call(chunks)
         except Exception as exc:  # whoever waits for a step ends the process over it
             for chunk in chunks:
-                if not chunk.effects.done():
-                    chunk.effects.set_exception(exc)
+                chunk.raises(exc)
             return
-        for chunk, effect in zip(chunks, effects, strict=True):
+        for chunk, effects in zip(chunks, results, strict=True):
             if not chunk.effects.done():
-                chunk.effects.set_result(effect)
+                chunk.effects.set_result(effects)
 
-    def _step(self, chunks: list[_Waiting]) -> list[Effects]:
-        job = self._job
-        if isinstance(job, Together):
-            return job.steps([(chunk.partition, chunk.work, chunk.values) for chunk in chunks])
-        return [job.step(chunk.partition, chunk.work, chunk.values) for chunk in chunks]
+    def _call(self, chunks: Sequence[_Waiting]) -> list[Effects]:
+        if isinstance(self._job, Together):
+            return self._job.steps([(chunk.partition, chunk.work, chunk.values) for chunk in chunks])
+        return [self._job.step(chunk.partition, chunk.work, chunk.values) for chunk in chunks]
