@@ -15,7 +15,9 @@ from aiokafka.structs import ConsumerRecord
 
 from streams.plane.batch import Batch, Turn
 from streams.plane.effects import Chunk, DurableOrder
-from streams.plane.ownership import Ownership
+from streams.plane.failures import JobFailed
+from streams.plane.fault_search import FaultSearch
+from streams.plane.ownership import OwnedPartition, Ownership
 from streams.plane.ports import World
 from streams.plane.progress import Progress, Stale
 from streams.plane.records import Job, PartitionGone, Work
@@ -40,12 +42,15 @@ class Admission:
     Args:
         job: names the input topics in the order in which a chunk has their records.
         ownership: the partitions and their turns.
-        order: takes the chunks through the six steps.
+        search: takes chunks that made two starts fail.
+        order: takes all other chunks through the six steps.
         world: the process that a failure ends.
     """
 
-    def __init__(self, job: Job[Any], *, ownership: Ownership, order: DurableOrder, world: World) -> None:
-        self._ownership, self._order, self._world = ownership, order, world
+    def __init__(
+        self, job: Job[Any], *, ownership: Ownership, search: FaultSearch, order: DurableOrder, world: World
+    ) -> None:
+        self._ownership, self._search, self._order, self._world = ownership, search, order, world
         self._topic_order = {topic: index for index, topic in enumerate(job.topics)}
         self._batches: dict[asyncio.Task[None], Batch] = {}
 
@@ -107,7 +112,18 @@ class Admission:
                 raise Stale
             self._ownership.check(owned)
             spans = [{tp: each.batch.spans[tp] for tp in each.tps} for each in turns]
-            await self._order.run(owned, Chunk(epoch, self._unseen(turns), spans))
+            chunk = Chunk(epoch, self._unseen(turns), spans)
+            if chunk.records and self._search.is_suspect(owned, chunk):
+                await self._search.run(owned, chunk)
+            else:
+                await self._attempt(owned, chunk)
+
+    async def _attempt(self, owned: OwnedPartition, chunk: Chunk) -> None:
+        try:
+            await self._order.run(owned, chunk)
+        except JobFailed:
+            self._search.note(owned, chunk)
+            raise
 
     def _unseen(self, turns: Sequence[Turn]) -> list[ConsumerRecord]:
         """Records of the turns that were not handed over before, by topic in the job's order, then by offset."""

@@ -12,6 +12,7 @@ class Counters:
 
     Attributes:
         lost: offsets that were deleted before they were read, by topic.
+        set_aside: records that made the job fail and are dead letters, by topic.
         seconds: by stage; "produce" includes the wait for acknowledgements, the others are time of the event loop.
     """
 
@@ -26,6 +27,7 @@ class Counters:
         self.restored_records = 0
         self.restore_s = 0.0
         self.lost: Counter[str] = Counter()
+        self.set_aside: Counter[str] = Counter()
         self.seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
 
     def time(self, stage: str) -> "Stage":

@@ -24,6 +24,7 @@ from faust.types import TP
 from streams.plane.changelog import ChangelogWriter
 from streams.plane.counters import Counters
 from streams.plane.crash import crash_point, crash_point_in_flight
+from streams.plane.failures import JobFailed, as_job_failure
 from streams.plane.ownership import OwnedPartition, Ownership
 from streams.plane.ports import Acknowledgement, World
 from streams.plane.progress import Span
@@ -41,6 +42,8 @@ class Chunk(NamedTuple):
         records: by topic in the job's order, then by offset.
         spans: the offsets that these records, and those that were applied before, cover.
         work: work without records; None: `records` are decoded.
+        effects: effects without work; they count only where there are neither records nor work.
+        held: records that the job holds, of chunks with the same spans.
         released: records that the job held until now.
     """
 
@@ -48,6 +51,8 @@ class Chunk(NamedTuple):
     records: Sequence[ConsumerRecord] = ()
     spans: Sequence[Mapping[TP, Span]] = ()
     work: Work | None = None
+    effects: Effects = NO_EFFECTS
+    held: Sequence[ConsumerRecord] = ()
     released: Sequence[ConsumerRecord] = ()
 
 
@@ -75,17 +80,18 @@ class DurableOrder:
         self._counters, self._world = counters, world
         self._stepper = Stepper(job, ownership, counters)
 
-    async def run(self, owned: OwnedPartition, chunk: Chunk) -> None:
-        """Takes one chunk through all steps; the caller holds the partition's lock.
+    async def run(self, owned: OwnedPartition, chunk: Chunk) -> Sequence[ConsumerRecord]:
+        """Takes one chunk through all steps; the caller holds the partition's lock. Gives the records that the job holds.
 
         Raises:
+            JobFailed: the job raised, or put one key twice; nothing has left this process.
             PartitionGone: the partition is no longer this worker's.
             Stale: `chunk.epoch` is over.
             Fenced: another worker has claimed the partition.
         """
         # Step 1: decode the records, read the states of their keys, step.
         work = self._decode(owned, chunk.records) if chunk.records else chunk.work
-        effects = NO_EFFECTS if work is None else await self._step(owned, work)
+        effects = chunk.effects if work is None else await self._step(owned, work)
 
         if effects.puts or effects.dead_letters:
             with self._counters.time("produce"):
@@ -105,11 +111,16 @@ class DurableOrder:
             self._write_store(owned, effects.puts, offset)
 
         # Step 6: progress. From here on the offsets may be committed.
-        self._advance(chunk, work)
+        held = work.held if chunk.records and work is not None else chunk.held
+        self._advance(chunk, held)
+        return held
 
     def _decode(self, owned: OwnedPartition, records: Sequence[ConsumerRecord]) -> Work:
-        with self._counters.time("decode"):
-            work: Work = self._job.decode(owned.number, records)
+        try:
+            with self._counters.time("decode"):
+                work: Work = self._job.decode(owned.number, records)
+        except Exception as exc:
+            raise as_job_failure(exc) from exc
         crash_point("after_decode")
         return work
 
@@ -119,7 +130,7 @@ class DurableOrder:
         effects = await self._stepper.step(owned.number, work, values)
         self._counters.chunks += 1
         if len({put.key for put in effects.puts}) < len(effects.puts):
-            raise ValueError(f"partition {owned.number}: a step put one key twice")
+            raise JobFailed(ValueError(f"partition {owned.number}: a step put one key twice"))
         return effects
 
     async def _send_changelog(self, owned: OwnedPartition, effects: Effects) -> int:
@@ -157,11 +168,10 @@ class DurableOrder:
         self._counters.changelog_records += len(puts) + 1
         crash_point("after_store")
 
-    def _advance(self, chunk: Chunk, work: Work | None) -> None:
+    def _advance(self, chunk: Chunk, held: Sequence[ConsumerRecord]) -> None:
         progress = self._ownership.progress
-        held = _places(work.held) if chunk.records and work is not None else []
         for spans in chunk.spans:
-            progress.done(chunk.epoch, spans, held)
+            progress.done(chunk.epoch, spans, _places(held))
         progress.release(chunk.epoch, _places(chunk.released))
         self._counters.records += len(chunk.records)
 

@@ -1,7 +1,7 @@
 """The data plane as a job's surroundings see it: what they may ask, and what they may have done.
 
 Inside, `admission` forms chunks, `effects` takes each through the six steps of the durable order, `stepping` steps chunks
-together, and `ownership` knows which partitions are this worker's.
+together, `ownership` knows which partitions are this worker's, and `fault_search` finds the record that makes the job fail.
 """
 
 import asyncio
@@ -17,6 +17,8 @@ from streams.plane.batch import Batch
 from streams.plane.changelog import ChangelogWriter
 from streams.plane.counters import Counters
 from streams.plane.effects import DurableOrder
+from streams.plane.failures import Failures
+from streams.plane.fault_search import FaultSearch
 from streams.plane.lease import Lease
 from streams.plane.ownership import Ownership
 from streams.plane.ports import World
@@ -37,9 +39,10 @@ class Pipeline:
         world: local store, sender, claims, and the process that a failure ends.
         changelog_topic: full name of the changelog.
         lease: whether this worker may write.
+        failures: remembers over restarts which chunks made the job fail.
     """
 
-    def __init__(self, job: Job[Any], world: World, changelog_topic: str, lease: Lease) -> None:
+    def __init__(self, job: Job[Any], world: World, changelog_topic: str, lease: Lease, failures: Failures) -> None:
         self.job = job
         self.counters = Counters()
         self.progress = Progress()
@@ -49,7 +52,8 @@ class Pipeline:
         self._order = DurableOrder(
             job, changelog=changelog, ownership=self._ownership, counters=self.counters, world=world
         )
-        self._admission = Admission(job, ownership=self._ownership, order=self._order, world=world)
+        search = FaultSearch(job, order=self._order, failures=failures, counters=self.counters)
+        self._admission = Admission(job, ownership=self._ownership, search=search, order=self._order, world=world)
         self._ticks = Ticks(self._ownership, world)
 
     # --- what the job's surroundings may ask

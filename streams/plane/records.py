@@ -64,7 +64,11 @@ W = TypeVar("W", bound=Work)
 
 
 class Job(Protocol[W]):
-    """What the data plane runs. The methods are synchronous and do no input or output; an exception ends the process."""
+    """What the data plane runs. The methods are synchronous and do no input or output.
+
+    An exception ends the process. When `decode` or `step` raised in two starts at the same records, the third start searches
+    for the one record at fault (`fault_search`).
+    """
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -90,6 +94,9 @@ class Job(Protocol[W]):
 
     def step(self, partition: int, work: W, values: Sequence[bytes | None]) -> Effects:
         """The effects of `work`. `values`: the states of `work.keys` in that order; None: the key has no state yet."""
+
+    def refuse(self, partition: int, record: ConsumerRecord, cause: Exception) -> Output:
+        """The dead letter of a record for which `decode` or `step` raises `cause`, even when it is alone in its chunk."""
 
     def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
         """The partition is this worker's and its store is complete; `items` yields every key and state."""

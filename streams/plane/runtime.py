@@ -29,6 +29,7 @@ from streams.plane.broker_watch import BrokerWatch
 from streams.plane.directory import hold
 from streams.plane.ending import end_process
 from streams.plane.errors import StoreBroken
+from streams.plane.failures import Failures
 from streams.plane.faust_options import faust_options
 from streams.plane.lease import Lease
 from streams.plane.pipeline import Pipeline
@@ -120,7 +121,8 @@ class App(faust.App):
         self.boot_strategy.enable_web = settings.web_port != 0
         world = FaustWorld(self, settings.changelog_topic)
         self.lease = Lease(self.conf.broker_session_timeout, self.conf.broker_rebalance_timeout)
-        self.pipeline = Pipeline(job, world, settings.changelog_topic, self.lease)
+        failures = Failures(settings.data_dir)
+        self.pipeline = Pipeline(job, world, settings.changelog_topic, self.lease, failures)
         self.pipeline.on_tick(CLAIM_AGAIN_S, self.pipeline.claim_again)
         self.pipeline.on_tick(memory.EVERY_S, memory.give_back)
         self.restorer = Restorer(self.pipeline, world, partial(restoring_consumer, settings), settings.changelog_topic)

@@ -423,6 +423,14 @@ class ScoringJob:
         work.dead_letters.append(Output(self._dead_letters, *letter(record, rejected)))
         work.counts[self._topic_index[record.topic], "rejected"] += 1
 
+    def refuse(self, partition: int, record: ConsumerRecord, cause: Exception) -> Output:
+        """The dead letter of a record that makes this job raise: a defect, told by the exception's type alone."""
+        rejected = Rejected(
+            "internal", "$", f"the worker raised {type(cause).__name__} at this record; report it, then send it back"
+        )
+        self._observer.events(partition, Counter({(self._topic_index[record.topic], "rejected"): 1}))
+        return Output(self._dead_letters, *letter(record, rejected))
+
     # --- the step -------------------------------------------------------------------------------------------------
 
     def step(self, partition: int, work: ChunkWork, values: Sequence[bytes | None]) -> Effects:

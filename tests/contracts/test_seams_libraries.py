@@ -84,7 +84,10 @@ SEAMS = [
     ("aiokafka.conn:AIOKafkaConnection.send", "patience.py: breaking_on_uvloop"),
     ("aiokafka.consumer.fetcher:Fetcher._proc_fetch_request", "fetch.py: what a response holds"),
     ("aiokafka.client:AIOKafkaClient._wait_on_metadata", "producer.py: Producer.send_batch"),
-    ("faust.tables.recovery:Recovery._wait", "runtime.py: broker_request_timeout; after it, recovery goes on regardless"),
+    (
+        "faust.tables.recovery:Recovery._wait",
+        "runtime.py: broker_request_timeout; after it, recovery goes on regardless",
+    ),
 ]
 
 FINGERPRINTS = Path(__file__).with_name("seams.txt")
