@@ -1,4 +1,4 @@
-"""What a worker does as time passes: it moves partition clocks, applies silence and new policies, logs the encoder's work."""
+"""What a worker does as time passes: it moves partition clocks, applies silence and new policies, and logs the encoder."""
 
 import asyncio
 import time
@@ -17,8 +17,8 @@ log = structlog.get_logger(__name__)
 # How often silence is looked at. A change by silence has the time of its moment, whenever the worker notices it, so this is
 # only how late the CRM hears of it.
 TICK_S = 0.25
-# After each wave of customers whom silence or a policy moves, the worker pauses for this share of the wave's time. Events get
-# the loop and the partition in the pause, which is longer when the worker is busy. benchmarks/wave.py measures it.
+# After each wave of customers whom silence or a policy moves, the worker pauses for this share of the wave's time. Events
+# get the loop and the partition in the pause, which is longer when the worker is busy. benchmarks/wave.py measures it.
 PAUSE = 0.5
 # How often the log shows what the encoder did, where it did anything.
 TEXTS_LOG_INTERVAL_S = 10.0
