@@ -9,6 +9,7 @@ the text, a server (`text_server`) takes the record out and hands it to the pipe
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Protocol
@@ -21,7 +22,6 @@ from models.scores import Scorer
 from models.shadow import Shadow
 from models.step import Customer, Outcome, Terms, advance_groups
 from schemas.changes import Change, Versions
-from schemas.events import Rejected
 from schemas.states import NEVER, Held, decode_state, due_of, encode_partition
 from schemas.topics import CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN, SEGMENT_CHANGES
 from streams.kafka.changelog import PARTITION_KEY
@@ -179,12 +179,9 @@ class ScoringJob:
         return sum(len(p.unswept) if p.rules is self.rules else len(p.due) for p in self.parts.values())
 
     def refuse(self, partition: int, record: ConsumerRecord, cause: Exception) -> Output:
-        """The dead letter of a record at which this job raises; it names the type of the exception alone."""
-        rejected = Rejected(
-            "internal", "$", f"the worker raised {type(cause).__name__} at this record; report it, then send it back"
-        )
-        self._observer.events(partition, {(self.topics.index(record.topic), "rejected"): 1})
-        return self._decoder.dead_letter(record, rejected)
+        """The dead letter of a record that makes this job raise `cause`."""
+        self._observer.events(partition, Counter({(self.topics.index(record.topic), "rejected"): 1}))
+        return self._decoder.letter_of_failure(record, cause)
 
     # --- the step
 
