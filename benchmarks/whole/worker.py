@@ -11,12 +11,18 @@ from pathlib import Path
 
 import msgspec
 
-from streams.app import worker
+from streams.app import scoring_app
+from streams.logs import configure_logging
 from streams.plane.runtime import run_worker
+from streams.settings import read_settings
+from streams.worker.wiring import ScoringWorker
 
 
 def main(records: int, texts_file: str) -> None:
     """Runs until SIGTERM."""
+    configure_logging()
+    worker = ScoringWorker(read_settings())
+    app = scoring_app(worker)
     pipeline, job, lane = worker.pipeline, worker.job, worker.lane
     began: tuple[float, float] | None = None
     is_reported = False
@@ -33,7 +39,7 @@ def main(records: int, texts_file: str) -> None:
         lane.start()
         await warm()
 
-    worker.app.on_begin(begin)
+    app.on_begin(begin)
     decode = job.decode
 
     def first(*given: object) -> object:
@@ -61,7 +67,7 @@ def main(records: int, texts_file: str) -> None:
         )
 
     pipeline.on_tick(0.1, report)
-    run_worker(worker.app)
+    run_worker(app)
 
 
 if __name__ == "__main__":
