@@ -27,11 +27,12 @@ from streams.plane.runtime import App, build_app
 from streams.policy.published import SHADOW_KEY, newest_readable
 from streams.settings import Settings, check_environment, read_settings
 from streams.worker.answers import WorkerAnswers
-from streams.worker.encoding import BatchDone, open_lane
+from streams.worker.encoding import open_lane
 from streams.worker.feed import ChangeFeed, SegmentCounts
 from streams.worker.metrics import Metrics
 from streams.worker.observer import ViewObserver
 from streams.worker.scoring import ScoringJob
+from streams.worker.text_lane import BatchDone
 from streams.worker.text_queue import MOST_HELD, TextQueue
 from streams.worker.text_server import TextServer
 from streams.worker.view import WorkerView

@@ -40,7 +40,7 @@ TEXTS_AT_ONCE = 64
 
 
 class KnownReadings(Protocol):
-    """What scoring asks of the text lane (`streams.worker.encoding.TextLane`)."""
+    """What scoring asks of the text lane (`streams.worker.text_lane.TextLane`)."""
 
     @property
     def version(self) -> str | None:

@@ -22,7 +22,7 @@ MOST_HELD: Mapping[str, int] = {REVIEWS: 4_000, CLICKSTREAM: 16_000}
 
 
 class Lane(Protocol):
-    """What the queue asks of the text lane (`streams.worker.encoding.TextLane`)."""
+    """What the queue asks of the text lane (`streams.worker.text_lane.TextLane`)."""
 
     def submit(self, texts: Sequence[str]) -> "asyncio.Future[list[Reading]]":
         """Reads the texts, soon; the readings in order."""

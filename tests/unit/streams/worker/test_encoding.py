@@ -19,7 +19,8 @@ from models.text.head import HeadRefused
 from models.text.sentiment import ANCHORS
 from schemas.states import TEXT_DIM
 from streams.settings import Settings
-from streams.worker.encoding import BatchDone, LaneStopped, TextLane, encoder_threads, open_lane
+from streams.worker.encoding import encoder_threads, open_lane
+from streams.worker.text_lane import BatchDone, LaneStopped, TextLane
 
 T = TypeVar("T")
 
