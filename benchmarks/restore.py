@@ -101,6 +101,10 @@ def ours(group: str) -> None:
         def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
             """Keeps nothing in memory."""
 
+        def refuse(self, partition: int, record: Any, cause: Exception) -> Any:
+            """Nothing is set aside here."""
+            raise cause
+
         def revoked(self, partition: int) -> None:
             """Keeps nothing in memory."""
 

@@ -33,12 +33,12 @@ def command(customers: tuple[str, ...], at: str | None, wait_s: float | None, **
 
     A later event of an erased customer makes a new customer.
     """
-    from schemas.events import ID_LIMIT_CHARS
+    from schemas.events import id_mistake
     from schemas.times import from_rfc3339, to_rfc3339
 
     settings = settings_from(**options)
-    if any(not 1 <= len(customer) <= ID_LIMIT_CHARS for customer in customers):
-        raise click.UsageError(f"a customer id has 1 to {ID_LIMIT_CHARS} characters")
+    if (mistake := next(filter(None, map(id_mistake, customers)), None)) is not None:
+        raise click.UsageError(f"a customer id {mistake}")
     try:
         moment = time.time() if at is None else from_rfc3339(at)
     except ValueError as exc:

@@ -143,9 +143,13 @@ class Decoder:
             work.counts[heard.topic, "applied"] += 1
             work.add(record, heard if reading is None else heard._replace(reading=reading))
 
+    def dead_letter(self, record: ConsumerRecord, rejected: Rejected) -> Output:
+        """The dead letter of `record`: as it came, with the reason."""
+        return Output(self._dead_letters, *letter(record, rejected))
+
     def reject(self, work: ChunkWork, record: ConsumerRecord, rejected: Rejected) -> None:
         """Sends `record` to the dead letters, with the reason."""
-        work.dead_letters.append(Output(self._dead_letters, *letter(record, rejected)))
+        work.dead_letters.append(self.dead_letter(record, rejected))
         work.counts[self._topic_index[record.topic], "rejected"] += 1
 
     def rejects_misplaced(self, work: ChunkWork, partition: int, key: bytes) -> bool:

@@ -35,6 +35,10 @@ class Idle:
     def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
         """Nothing."""
 
+    def refuse(self, partition: int, record: Any, cause: Exception) -> Any:
+        """Nothing is set aside here."""
+        raise cause
+
     def revoked(self, partition: int) -> None:
         """Nothing."""
 
