@@ -30,7 +30,7 @@ class ModelQuality(NamedTuple):
 
 
 class Metrics:
-    """One process's metrics in a registry of its own. Every method is cheap and none raises."""
+    """The metrics of one worker, in a registry of their own. Every method is cheap and none raises."""
 
     def __init__(self, lag: LagMonitor | None = None) -> None:
         self.registry = new_registry()
