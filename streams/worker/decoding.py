@@ -152,6 +152,11 @@ class Decoder:
         work.dead_letters.append(self.dead_letter(record, rejected))
         work.counts[self._topic_index[record.topic], "rejected"] += 1
 
+    def letter_of_failure(self, record: ConsumerRecord, cause: Exception) -> Output:
+        """The dead letter of a record at which the worker itself raised `cause`: a defect, named by its type alone."""
+        detail = f"the worker raised {type(cause).__name__} at this record; report it, then send it back"
+        return self.dead_letter(record, Rejected("internal", "$", detail))
+
     def rejects_misplaced(self, work: ChunkWork, partition: int, key: bytes) -> bool:
         """Whether `key` belongs to another partition; all its records are then dead letters.
 

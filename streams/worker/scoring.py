@@ -21,7 +21,6 @@ from models.scores import Scorer
 from models.shadow import Shadow
 from models.step import Customer, Outcome, Terms, advance_groups
 from schemas.changes import Change, Versions
-from schemas.events import Rejected
 from schemas.states import NEVER, Held, decode_state, due_of, encode_partition
 from schemas.topics import CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN, SEGMENT_CHANGES
 from streams.kafka.changelog import PARTITION_KEY
@@ -179,12 +178,9 @@ class ScoringJob:
         return sum(len(p.unswept) if p.rules is self.rules else len(p.due) for p in self.parts.values())
 
     def refuse(self, partition: int, record: ConsumerRecord, cause: Exception) -> Output:
-        """The dead letter of a record at which this job raised `cause`: a defect, described by its type alone."""
-        rejected = Rejected(
-            "internal", "$", f"the worker raised {type(cause).__name__} at this record; report it, then send it back"
-        )
+        """The dead letter of a record at which this job raised `cause`."""
         self._observer.events(partition, {(self.topics.index(record.topic), "rejected"): 1})
-        return self._decoder.dead_letter(record, rejected)
+        return self._decoder.letter_of_failure(record, cause)
 
     # --- the step
 
