@@ -51,7 +51,7 @@ async def take_over(connection: Connection, beginner: Beginner) -> Checkpoint:
     Raises:
         TopicsNotReady: model-train has several partitions.
         BrokerLost: Kafka was away for too long.
-        Stopped: the trainer was asked to stop meanwhile.
+        StopRequested: the trainer was asked to stop meanwhile.
     """
     connection.check_partitions()
     course = _restored(await connection.snapshots(), beginner)

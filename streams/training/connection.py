@@ -35,7 +35,7 @@ _COMMIT_TIMEOUT_S = 5.0
 T = TypeVar("T")
 
 
-class Stopped(Exception):
+class StopRequested(Exception):
     """The trainer was asked to stop while it waited for Kafka."""
 
 
@@ -64,7 +64,7 @@ class Connection:
             TopicsNotReady: a topic does not exist.
             AccessRefused: a broker answers and refuses this client.
             BrokerLost: Kafka was away for longer than `patience_s`.
-            Stopped: `stopping` was set meanwhile.
+            StopRequested: `stopping` was set meanwhile.
         """
         self._stopping = stopping
         await self._patiently("starting the producer", partial(self._start, self._producer))
@@ -157,7 +157,7 @@ class Connection:
 
         Raises:
             BrokerLost: it was away for longer than `patience_s`.
-            Stopped: the trainer was asked to stop meanwhile.
+            StopRequested: the trainer was asked to stop meanwhile.
         """
         limit_s = self._patience_s if limit_s is None else limit_s
 
@@ -177,4 +177,4 @@ class Connection:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
         if self._stopping.is_set():
-            raise Stopped
+            raise StopRequested

@@ -29,7 +29,7 @@ from schemas.topics import DEAD_LETTERS
 from streams.kafka.patience import PATIENCE_S
 from streams.settings import Settings
 from streams.training.checkpoint import Beginner, take_over
-from streams.training.connection import Connection, Stopped
+from streams.training.connection import Connection, StopRequested
 from streams.training.labels import decoded
 from streams.training.pages import State, TrainerView
 from streams.training.publishing import Publisher
@@ -91,7 +91,7 @@ class Trainer(ConsumerRebalanceListener):
             KafkaError: it refused what was asked.
         """
         try:
-            with contextlib.suppress(Stopped):
+            with contextlib.suppress(StopRequested):
                 await self._connection.start(stopping, listener=self)
                 while not stopping.is_set():
                     await self._turn()
