@@ -5,7 +5,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from aiokafka import TopicPartition
@@ -17,27 +17,24 @@ from models.learning.snapshots import SnapshotError, decode_snapshot
 from models.policy import PolicyError, Rules, load, parse
 from models.scores import PriorScorer
 from models.shadow import Shadow
-from models.standing import standing
-from schemas.changes import Standing
 from schemas.events import INPUT_TOPICS
-from schemas.states import decode_state
 from schemas.topics import MODEL_SNAPSHOTS, POLICIES
 from streams.kafka.broadcast import Broadcast
 from streams.kafka.patience import patiently
-from streams.kafka.topics import partition_of
 from streams.logs import configure_logging
 from streams.ops.lag import LagMonitor
-from streams.plane.records import PartitionGone
 from streams.plane.runtime import App, build_app
 from streams.policy.published import SHADOW_KEY, newest_readable
 from streams.settings import Settings, check_environment, read_settings
+from streams.worker.answers import WorkerAnswers
 from streams.worker.encoding import BatchDone, open_lane
 from streams.worker.feed import ChangeFeed, SegmentCounts
-from streams.worker.holding import MOST_HELD, Desk
 from streams.worker.metrics import Metrics
 from streams.worker.observer import ViewObserver
 from streams.worker.scoring import ScoringJob
-from streams.worker.view import NotHere, Status, Texts, WorkerView
+from streams.worker.text_queue import MOST_HELD, TextQueue
+from streams.worker.text_server import TextServer
+from streams.worker.view import WorkerView
 from streams.worker.watchdog import Watchdog
 from streams.worker.web import mount
 
@@ -60,54 +57,36 @@ class Worker:
         self.settings = settings
         self.lag = LagMonitor(settings)
         self.metrics = Metrics(lag=self.lag)
-        self.lane = open_lane(settings)
-        self.lane.on_batch = self._count_texts
-        self.view = WorkerView(
-            settings=settings,
-            lag=self.lag,
-            metrics=self.metrics,
-            changes=ChangeFeed(),
-            segments=SegmentCounts(),
-            status=self.status,
-            standing=self.standing,
-            shadow=lambda: None if self.job.shadow is None else self.job.shadow.comparison(),
-            texts=lambda: Texts(self._reading(), self.lane.given, self.lane.loading_s),
-        )
+        self.lane = open_lane(settings, self._count_texts)
+        self.queue = TextQueue(self.lane, {settings.topic(name): most for name, most in MOST_HELD.items()})
+        changes, segments = ChangeFeed(), SegmentCounts()
         topics = tuple(settings.topic(name) for name in INPUT_TOPICS)
         self.metrics.expect_events(topics)
-        observer = ViewObserver(topics, self.metrics, self.view.changes, self.view.segments)
-        self.job = ScoringJob(settings, Rules(load(settings.policy)), PriorScorer(), self.lane, observer)
+        observer = ViewObserver(topics, self.metrics, changes, segments)
+        self.job = ScoringJob(
+            settings,
+            Rules(load(settings.policy)),
+            PriorScorer(),
+            readings=self.lane,
+            waiting=self.queue,
+            observer=observer,
+        )
         self.app: App = build_app(settings, self.job)
         self.pipeline = self.app.pipeline
-        self.metrics.watch_counts(
-            restored=lambda: self.pipeline.counters.restored_records,
-            lost=lambda: dict.fromkeys(topics, 0) | self.pipeline.counters.lost,
-            foreign=lambda: dict.fromkeys(topics, 0) | self.job.foreign,
-            texts_cut=lambda: self.job.texts_cut,
-            cache_failures=lambda: self.lane.cache_failures,
-        )
-        most_held = {settings.topic(name): most for name, most in MOST_HELD.items()}
-        self.desk = Desk(self.job, self.lane, self.pipeline.release, self.pipeline, most_held)
-        self.job.on_waiting = self.desk.take
-        self.job.on_revoked = self.desk.forget
+        self.texts = TextServer(self.queue, self.pipeline)
         self.broadcasts = {
             POLICIES: Broadcast(settings, POLICIES, self.serve_policy, on_past=self.serve_published),
             MODEL_SNAPSHOTS: Broadcast(settings, MODEL_SNAPSHOTS, self.serve_snapshot),
         }
         self._told = (time.monotonic(), 0, 0, 0.0)
-        self.watchdog = Watchdog(
-            lambda: self.lag.lags,
-            lambda: self.lag.sampled_at,
-            self.pipeline.partitions,
-            self.give_up,
-            settings.watchdog_limit_s,
-            joined=lambda: self.pipeline.ready or self.app.restorer.busy,
-            reading=self._reading,
-            encoded=lambda: self.lane.encoded,
+        self.answers = WorkerAnswers(
+            settings, _Membership(self.app), self.pipeline, self.job, self.lane, self.queue, self.broadcasts
         )
+        self.view = WorkerView(settings, self.lag, self.metrics, changes, segments, self.answers)
+        self.watchdog = Watchdog(self.lag, self.answers, self.give_up, settings.watchdog_limit_s)
         self.pipeline.on_tick(TICK_S, self.look_at_backlog)
         self.pipeline.on_tick(TICK_S, self.let_time_pass)
-        self.pipeline.on_drain(self.desk.drain)
+        self.pipeline.on_drain(self.queue.drain)
         self.app.on_begin(self.begin)
         mount(self.app.web.web_app, self.view)
 
@@ -123,25 +102,19 @@ class Worker:
         if self.settings.pseudonym_key == Settings.model_fields["pseudonym_key"].default:
             log.warning("pseudonym_key is the public default")
         self.app.add_future(self.view.run())
-        self.app.add_future(self._read_texts())
+        self.app.add_future(self._guarded(self.lane.start))
+        self.app.add_future(self._guarded(self.texts.run))
         self.app.add_future(self.watchdog.run())
         if self.settings.encoder_preload:
             await self.lane.loaded()
         for name, broadcast in self.broadcasts.items():
             await patiently(f"reading {name}", broadcast.start)
-            self.app.add_future(self._follow(broadcast))
+            self.app.add_future(self._guarded(broadcast.run))
 
-    async def _follow(self, broadcast: Broadcast) -> None:
+    async def _guarded(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Awaits `run`; where it fails, the process ends."""
         try:
-            await broadcast.run()
-        except asyncio.CancelledError:
-            raise
-        except Exception as exc:
-            self.app.fail(exc)
-
-    async def _read_texts(self) -> None:
-        try:
-            await self.lane.start()
+            await run()
         except asyncio.CancelledError:
             raise  # the process ends; its threads end with it
         except Exception as exc:
@@ -229,7 +202,6 @@ class Worker:
 
     async def look_at_backlog(self) -> None:
         """Looks who is caught up, for the partitions' clocks."""
-        self.desk.check()
         self._tell_of_texts()
         for tp, position in self.pipeline.positions().items():
             part, topic = self.job.parts.get(tp.partition), self.job.topics.index(tp.topic)
@@ -254,11 +226,6 @@ class Worker:
                 await self.pipeline.apply(partition, work)
                 await asyncio.sleep(PAUSE * (time.perf_counter() - began))
 
-    def _reading(self) -> list[TopicPartition]:
-        """Where records wait for their texts."""
-        positions = self.pipeline.positions().items()
-        return [TopicPartition(tp.topic, tp.partition) for tp, position in positions if position.held]
-
     def _tell_of_texts(self) -> None:
         now, lane = time.monotonic(), self.lane
         since, encoded, hits, seconds = self._told
@@ -272,38 +239,25 @@ class Worker:
                 texts_per_s=round((lane.encoded - encoded) / (now - since), 1),
                 texts_per_encoder_s=round((lane.encoded - encoded) / max(lane.seconds - seconds, 1e-9), 1),
                 from_cache=lane.cache_hits - hits,
-                waiting=self.desk.held,
+                waiting=self.queue.held,
                 encoded_in_all=lane.encoded,
             )
 
-    # --- what is shown
 
-    def status(self) -> Status:
-        """For the pages."""
-        assigned = {tp.partition for tp in self.app.consumer.assignment() if tp.topic in self.job.topics}
-        owned = self.pipeline.partitions()
-        now = {number: part.now() for number, part in self.job.parts.items()}
-        return Status(
-            joined=self.pipeline.ready,
-            assigned=tuple(sorted(assigned)),
-            restoring=tuple(sorted(assigned - owned)),
-            unread=tuple(name for name, broadcast in self.broadcasts.items() if not broadcast.ready),
-            customers=sum(part.customers for part in self.job.parts.values()),
-            versions=self.job.versions,
-            texts_waiting=self.desk.held,
-            partition_times={number: at if abs(at) < time.time() * 10 else None for number, at in now.items()},
-        )
+class _Membership:
+    """The worker's place in the group, as the Faust app has it."""
 
-    def standing(self, customer_id: str) -> Standing | None:
-        """A customer from the local store; see `WorkerView.standing`."""
-        key = customer_id.encode()
-        partition = partition_of(key, self.settings.partitions)
-        try:
-            (value,) = self.pipeline.multi_get(partition, [key])
-        except PartitionGone:
-            raise NotHere(partition) from None
-        state = None if value is None else decode_state(value)
-        return None if state is None or state.is_erased else standing(customer_id, state, self.job.versions)
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def assigned(self) -> set[int]:
+        """See `streams.worker.answers.Membership`."""
+        topics = self._app.pipeline.job.topics
+        return {tp.partition for tp in self._app.consumer.assignment() if tp.topic in topics}
+
+    def restoring(self) -> bool:
+        """See `streams.worker.answers.Membership`."""
+        return self._app.restorer.busy
 
 
 if not structlog.is_configured():
