@@ -6,7 +6,6 @@ who never bought and whose bounds are crossed in silence at a moment known in ad
 """
 
 import math
-import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from hashlib import blake2b
@@ -165,30 +164,11 @@ def parse_marked(document: str, *, published: bool = False) -> tuple[Policy, Mar
     try:
         policy = msgspec.convert(marked.tree, Policy)
     except msgspec.ValidationError as exc:
-        raise PolicyError(_said(str(exc)), _mark_of(marked, str(exc))) from exc
+        raise PolicyError(*marked.explain(exc)) from exc
     _check(policy, marked)
     if not published:
         _check_slips(policy, marked)
     return policy, marked
-
-
-_PATH = re.compile(r" - at `(?P<path>\$[^`]*)`$")
-_KEY = re.compile(r"unknown field `(?P<key>[^`]*)`")
-
-
-def _said(error: str) -> str:
-    """A message of msgspec's with the path first.
-
-    >>> _said("Expected `str`, got `int` - at `$.version`")
-    '$.version: Expected `str`, got `int`'
-    """
-    at = _PATH.search(error)
-    return error if at is None else f"{at['path']}: {error[: at.start()]}"
-
-
-def _mark_of(marked: Marked, error: str) -> Mark:
-    at, key = _PATH.search(error), _KEY.search(error)
-    return marked.mark("$" if at is None else at["path"], None if key is None else key["key"])
 
 
 def _check(policy: Policy, marked: Marked) -> None:
