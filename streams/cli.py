@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dead-letters": ("streams.commands.dead_letters:command", "List what was refused, and send it back after a fix."),
     "lag": ("streams.commands.lag:command", "Show how far the group is behind, in records and seconds."),
     "policy": ("streams.commands.policy:command", "Check, preview or publish a segment policy."),
+    "campaign": ("streams.commands.campaign:command", "Check a campaign; judge its learning on a logged trial."),
     "backtest": ("streams.commands.backtest:command", "Score history with the live code, honest about time."),
     "encoder": ("streams.commands.encoder:command", "Fine-tune the text encoder, teach its sentiment head."),
     "bench": ("streams.commands.bench:command", "Measure speed."),

@@ -25,8 +25,8 @@ ALPHA = 0.05
 FEWEST = 100
 # Where a confidence sequence is narrowest, unless a caller knows how many observations will come.
 USUAL_SIZE = 10_000.0
-# So many observations at `Moments.reach` are added to a variance. With none, 13 % of A/A tests with an arm of 10 % and a rate
-# of 5 % were called where 5 % are allowed; with 1, 2 and 3 of them 5 to 7, 4 to 5 and 3 to 4 % (two-sided, one-sided).
+# So many observations at `Moments.reach` are added to a variance. With none, 13 % of A/A tests with an arm of 10 % and a
+# rate of 5 % were called where 5 % are allowed; with 1, 2 and 3 of them 5 to 7, 4 to 5 and 3 to 4 % (two-sided, one-sided).
 UNSEEN = 3.0
 
 

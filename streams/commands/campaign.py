@@ -1,0 +1,145 @@
+"""`regulars campaign`: check a campaign document; judge deciding and learning on a logged randomised trial."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streams.commands.options import Failure
+
+if TYPE_CHECKING:
+    from models.bandits.replay import Replay
+    from models.decisions.confidence import Span
+
+DATASETS = ("hillstrom", "karlan-list", "open-bandit", "generic")
+
+
+@click.group("campaign")
+def command() -> None:
+    """Campaigns: who gets what, and what came of it. docs/campaigns.md explains every field."""
+
+
+@command.command("check")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--policy", type=click.Path(exists=True, dir_okay=False, path_type=Path), envvar="REGULARS_POLICY", show_envvar=True,
+    help="Policy whose dimensions and segments FILE speaks of; the shipped one by default.",
+)  # fmt: skip
+def check(file: Path, policy: Path | None) -> None:
+    """Say whether FILE is a campaign, and if not where it isn't: line and column."""
+    from models.decisions.campaign import CampaignError, load
+    from models.policy import PolicyError
+    from models.policy import load as load_policy
+
+    try:
+        campaign = load(file, load_policy(policy))
+    except (CampaignError, PolicyError) as exc:
+        raise Failure(str(exc)) from exc
+    arms = ", ".join(campaign.arm_names)
+    click.echo(
+        f"{file}: {campaign.label} is good: {arms}; {campaign.holdout:.0%} held out; chosen by {campaign.choose.by}"
+    )
+
+
+@command.command("replay")
+@click.argument("dataset", type=click.Choice(DATASETS))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--json", "out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures there.")
+@click.option("--reward", help="Column that counts as success; default: visit, gave, click, or reward (generic).")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bandit's draws.")
+def replay(dataset: str, file: Path, out: Path | None, reward: str | None, seed: int) -> None:
+    """Take FILE, a logged randomised trial, through the code that decides and learns live.
+
+    Says what each arm earned; what the best arm for all is worth; whether deciding by customer is worth more, with intervals
+    that hold however often they are looked at; and after how many decisions, from nothing, 95 % of the best arm's value were
+    reached. Where deciding by customer is not better beyond noise, it is not served: `kept constant`.
+    """
+    from models.bandits.replay import joined
+    from models.bandits.replay import replay as run
+    from streams.sources.tables import FileRefused
+    from streams.sources.trials import TRIALS
+
+    read, known = TRIALS[dataset]
+    if reward is not None and known and reward not in known:
+        raise click.UsageError(f"--reward: {dataset} has {', '.join(known)}, not {reward!r}")
+    try:
+        trials = read(file, reward or (known[0] if known else "reward"))
+    except FileRefused as exc:
+        raise Failure(str(exc)) from exc
+    parts = {name: run(trial, seed) for name, trial in trials.items()}
+    whole = next(iter(parts.values())) if len(parts) == 1 else joined(parts)
+    for trial in trials.values():
+        for note in trial.notes:
+            click.echo(note, err=True)
+    for name, part in parts.items():
+        _print(name, part, "given" if trials[name].policy is not None else "learnt")
+    if out is not None:
+        found = _plain(whole)
+        if len(parts) > 1:
+            found["campaigns"] = {name: _plain(part) for name, part in parts.items()}
+        try:
+            out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        except OSError as exc:
+            raise Failure(f"{out}: {exc.strerror}") from exc
+
+
+def _span(span: "Span") -> dict[str, float | None]:
+    return {name: value if abs(value) < float("inf") else None for name, value in zip(span._fields, span, strict=True)}
+
+
+def _plain(found: "Replay") -> dict[str, Any]:
+    """The contract's object, and what stands beside it."""
+    judgement = found.judgement
+    return {
+        "rows": found.rows,
+        "arms": {
+            name: {
+                "n": arm.n,
+                "mean": _number(arm.mean),
+                "se": _number(arm.se),
+                **{each.estimator: {**_span(each.span), "ess": each.effective} for each in (arm.snips, arm.dr)},
+            }
+            for name, arm in found.arms.items()
+        },
+        "best_constant": {"arm": _best(found), **_span(judgement.constant)},
+        "policy": {**_span(judgement.policy), "estimator": "dr", "ess": found.effective},
+        "difference": _span(judgement.difference),
+        "kept_constant": not judgement.better,
+        "decisions_to_95_percent": found.near,
+        "decisions": found.decisions,
+    }
+
+
+def _number(value: float) -> float | None:
+    return value if value == value else None
+
+
+def _best(found: "Replay") -> str:
+    return list(found.arms)[found.judgement.arm] if found.judgement.arm >= 0 else "the best of each campaign"
+
+
+def _print(name: str, found: "Replay", kind: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{name or 'all rows'}: {found.rows:,}")
+    for column in ("arm", "rows", "mean", "standard error", "SNIPS", "doubly robust"):
+        table.add_column(column, justify="left" if column == "arm" else "right")
+    for arm, mean in found.arms.items():
+        spans = (f"{each.span.low:.4f} to {each.span.high:.4f}" for each in (mean.snips, mean.dr))
+        table.add_row(arm, f"{mean.n:,}", f"{mean.mean:.5f}", f"{mean.se:.5f}", *spans)
+    Console().print(table)
+    judgement = found.judgement
+    lines = (
+        (f"best arm for all ({_best(found)})", judgement.constant),
+        (f"the {kind} policy", judgement.policy),
+        ("difference", judgement.difference),
+    )
+    for label, span in lines:
+        click.echo(f"{label}: {span.value:.5f} ({span.low:.5f} to {span.high:.5f})")
+    click.echo(f"effective sample size of the policy: {found.effective:,.0f} of {found.rows:,}")
+    kept = "better beyond noise: served" if judgement.better else "not better beyond noise: kept constant"
+    click.echo(f"deciding by customer is {kept}" if kind == "learnt" else f"the given policy is {kept}")
+    near = "not reached" if found.near is None else f"after {found.near:,} decisions"
+    click.echo(f"95 % of the best arm's value, from nothing: {near} (of {found.decisions:,} that the log allows)")
