@@ -12,7 +12,8 @@ import numpy as np
 from models.decisions.draw import FloatArray
 from models.decisions.estimators import IntArray
 
-PERSUADABLE, SURE_THING, LOST_CAUSE, SLEEPING_DOG = KINDS = ("persuadable", "sure thing", "lost cause", "sleeping dog")
+KINDS = ("persuadable", "sure thing", "lost cause", "sleeping dog")
+PERSUADABLE, SURE_THING, LOST_CAUSE, SLEEPING_DOG = range(len(KINDS))
 
 # Probability of a purchase without an offer, and with the better of the offers.
 _WITHOUT = np.array([0.10, 0.60, 0.05, 0.35])

@@ -94,7 +94,7 @@ class ArmRegression:
 
     def forecasts(self, x: FloatArray) -> FloatArray:
         """(n, arms): expected reward of each arm."""
-        z, weights = _with_constant(x), self._model.weights.reshape(self.arms, self.width + 1).copy()
+        z, weights = with_constant(x), self._model.weights.reshape(self.arms, self.width + 1).copy()
         weights[1:] += weights[0]
         forecasts: FloatArray = z @ weights.T
         return forecasts
@@ -113,7 +113,7 @@ class ArmRegression:
         return heads
 
     def _inputs(self, x: FloatArray, arm: IntArray) -> FloatArray:
-        z = _with_constant(x)
+        z = with_constant(x)
         inputs = np.zeros((len(z), self.arms, self.width + 1))
         inputs[:, 0] = z
         headed = np.flatnonzero(arm > 0)
@@ -121,12 +121,13 @@ class ArmRegression:
         return inputs.reshape(len(z), -1)
 
 
-def _with_constant(x: FloatArray) -> FloatArray:
+def with_constant(x: FloatArray) -> FloatArray:
+    """(n, 1 + width): a 1 before the numbers of each customer x (n, width)."""
     return np.hstack([np.ones((len(x), 1)), x])
 
 
 def sampled_values(heads: FloatArray, x: FloatArray) -> FloatArray:
     """(n, samples, arms): what each arm adds for customers x (n, width), by drawn heads (samples, arms, 1 + width)."""
     samples, arms, size = heads.shape
-    flat = _with_constant(x) @ heads.reshape(samples * arms, size).T
+    flat = with_constant(x) @ heads.reshape(samples * arms, size).T
     return flat.reshape(len(x), samples, arms)

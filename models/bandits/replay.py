@@ -88,7 +88,7 @@ def replay(trial: LoggedTrial, seed: int = 0) -> Replay:
     """Both passes over `trial`; `seed` of the bandits' samples and draws."""
     n, arms = len(trial.logged.arm), len(trial.arms)
     x = Scaling.of(trial.x[:BLOCK]).scaled(trial.x)
-    judgement, q, policy = _judged(trial, x, seed)
+    judgement, q, policy = judged(trial, x, seed)
     means = {}
     for k, name in enumerate(trial.arms):
         own, alone = trial.logged.reward[trial.logged.arm == k], constant(k, n, arms)
@@ -101,7 +101,7 @@ def replay(trial: LoggedTrial, seed: int = 0) -> Replay:
     return Replay(n, means, judgement, effective_size(ratio), near, decisions)
 
 
-def _judged(trial: LoggedTrial, x: FloatArray, seed: int) -> tuple[Judgement, FloatArray, FloatArray]:
+def judged(trial: LoggedTrial, x: FloatArray, seed: int) -> tuple[Judgement, FloatArray, FloatArray]:
     """The first pass: the judgement; forecasts q and the judged policy's probabilities, both (n, arms)."""
     n, arms = len(trial.logged.arm), len(trial.arms)
     learner = Bandit(arms, x.shape[1], min(FLOOR, 1.0 / arms), size=n, seed=seed)
