@@ -1,20 +1,21 @@
 """The learner of one campaign: linear Thompson sampling, and a check that keeps it honest.
 
-Two policies learn from the same matured rewards. The *steady* one holds each arm to be as good for everybody; the *personal*
-one has a head of weights for each arm (`models.bandits.regression`). Both draw by how often an arm is the best one over
-samples from what they believe. The steady one is served; the personal one is tried on `TRIAL_SHARE` of the decisions and
-takes over only while it is better than *every* arm alone beyond noise (`models.bandits.trial`). Where customers do not
-differ in what works, it never is, and the report says so.
+Two policies learn from the same matured rewards. The *steady* one holds each arm to be as good for everybody
+(`models.bandits.means`); the *personal* one has a head of weights for each arm (`models.bandits.regression`). Both draw by
+how often an arm is the best one over samples from what they believe. The steady one is served; the personal one is tried on
+`TRIAL_SHARE` of the decisions and takes over only while it is better than *every* arm alone beyond noise
+(`models.bandits.trial`). Where customers do not differ in what works, it never is, and the report says so.
 
 Rewards come when their days are over, in any order; a decision is judged and learnt once, when its reward is known.
 """
 
 import numpy as np
 
+from models.bandits.means import ArmMeans
 from models.bandits.regression import HALF_LIFE_DAYS, ArmRegression, sampled_values
 from models.bandits.trial import Judgement, Trial
 from models.decisions.draw import FloatArray, floored
-from models.decisions.estimators import Logged
+from models.decisions.estimators import Logged, doubly_robust_scores
 
 SAMPLES = 128
 # Enough to tell within some thousand decisions whether customers differ; what a policy costs that is no better is this
@@ -47,7 +48,7 @@ class Bandit:
         half_life_days: float = HALF_LIFE_DAYS,
     ) -> None:
         self.arms, self.width, self.floor, self._seed = arms, width, floor, seed
-        self._steady = ArmRegression(arms, 0, half_life_days)
+        self._steady = ArmMeans(arms, half_life_days)
         self._personal = ArmRegression(arms, width, half_life_days)
         self.trial = Trial(arms, size)
         self.version = 0
@@ -71,7 +72,7 @@ class Bandit:
 
     def steady(self) -> FloatArray:
         """(arms,): the steady policy's probabilities, without a floor."""
-        shares: FloatArray = _wins(sampled_values(self._steady_heads, np.zeros((1, 0))))[0]
+        shares: FloatArray = _wins(self._steady_samples[None])[0]
         return shares
 
     def chances(self, x: FloatArray) -> FloatArray:
@@ -102,15 +103,18 @@ class Bandit:
         """
         if not len(x):
             return
-        self.trial.judge_block(logged, self.personal(x), self.forecasts(x), least or self.floor)
-        self._steady.learn_block(np.zeros((len(x), 0)), logged.arm, logged.reward, days)
+        least = least or self.floor
+        q = self.forecasts(x)
+        self.trial.judge_block(logged, self.personal(x), q, least)
+        residual = float(np.abs(logged.reward - q[np.arange(len(x)), logged.arm]).max())
+        self._steady.learn_block(doubly_robust_scores(logged, q), residual / least, days)
         self._personal.learn_block(x, logged.arm, logged.reward, days)
         self.version += 1
         self._draw()
 
     def _draw(self) -> None:
         rng = np.random.default_rng([self._seed, self.version])
-        self._steady_heads = self._steady.sampled_heads(rng, SAMPLES)
+        self._steady_samples = self._steady.samples(rng.standard_normal((SAMPLES, self.arms - 1)))
         self._heads = self._personal.sampled_heads(rng, SAMPLES)
 
 

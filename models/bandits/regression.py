@@ -32,7 +32,7 @@ class DynamicLinear:
         self.scale, self._half_life_days = scale, half_life_days
         self._prior: FloatArray = np.diag(1.0 / scale**2)
         self._information: FloatArray = self._prior.copy()
-        self._told: FloatArray = np.zeros(len(scale))
+        self._moment: FloatArray = np.zeros(len(scale))
         self._squares, self._seen = _PRIOR_WEIGHT, _PRIOR_WEIGHT
         self.weights: FloatArray = np.zeros(len(scale))
 
@@ -56,8 +56,8 @@ class DynamicLinear:
         self._squares = (0.0 if first and squares > 0 else kept * self._squares) + squares
         self._seen = (0.0 if first and squares > 0 else kept * self._seen) + share
         self._information = self._prior + kept * (self._information - self._prior) + weighted.T @ a
-        self._told = kept * self._told + weighted.T @ y
-        self.weights = np.asarray(np.linalg.solve(self._information, self._told), dtype=np.float64)
+        self._moment = kept * self._moment + weighted.T @ y
+        self.weights = np.asarray(np.linalg.solve(self._information, self._moment), dtype=np.float64)
 
     def forecasts(self, a: FloatArray) -> FloatArray:
         """(n,): expected outcomes of inputs a (n, d)."""

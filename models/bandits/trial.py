@@ -10,8 +10,8 @@ reward was learnt (progressive validation), so what the policy learns from a rew
 beyond noise where a lower confidence bound of the mean of D_k lies above 0 for *every* arm k: then it does for the best one,
 whichever that is, and no correction for having chosen it is needed. The bound may be looked at after every block.
 
-Decisions count by how many were known when they were made: the policy of today is to be judged, not the one that knew
-nothing. With weights that grow in proportion, three quarters of all decisions count in effect.
+The first `RAMP` decisions count by how many were known when they were made, all later ones alike: the policy that has
+learnt is to be judged, not the one that knew nothing.
 """
 
 from typing import NamedTuple
@@ -24,6 +24,7 @@ from models.decisions.estimators import Logged, doubly_robust_scores
 
 # One-sided: of forty campaigns with nothing to gain, one may be personalised for nothing.
 ALPHA = 0.025
+RAMP = 4000.0
 # Once it is served, the policy stays until not even a bound that holds with 80 % lies above 0: at the edge of what can be
 # told it would else come and go with every block.
 ALPHA_TO_STAY = 0.2
@@ -55,7 +56,7 @@ class Trial:
     """
 
     def __init__(self, arms: int, size: float, *, learns: bool = True) -> None:
-        """Args: size: decisions that are expected; bounds are narrowest there. learns: later decisions count for more."""
+        """Args: size: decisions that are expected; bounds are narrowest there. learns: the first ones count for less."""
         self._size, self._learns = size, learns
         self._known = 0.0
         self._weight = 0.0
@@ -78,7 +79,7 @@ class Trial:
             return
         scores = doubly_robust_scores(logged, q)
         own = (policy * scores).sum(axis=1)
-        weight = self._known + np.arange(1.0, n + 1.0) if self._learns else np.ones(n)
+        weight = np.minimum((self._known + np.arange(1.0, n + 1.0)) / RAMP, 1.0) if self._learns else np.ones(n)
         residual = np.abs(logged.reward - q[np.arange(n), logged.arm]).max()
         reach = float(weight[-1] * residual / least)
         self._policy = self._policy.plus(Moments.of(weight * own, reach * float(policy.max())))

@@ -9,10 +9,10 @@ import click
 from streams.commands.options import Failure
 
 if TYPE_CHECKING:
-    from models.bandits.replay import Replay
+    from models.bandits.replay import LoggedTrial, Replay
     from models.decisions.confidence import Span
 
-DATASETS = ("hillstrom", "karlan-list", "open-bandit", "generic")
+DATASETS = ("hillstrom", "karlan-list", "open-bandit", "dsjson", "generic")
 
 
 @click.group("campaign")
@@ -57,6 +57,46 @@ def replay(dataset: str, file: Path, out: Path | None, reward: str | None, seed:
     """
     from models.bandits.replay import joined
     from models.bandits.replay import replay as run
+
+    trials = _trials(dataset, file, reward)
+    parts = {name: run(trial, seed) for name, trial in trials.items()}
+    whole = next(iter(parts.values())) if len(parts) == 1 else joined(parts)
+    for name, part in parts.items():
+        _print(name, part, "given" if trials[name].policy is not None else "learnt")
+    if out is not None:
+        figures = _plain(whole)
+        if len(parts) > 1:
+            figures["campaigns"] = {name: _plain(part) for name, part in parts.items()}
+        try:
+            out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        except OSError as exc:
+            raise Failure(f"{out}: {exc.strerror}") from exc
+
+
+@command.command("export")
+@click.argument("dataset", type=click.Choice(DATASETS))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Where the lines go.")
+@click.option("--reward", help="Column that counts as success; as for `replay`.")
+def export(dataset: str, file: Path, out: Path, reward: str | None) -> None:
+    """Write FILE, a logged trial, as DSJSON: what `vw --dsjson --cb_adf` reads. `replay dsjson` reads it back."""
+    from streams.sources.dsjson import dsjson_lines
+
+    count = 0
+    trials = _trials(dataset, file, reward)
+    try:
+        with out.open("w", encoding="utf-8") as lines:
+            for trial in trials.values():
+                for line in dsjson_lines(trial):
+                    lines.write(line + "\n")
+                    count += 1
+    except OSError as exc:
+        raise Failure(f"{out}: {exc.strerror}") from exc
+    click.echo(f"{out}: {count:,} decisions")
+
+
+def _trials(dataset: str, file: Path, reward: str | None) -> "dict[str, LoggedTrial]":
+    """The trials of a file; what was left out is said on stderr."""
     from streams.sources.tables import FileRefused
     from streams.sources.trials import TRIALS
 
@@ -67,32 +107,21 @@ def replay(dataset: str, file: Path, out: Path | None, reward: str | None, seed:
         trials = read(file, reward or (known[0] if known else "reward"))
     except FileRefused as exc:
         raise Failure(str(exc)) from exc
-    parts = {name: run(trial, seed) for name, trial in trials.items()}
-    whole = next(iter(parts.values())) if len(parts) == 1 else joined(parts)
     for trial in trials.values():
         for note in trial.notes:
             click.echo(note, err=True)
-    for name, part in parts.items():
-        _print(name, part, "given" if trials[name].policy is not None else "learnt")
-    if out is not None:
-        found = _plain(whole)
-        if len(parts) > 1:
-            found["campaigns"] = {name: _plain(part) for name, part in parts.items()}
-        try:
-            out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        except OSError as exc:
-            raise Failure(f"{out}: {exc.strerror}") from exc
+    return trials
 
 
 def _span(span: "Span") -> dict[str, float | None]:
     return {name: value if abs(value) < float("inf") else None for name, value in zip(span._fields, span, strict=True)}
 
 
-def _plain(found: "Replay") -> dict[str, Any]:
+def _plain(replayed: "Replay") -> dict[str, Any]:
     """The contract's object, and what stands beside it."""
-    judgement = found.judgement
+    judgement = replayed.judgement
     return {
-        "rows": found.rows,
+        "rows": replayed.rows,
         "arms": {
             name: {
                 "n": arm.n,
@@ -100,14 +129,14 @@ def _plain(found: "Replay") -> dict[str, Any]:
                 "se": _number(arm.se),
                 **{each.estimator: {**_span(each.span), "ess": each.effective} for each in (arm.snips, arm.dr)},
             }
-            for name, arm in found.arms.items()
+            for name, arm in replayed.arms.items()
         },
-        "best_constant": {"arm": _best(found), **_span(judgement.constant)},
-        "policy": {**_span(judgement.policy), "estimator": "dr", "ess": found.effective},
+        "best_constant": {"arm": _best(replayed), **_span(judgement.constant)},
+        "policy": {**_span(judgement.policy), "estimator": "dr", "ess": replayed.effective},
         "difference": _span(judgement.difference),
         "kept_constant": not judgement.better,
-        "decisions_to_95_percent": found.near,
-        "decisions": found.decisions,
+        "decisions_to_95_percent": replayed.near,
+        "decisions": replayed.decisions,
     }
 
 
@@ -115,31 +144,31 @@ def _number(value: float) -> float | None:
     return value if value == value else None
 
 
-def _best(found: "Replay") -> str:
-    return list(found.arms)[found.judgement.arm] if found.judgement.arm >= 0 else "the best of each campaign"
+def _best(replayed: "Replay") -> str:
+    return list(replayed.arms)[replayed.judgement.arm] if replayed.judgement.arm >= 0 else "the best of each campaign"
 
 
-def _print(name: str, found: "Replay", kind: str) -> None:
+def _print(name: str, replayed: "Replay", kind: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{name or 'all rows'}: {found.rows:,}")
+    table = Table(title=f"{name or 'all rows'}: {replayed.rows:,}")
     for column in ("arm", "rows", "mean", "standard error", "SNIPS", "doubly robust"):
         table.add_column(column, justify="left" if column == "arm" else "right")
-    for arm, mean in found.arms.items():
+    for arm, mean in replayed.arms.items():
         spans = (f"{each.span.low:.4f} to {each.span.high:.4f}" for each in (mean.snips, mean.dr))
         table.add_row(arm, f"{mean.n:,}", f"{mean.mean:.5f}", f"{mean.se:.5f}", *spans)
     Console().print(table)
-    judgement = found.judgement
+    judgement = replayed.judgement
     lines = (
-        (f"best arm for all ({_best(found)})", judgement.constant),
+        (f"best arm for all ({_best(replayed)})", judgement.constant),
         (f"the {kind} policy", judgement.policy),
         ("difference", judgement.difference),
     )
     for label, span in lines:
         click.echo(f"{label}: {span.value:.5f} ({span.low:.5f} to {span.high:.5f})")
-    click.echo(f"effective sample size of the policy: {found.effective:,.0f} of {found.rows:,}")
+    click.echo(f"effective sample size of the policy: {replayed.effective:,.0f} of {replayed.rows:,}")
     kept = "better beyond noise: served" if judgement.better else "not better beyond noise: kept constant"
     click.echo(f"deciding by customer is {kept}" if kind == "learnt" else f"the given policy is {kept}")
-    near = "not reached" if found.near is None else f"after {found.near:,} decisions"
-    click.echo(f"95 % of the best arm's value, from nothing: {near} (of {found.decisions:,} that the log allows)")
+    near = "not reached" if replayed.near is None else f"after {replayed.near:,} decisions"
+    click.echo(f"95 % of the best arm's value, from nothing: {near} (of {replayed.decisions:,} that the log allows)")

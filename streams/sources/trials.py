@@ -8,16 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from models.bandits.replay import LoggedTrial
 from models.decisions.estimators import Logged
-from streams.sources.tables import FileRefused, Table, read_columns, read_everything
-
-FloatArray = NDArray[np.float64]
-# A text column with more values than this is an id, not a feature.
-_MOST_VALUES = 20
+from streams.sources.dsjson import read_dsjson
+from streams.sources.tables import FileRefused, read_columns
+from streams.sources.trial_tables import (
+    indicator_columns,
+    number_columns,
+    read_generic_trial,
+    rewards_of,
+    with_rewards,
+)
 
 _HILLSTROM_ARMS = {"No E-Mail": "none", "Mens E-Mail": "mens", "Womens E-Mail": "womens"}
 _HILLSTROM_NUMBERS = ("recency", "history", "mens", "womens", "newbie")
@@ -41,9 +43,10 @@ def read_hillstrom(path: Path, reward: str) -> dict[str, LoggedTrial]:
     arm = segment.map({text: arms.index(name) for text, name in _HILLSTROM_ARMS.items()})
     if arm.isna().any():
         raise FileRefused(f"{path}: column segment holds something else than {', '.join(_HILLSTROM_ARMS)}")
-    x = np.hstack([_numbers(table, _HILLSTROM_NUMBERS), _indicators(table, "zip_code"), _indicators(table, "channel")])
+    parts = (indicator_columns(table, name) for name in ("zip_code", "channel"))
+    x = np.hstack([number_columns(table, _HILLSTROM_NUMBERS), *parts])
     third = np.full(len(x), 1.0 / 3.0)
-    logged = Logged(np.asarray(arm, dtype=np.int64), third, _reward(table, reward))
+    logged = Logged(np.asarray(arm, dtype=np.int64), third, rewards_of(table, reward))
     return {"": LoggedTrial(arms, logged, 1.0 / 3.0, x)}
 
 
@@ -56,11 +59,11 @@ def read_karlan_list(path: Path, reward: str) -> dict[str, LoggedTrial]:
     propensity = np.where(arm == 0, 1.0 / 3.0, 2.0 / 9.0)
     trial = LoggedTrial(
         ("none", "match-1", "match-2", "match-3"),
-        Logged(arm.astype(np.int64), propensity, _reward(table, reward)),
+        Logged(arm.astype(np.int64), propensity, rewards_of(table, reward)),
         2.0 / 9.0,
-        _numbers(table, _KARLAN_NUMBERS),
+        number_columns(table, _KARLAN_NUMBERS),
     )
-    return {"": _with_rewards(trial, reward)}
+    return {"": with_rewards(trial, reward)}
 
 
 def read_open_bandit(path: Path, reward: str) -> dict[str, LoggedTrial]:
@@ -72,7 +75,7 @@ def read_open_bandit(path: Path, reward: str) -> dict[str, LoggedTrial]:
     names = ("policy", "campaign", "item_id", "position", "propensity", reward)
     table = read_columns(path, {name: (name,) for name in names})
     numbers = {name: table.numbers(name) for name in ("item_id", "position", "propensity")}
-    value, policy = _reward(table, reward), table.rows["policy"].astype("string")
+    value, policy = rewards_of(table, reward), table.rows["policy"].astype("string")
     trials = {}
     for campaign in sorted(table.rows["campaign"].astype("string").dropna().unique()):
         here = (table.rows["campaign"].astype("string") == campaign).to_numpy(dtype=bool)
@@ -98,70 +101,11 @@ def read_open_bandit(path: Path, reward: str) -> dict[str, LoggedTrial]:
     return trials
 
 
-def read_generic_trial(path: Path, reward: str) -> dict[str, LoggedTrial]:
-    """Any table with the columns arm, propensity (of that arm) and the reward; all others are known before.
-
-    A column of texts with at most 20 values becomes one number a value; with more it is left out. Raises as above.
-    """
-    table = read_everything(path)
-    missing = [name for name in ("arm", "propensity", reward) if name not in table.rows]
-    if missing:
-        raise FileRefused(f"{path} has no column {', '.join(missing)}; a trial needs arm, propensity and {reward}")
-    names = table.identifiers("arm")
-    if names.isna().any():
-        raise FileRefused(f"{path}: column arm is empty in {int(names.isna().sum()):,} rows")
-    arms = sorted(names.unique(), key=lambda name: (name != "none", name))
-    arm = names.map({name: k for k, name in enumerate(arms)}).to_numpy(dtype=np.int64)
-    propensity = table.numbers("propensity", 1e-9, 1.0)
-    if np.isnan(propensity).any():
-        raise FileRefused(f"{path}: column propensity is empty in {int(np.isnan(propensity).sum()):,} rows")
-    parts, left_out = [], []
-    for name in table.rows.columns.difference(["arm", "propensity", reward], sort=False):
-        cells = table.rows[name]
-        if (
-            not pd.api.types.is_numeric_dtype(cells.dtype)
-            and pd.to_numeric(cells.dropna(), errors="coerce").isna().any()
-        ):
-            few = cells.nunique() <= _MOST_VALUES
-            (parts.append(_indicators(table, name)) if few else left_out.append(name))
-        else:
-            parts.append(table.numbers(name)[:, None])
-    x = np.hstack([np.zeros((len(arm), 0)), *parts])
-    notes = [f"left out: texts with more than {_MOST_VALUES} values: {', '.join(left_out)}"] if left_out else []
-    trial = LoggedTrial(tuple(arms), Logged(arm, propensity, _reward(table, reward)), float(propensity.min()), x)
-    return {"": _with_rewards(trial._replace(notes=tuple(notes)), reward)}
-
-
 # name -> (reader, rewards that it knows, the usual first; empty: any column)
 TRIALS: dict[str, tuple[Callable[[Path, str], dict[str, LoggedTrial]], tuple[str, ...]]] = {
     "hillstrom": (read_hillstrom, ("visit", "conversion", "spend")),
     "karlan-list": (read_karlan_list, ("gave", "amount")),
     "open-bandit": (read_open_bandit, ("click",)),
+    "dsjson": (read_dsjson, ("reward",)),
     "generic": (read_generic_trial, ()),
 }
-
-
-def _with_rewards(trial: LoggedTrial, reward: str) -> LoggedTrial:
-    """`trial` without the rows whose reward is not known."""
-    known = ~np.isnan(trial.logged.reward)
-    if not known.any():
-        raise FileRefused(f"no row has a {reward}")
-    if known.all():
-        return trial
-    note = f"left out: {int((~known).sum()):,} rows without {reward}"
-    return trial.part(np.flatnonzero(known).astype(np.int64))._replace(notes=(*trial.notes, note))
-
-
-def _reward(table: Table, name: str) -> FloatArray:
-    return table.numbers(name, yes_no=True)
-
-
-def _numbers(table: Table, names: tuple[str, ...]) -> FloatArray:
-    return np.stack([table.numbers(name, yes_no=True) for name in names], axis=1)
-
-
-def _indicators(table: Table, name: str) -> FloatArray:
-    """One column a value, but for the first: together they would say what the constant says."""
-    cells = table.rows[name].astype("string").fillna("")
-    values = sorted(cells.unique())[1:]
-    return np.stack([np.zeros(len(cells)), *((cells == value).to_numpy(dtype=float) for value in values)], axis=1)

@@ -5,8 +5,9 @@ import pytest
 
 from models.bandits.bandit import Bandit
 from models.bandits.customers import WIDTH, simulated_customers
+from models.bandits.means import ArmMeans
 from models.bandits.regression import ArmRegression, DynamicLinear
-from models.decisions.estimators import Logged
+from models.decisions.estimators import Logged, doubly_robust_scores
 
 BLOCK = 250
 
@@ -71,6 +72,28 @@ def test_learning_in_blocks_is_learning_at_once() -> None:
     assert blocks.weights == pytest.approx(whole.weights)
     ridge = np.linalg.solve(a.T @ a + np.eye(4) / 0.25, a.T @ y)
     assert whole.weights == pytest.approx(ridge)
+
+
+def test_deciding_by_customer_does_not_fool_what_is_believed_of_the_arms() -> None:
+    """An arm that is given to good customers looks good by its mean and is not: scores know the probabilities."""
+    rng = np.random.default_rng(9)
+    x = rng.normal(size=(20_000, 1))
+    chance = np.where(x[:, 0] > 0, 0.9, 0.1)
+    arm = (rng.random(20_000) < chance).astype(np.int64)
+    reward = x[:, 0] + rng.normal(size=20_000)  # whatever the arm
+    logged = Logged(arm, np.where(arm == 1, chance, 1.0 - chance), reward)
+    means = ArmMeans(2)
+    means.learn_block(doubly_robust_scores(logged, np.zeros((20_000, 2))), 40.0)
+    effects = means.samples(rng.standard_normal((1000, 1)))[:, 1]
+    assert reward[arm == 1].mean() - reward[arm == 0].mean() > 1.0
+    assert abs(effects.mean()) < 3 * effects.std() < 0.3
+
+
+def test_rewards_that_are_all_zero_leave_every_arm_its_chance() -> None:
+    """A slow start is no certainty: nothing was seen, so nothing is ruled out."""
+    bandit = Bandit(3, 1, 0.05)
+    bandit.learn_block(np.ones((50, 1)), Logged(np.arange(50) % 3, np.full(50, 1 / 3), np.zeros(50)))
+    assert bandit.chances(np.ones((1, 1))).min() > 0.1
 
 
 def test_what_is_old_is_forgotten_by_half_in_a_half_life() -> None:

@@ -92,6 +92,41 @@ def test_a_file_that_is_no_trial_is_refused(tmp_path: Path, columns: dict[str, l
     assert says in " ".join(result.output.split())
 
 
+def test_decisions_come_back_from_dsjson(tmp_path: Path) -> None:
+    """Exported for Vowpal Wabbit and read again: the same rows, arms and means; each line holds a whole distribution."""
+    file, lines, out = trial_file(tmp_path / "t.csv"), tmp_path / "t.dsjson", tmp_path / "out.json"
+    assert run("export", "generic", file, "--reward", "bought", "--out", lines).exit_code == 0
+    first = json.loads(lines.read_text().splitlines()[0])
+    assert sum(first["p"]) == pytest.approx(1.0)
+    assert first["a"][0] == first["_label_Action"] == first["_labelIndex"] + 1
+    result = run("replay", "dsjson", lines, "--json", out)
+    assert result.exit_code == 0, result.output
+    back = json.loads(out.read_text())
+    run("replay", "generic", file, "--reward", "bought", "--json", out)
+    once = json.loads(out.read_text())
+    assert {name: (arm["n"], arm["mean"]) for name, arm in back["arms"].items()} == {
+        name: (arm["n"], arm["mean"]) for name, arm in once["arms"].items()
+    }
+
+
+def test_a_service_log_is_read_without_its_other_lines(tmp_path: Path) -> None:
+    """Lines as a retired decision service wrote them: dangling outcomes are passed over, a broken line is named."""
+    decision = {
+        "_label_cost": -1.0, "_label_probability": 0.8, "_label_Action": 2, "_labelIndex": 1, "a": [2, 1], "p": [0.8, 0.2],
+        "c": {"User": {"age": 30, "city": "Rome"}, "_multi": [{"A": {"x": 1}}, {"A": {"x": 2}}]},
+    }  # fmt: skip
+    lines = [json.dumps(decision)] * 3 + [json.dumps({"EventId": "x", "RewardValue": 1.0})]
+    file = tmp_path / "log.json"
+    file.write_text("\n".join(lines))
+    result = run("replay", "dsjson", file)
+    assert "passed over: 1 lines without a label" in result.output
+    assert "action-2" in result.output
+    file.write_text("\n".join([*lines, "{broken"]))
+    refused = run("replay", "dsjson", file)
+    assert refused.exit_code == 1
+    assert "line 5: no decision in DSJSON" in " ".join(refused.output.split())
+
+
 def test_an_unknown_reward_is_wrong_use(tmp_path: Path) -> None:
     """Exit code 2, with those that there are."""
     result = run("replay", "hillstrom", trial_file(tmp_path / "t.csv"), "--reward", "clicks")
