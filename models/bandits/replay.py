@@ -10,6 +10,7 @@ Two passes over the same rows, in their order:
   arm.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -143,6 +144,27 @@ def decisions_to_near(trial: LoggedTrial, x: FloatArray, seed: int) -> tuple[int
 def _value(learner: Bandit, x: FloatArray, logged: Logged) -> float:
     ratio = learner.chances(x)[np.arange(len(x)), logged.arm] / logged.propensity
     return float(ratio @ logged.reward / max(ratio.sum(), 1e-300))
+
+
+def what_if(trial: LoggedTrial, shares: Mapping[str, float], seed: int = 0) -> Judgement:
+    """What drawing arms by fixed shares, whoever the customer is, would have been worth against each constant arm.
+
+    Args:
+        trial: the logged trial.
+        shares: arm -> probability; arms that are not named are never drawn.
+        seed: of the learner that makes the forecasts.
+
+    Raises:
+        KeyError: an arm that the trial does not have, which no log could judge.
+    """
+    row = np.zeros(len(trial.arms))
+    for name, share in shares.items():
+        if name not in trial.arms:
+            raise KeyError(name)
+        row[trial.arms.index(name)] = share
+    policy = np.tile(row, (len(trial.logged.arm), 1))
+    x = Scaling.of(trial.x[:BLOCK]).scaled(trial.x)
+    return judged(trial._replace(policy=policy), x, seed)[0]
 
 
 def joined(parts: dict[str, Replay]) -> Replay:

@@ -10,6 +10,7 @@ from streams.commands.options import Failure
 
 if TYPE_CHECKING:
     from models.bandits.replay import LoggedTrial, Replay
+    from models.bandits.trial import Judgement
     from models.decisions.confidence import Span
 
 DATASETS = ("hillstrom", "karlan-list", "open-bandit", "dsjson", "generic")
@@ -48,7 +49,11 @@ def check(file: Path, policy: Path | None) -> None:
 @click.option("--json", "out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures there.")
 @click.option("--reward", help="Column that counts as success; default: visit, gave, click, or reward (generic).")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bandit's draws.")
-def replay(dataset: str, file: Path, out: Path | None, reward: str | None, seed: int) -> None:
+@click.option(
+    "--what-if", "document", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A campaign with fixed shares over the trial's arms: also say what it would have been worth.",
+)  # fmt: skip
+def replay(dataset: str, file: Path, out: Path | None, reward: str | None, seed: int, document: Path | None) -> None:
     """Take FILE, a logged randomised trial, through the code that decides and learns live.
 
     Says what each arm earned; what the best arm for all is worth; whether deciding by customer is worth more, with intervals
@@ -59,12 +64,19 @@ def replay(dataset: str, file: Path, out: Path | None, reward: str | None, seed:
     from models.bandits.replay import replay as run
 
     trials = _trials(dataset, file, reward)
+    judged = None if document is None else _what_if(document, trials, seed)
     parts = {name: run(trial, seed) for name, trial in trials.items()}
     whole = next(iter(parts.values())) if len(parts) == 1 else joined(parts)
     for name, part in parts.items():
         _print(name, part, "given" if trials[name].policy is not None else "learnt")
+    if judged is not None:
+        click.echo(
+            f"what if {document}: {_words(judged.policy)}; less the best arm for all: {_words(judged.difference)}"
+        )
     if out is not None:
         figures = _plain(whole)
+        if judged is not None:
+            figures["what_if"] = {**_span(judged.policy), "difference": _span(judged.difference)}
         if len(parts) > 1:
             figures["campaigns"] = {name: _plain(part) for name, part in parts.items()}
         try:
@@ -93,6 +105,25 @@ def export(dataset: str, file: Path, out: Path, reward: str | None) -> None:
     except OSError as exc:
         raise Failure(f"{out}: {exc.strerror}") from exc
     click.echo(f"{out}: {count:,} decisions")
+
+
+def _what_if(document: Path, trials: "dict[str, LoggedTrial]", seed: int) -> "Judgement":
+    from models.bandits.replay import what_if
+    from models.decisions.campaign import CampaignError, load
+
+    try:
+        campaign = load(document)
+    except CampaignError as exc:
+        raise Failure(str(exc)) from exc
+    if campaign.choose.shares is None:
+        raise Failure(f"{document}: a bandit's shares depend on what it has learnt", "give a campaign with `by: fixed`")
+    if len(trials) > 1:
+        raise Failure("a trial of several campaigns has no arms in common", "judge one campaign's rows at a time")
+    (trial,) = trials.values()
+    try:
+        return what_if(trial, campaign.choose.shares, seed)
+    except KeyError as exc:
+        raise Failure(f"{document}: the trial has no arm {exc.args[0]!r}, only {', '.join(trial.arms)}") from exc
 
 
 def _trials(dataset: str, file: Path, reward: str | None) -> "dict[str, LoggedTrial]":
@@ -140,6 +171,10 @@ def _plain(replayed: "Replay") -> dict[str, Any]:
     }
 
 
+def _words(span: "Span") -> str:
+    return f"{span.value:.5f} ({span.low:.5f} to {span.high:.5f})"
+
+
 def _number(value: float) -> float | None:
     return value if value == value else None
 
@@ -166,7 +201,7 @@ def _print(name: str, replayed: "Replay", kind: str) -> None:
         ("difference", judgement.difference),
     )
     for label, span in lines:
-        click.echo(f"{label}: {span.value:.5f} ({span.low:.5f} to {span.high:.5f})")
+        click.echo(f"{label}: {_words(span)}")
     click.echo(f"effective sample size of the policy: {replayed.effective:,.0f} of {replayed.rows:,}")
     kept = "better beyond noise: served" if judgement.better else "not better beyond noise: kept constant"
     click.echo(f"deciding by customer is {kept}" if kind == "learnt" else f"the given policy is {kept}")

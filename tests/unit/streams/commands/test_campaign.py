@@ -92,6 +92,24 @@ def test_a_file_that_is_no_trial_is_refused(tmp_path: Path, columns: dict[str, l
     assert says in " ".join(result.output.split())
 
 
+def test_another_document_is_judged_on_the_same_log(tmp_path: Path) -> None:
+    """Half and half is worth half of each arm; arms that were never tried can't be judged."""
+    file, document, out = trial_file(tmp_path / "t.csv"), tmp_path / "half.yaml", tmp_path / "out.json"
+    text = WIN_BACK.replace("coupon-10", "mail").replace(
+        "{by: bandit, floor: 0.05}", "{by: fixed, shares: {none: 0.5, mail: 0.5}}"
+    )
+    document.write_text(text)
+    result = run("replay", "generic", file, "--reward", "bought", "--what-if", document, "--json", out)
+    assert result.exit_code == 0, result.output
+    found = json.loads(out.read_text())
+    half = sum(arm["mean"] for arm in found["arms"].values()) / 2
+    assert found["what_if"]["value"] == pytest.approx(half, abs=0.01)
+    assert found["what_if"]["difference"]["high"] < 0
+    document.write_text(text.replace("mail", "letter"))
+    refused = run("replay", "generic", file, "--reward", "bought", "--what-if", document)
+    assert "the trial has no arm 'letter', only none, mail" in " ".join(refused.output.split())
+
+
 def test_decisions_come_back_from_dsjson(tmp_path: Path) -> None:
     """Exported for Vowpal Wabbit and read again: the same rows, arms and means; each line holds a whole distribution."""
     file, lines, out = trial_file(tmp_path / "t.csv"), tmp_path / "t.dsjson", tmp_path / "out.json"
