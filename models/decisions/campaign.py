@@ -13,7 +13,8 @@ from msgspec import Meta, Struct
 from models.decisions.conditions import Condition, dimensions_of, read_condition
 from models.decisions.quiet import is_zone, quiet_hours
 from models.marks import Mark, Marked, NotYaml
-from models.policy import MOST_BYTES, Policy
+from models.policy.document import Policy
+from models.policy.loading import MOST_BYTES
 from schemas.actions import NONE
 from schemas.currencies import unit_minor_of
 

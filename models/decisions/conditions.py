@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple, NoReturn
 
-from models.policy import COUNTABLE, DAYS_SINCE_PURCHASE
+from models.policy.document import COUNTABLE, DAYS_SINCE_PURCHASE
 from schemas.learning import SCORES
 
 # (where, why, key): refuses a document, with the place of `key` in what stands at `where`.
