@@ -25,7 +25,7 @@ def main(records: int, texts_file: str) -> None:
     app = scoring_app(worker)
     pipeline, job, lane = worker.pipeline, worker.job, worker.lane
     began: tuple[float, float] | None = None
-    told = False
+    is_reported = False
     texts = msgspec.json.decode(Path(texts_file).read_bytes(), type=list[str])
 
     async def warm() -> None:
@@ -50,13 +50,13 @@ def main(records: int, texts_file: str) -> None:
 
     job.decode = first  # type: ignore[assignment,method-assign]
 
-    async def tell() -> None:
-        nonlocal told
-        if began is None or told or not records:
+    async def report() -> None:
+        nonlocal is_reported
+        if began is None or is_reported or not records:
             return
         if sum(position.committed or 0 for position in pipeline.positions().values()) < records:
             return
-        told = True
+        is_reported = True
         wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
         stages = " ".join(f"{name} {seconds:.2f}" for name, seconds in pipeline.counters.seconds.items())
         print(
@@ -66,7 +66,7 @@ def main(records: int, texts_file: str) -> None:
             flush=True,
         )
 
-    pipeline.on_tick(0.1, tell)
+    pipeline.on_tick(0.1, report)
     run_worker(app)
 
 
