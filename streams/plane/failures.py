@@ -1,7 +1,7 @@
 """Which chunks made the job fail, remembered over restarts, so that one bad record cannot stop a partition for good.
 
-A worker whose job raises ends, and its supervisor starts it again at the same records. The third time, `chunks.Chunks`
-halves the chunk until the record is alone. The file lies beside the local stores: another worker counts for itself.
+A worker whose job raises ends, and its supervisor starts it again at the same records. The third time, `fault_search` halves
+the chunk until the record is alone. The file lies beside the local stores: each worker counts its own starts.
 
     {"3": {"count": 2, "first": {"purchases": 1041}}}     partition -> failures, first offset of each topic
 """
@@ -13,7 +13,9 @@ from pathlib import Path
 
 from aiokafka.structs import ConsumerRecord
 
-# A first failure may be the machine's (memory, a signal); the same records twice are the records'.
+from streams.kafka.errors import InfrastructureFailure
+
+# The machine may cause a first failure (memory, a signal). When the same records fail twice, a record is the cause.
 MOST_STARTS = 2
 
 
@@ -29,14 +31,22 @@ class JobFailed(Exception):
         self.cause = cause
 
 
+def as_job_failure(exc: Exception) -> Exception:
+    """What the job raised as a JobFailed; broken infrastructure stays what it is."""
+    return exc if isinstance(exc, InfrastructureFailure) else JobFailed(exc)
+
+
 class Failures:
-    """The file of failed chunks; `folder` may not exist yet."""
+    """The file of failed chunks, read once; `folder` need not exist yet."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "failed-chunks.json"
+        self._noted: dict[str, dict[str, object]] | None = None  # None: not read yet
 
     def is_suspect(self, partition: int, records: Sequence[ConsumerRecord]) -> bool:
         """Whether a chunk of these records made the job fail in two starts."""
+        if not self._all():  # the usual case, at every chunk
+            return False
         count, first = self._read(partition)
         return count >= MOST_STARTS and _overlap(first, records)
 
@@ -54,11 +64,13 @@ class Failures:
         self._write(partition, None)
 
     def _all(self) -> dict[str, dict[str, object]]:
-        try:
-            noted = json.loads(self._path.read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return noted if isinstance(noted, dict) else {}
+        if self._noted is None:
+            try:
+                noted = json.loads(self._path.read_text("utf-8"))
+            except (OSError, ValueError):
+                noted = {}
+            self._noted = noted if isinstance(noted, dict) else {}
+        return self._noted
 
     def _read(self, partition: int) -> tuple[int, dict[str, int]]:
         match self._all().get(str(partition)):
