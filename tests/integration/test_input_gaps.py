@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Producer as Sender
 
 from streams.settings import Settings
-from tests.support.plane import Plane, Worker
+from tests.support.plane import Plane, WorkerProcess
 
 Wait = Callable[..., Any]
 
@@ -22,7 +22,7 @@ def plane(settings: Settings) -> Iterator[Plane]:
     made.close()
 
 
-def lost(worker: Worker) -> int:
+def lost(worker: WorkerProcess) -> int:
     """How many records the worker says are lost."""
     said = [line for line in worker.lines if "records deleted before they were read" in line]
     return sum(int(re.findall(r"lost=(\d+)", line)[0]) for line in said)

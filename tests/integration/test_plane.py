@@ -244,7 +244,7 @@ def test_a_damaged_store_is_set_aside_and_restored(plane: Plane, wait_until: Wai
     assert database.with_name(database.name + ".set-aside").exists()
 
 
-def test_a_store_ahead_of_the_changelog_gives_way_to_it(plane: Plane, wait_until: Wait) -> None:
+def test_a_store_of_another_changelog_gives_way_to_it(plane: Plane, wait_until: Wait) -> None:
     """The changelog was made anew: the local store of another time doesn't speak for it."""
     plane.send_numbers(200)
     worker = plane.start()
@@ -257,7 +257,7 @@ def test_a_store_ahead_of_the_changelog_gives_way_to_it(plane: Plane, wait_until
     second = plane.start()
     second.wait_for("ready")
     assert sum(int(line.split()[2]) for line in second.lines if line.startswith("restored")) == 0
-    assert any("ahead of the changelog" in line for line in second.lines)
+    assert any("it is of the changelog with id" in line for line in second.lines)
     assert second.stop() == 0
 
 
