@@ -72,7 +72,9 @@ class Settings(BaseSettings):
     )
     topic_prefix: str = Field("", description="prefix of every topic name, to share a cluster")
     partitions: int = Field(8, ge=1, description="partitions of the customer-keyed topics; fixed for life")
-    replication_factor: int = Field(1, ge=1, description="replicas of a topic that is made")
+    replication_factor: int = Field(
+        1, ge=1, description="replicas of a topic that is made, and the fewest that a check accepts"
+    )
     app_id: str = Field("regulars", description="consumer group and prefix of the changelog")
 
     # --- worker
@@ -98,6 +100,9 @@ class Settings(BaseSettings):
         120.0,
         gt=0,
         description="seconds without progress while records wait, after which the worker ends to be restarted",
+    )
+    accept_truncated_changelog: bool = Field(
+        False, description="start though the beginning of the changelog was deleted, with the states that it still has"
     )
     policy: Path | None = Field(
         None, description="policy file that is served until a policy is published; empty: the default policy"

@@ -33,6 +33,7 @@ SETTINGS = (
     "commit_interval_s",
     "session_timeout_s",
     "watchdog_limit_s",
+    "accept_truncated_changelog",
     "policy",
     "encoder",
     "sentiment",

@@ -6,7 +6,7 @@ decides.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -23,17 +23,20 @@ from streams.settings import Settings
 
 DAY_MS = 86_400_000
 CREATE_TIMEOUT_MS = 30_000
+# With three replicas, two must have a record before it is acknowledged: it outlives a broker, and a broker may be away.
+SAFE_REPLICAS, MIN_INSYNC = 3, 2
 # The controller answers before every broker knows the new topic; on a single node that takes milliseconds.
 VISIBLE_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic as it must be on the cluster: its full name, partitions and configuration."""
+    """A topic as it must be on the cluster: its full name, partitions, configuration, and least number of replicas."""
 
     name: str
     partitions: int
     config: MappingProxyType[str, str]
+    replicas: int = 1
 
 
 @dataclass(frozen=True)
@@ -58,22 +61,26 @@ class Finding:
         return not self.missing and not self.differences
 
 
-def topics(settings: Settings) -> tuple[Topic, ...]:
-    """All topics, in the order in which they are shown."""
+def topics(settings: Settings, user: str | None = None) -> tuple[Topic, ...]:
+    """All topics, or those that `user` reads or writes, in the order in which they are shown."""
     return tuple(
         Topic(
             settings.topic(declared.name),
             settings.partitions if declared.by_customer else 1,
-            MappingProxyType(_config(declared)),
+            MappingProxyType(_config(declared, settings.replication_factor)),
+            settings.replication_factor,
         )
         for declared in TOPICS
+        if user is None or user in (*declared.writers, *declared.readers)
     )
 
 
-def _config(declared: Declaration) -> dict[str, str]:
+def _config(declared: Declaration, replicas: int) -> dict[str, str]:
     config = {"cleanup.policy": "compact" if declared.is_compacted else "delete"}
     if not declared.is_compacted:
         config["message.timestamp.type"] = "LogAppendTime"
+    if replicas >= SAFE_REPLICAS:
+        config |= {"min.insync.replicas": str(MIN_INSYNC), "unclean.leader.election.enable": "false"}
     if declared.kept_days is not None:
         config["retention.ms"] = str(declared.kept_days * DAY_MS)
     if declared.compacted_within_days is not None:
@@ -93,10 +100,10 @@ def partition_of(key: bytes, partitions: int) -> int:
     return number
 
 
-async def check(settings: Settings) -> list[Finding]:
-    """How each topic stands; changes nothing."""
-    async with started(admin_client(settings), settings) as admin, explaining_refusals(settings):
-        return await _compare(admin, topics(settings))
+async def check(settings: Settings, user: str | None = None) -> list[Finding]:
+    """How each topic stands, or each one that `user` reads or writes; changes nothing."""
+    async with started(admin_client(settings), settings) as admin, explaining_refusals(settings, "checking topics"):
+        return await _compare(admin, topics(settings, user))
 
 
 async def create(settings: Settings) -> list[Finding]:
@@ -110,7 +117,7 @@ async def create(settings: Settings) -> list[Finding]:
         missing = [finding.topic for finding in findings if finding.missing]
         if not missing:
             return findings
-        made = await _make(admin, missing, settings.replication_factor)
+        made = await _make(admin, missing)
         deadline = time.monotonic() + VISIBLE_TIMEOUT_S
         while any(finding.missing for finding in findings) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
@@ -125,8 +132,10 @@ async def kept_for(settings: Settings, names: Sequence[str]) -> dict[str, int | 
     return {name: None if ms < 0 else ms for name, ms in kept.items()}
 
 
-async def _make(admin: AIOKafkaAdminClient, missing: list[Topic], replicas: int) -> set[str]:
-    wanted = [NewTopic(topic.name, topic.partitions, replicas, topic_configs=dict(topic.config)) for topic in missing]
+async def _make(admin: AIOKafkaAdminClient, missing: list[Topic]) -> set[str]:
+    wanted = [
+        NewTopic(topic.name, topic.partitions, topic.replicas, topic_configs=dict(topic.config)) for topic in missing
+    ]
     answer = await admin.create_topics(wanted, timeout_ms=CREATE_TIMEOUT_MS)
     made = set()
     for name, code, *message in answer.topic_errors:
@@ -152,9 +161,36 @@ async def _compare(admin: AIOKafkaAdminClient, wanted: tuple[Topic, ...]) -> lis
         if entry is None or entry["error_code"] or topic.name not in configs:
             findings.append(Finding(topic, missing=True))
         else:
-            differences = _differences(topic, len(entry["partitions"]), configs[topic.name])
+            replicas = [len(partition["replicas"]) for partition in entry["partitions"]]
+            differences = (
+                *_differences(topic, len(replicas), configs[topic.name]),
+                *unsafe(min(replicas), topic.replicas, configs[topic.name]),
+            )
             findings.append(Finding(topic, differences=differences))
     return findings
+
+
+def unsafe(replicas: int, wanted: int, config: Mapping[str, str]) -> list[str]:
+    """By what a topic with so many `replicas` can lose acknowledged records, each as a sentence.
+
+    Args:
+        replicas: the fewest of any partition.
+        wanted: the least number, the setting `replication_factor`.
+        config: of the topic on the cluster.
+    """
+    found = []
+    if replicas < wanted:
+        found.append(f"{replicas} replicas, must be at least {wanted}")
+    insync = int(config.get("min.insync.replicas") or 1)
+    if replicas >= SAFE_REPLICAS and insync < MIN_INSYNC:
+        found.append(f"min.insync.replicas {insync}, must be at least {MIN_INSYNC}")
+    if replicas > 1 and insync >= replicas:
+        found.append(
+            f"min.insync.replicas {insync}, must be below the {replicas} replicas: one broker less stops all writes"
+        )
+    if replicas > 1 and config.get("unclean.leader.election.enable") == "true":
+        found.append("unclean.leader.election.enable true, must be false")
+    return found
 
 
 def _differences(topic: Topic, partitions: int, config: dict[str, str]) -> tuple[str, ...]:

@@ -70,10 +70,12 @@ class Plan(NamedTuple):
     void: str | None
 
 
-def plan(saved: Saved | None, beginning: int, end: int, now: float, changelog_id: str = "") -> Plan:
+def plan(
+    saved: Saved | None, beginning: int, end: int, now: float, changelog_id: str = "", *, accepted: bool = False
+) -> Plan:
     """How to restore a partition whose changelog holds offsets from `beginning` up to, not including, `end`.
 
-    - Nothing is saved: read everything. Where the changelog begins beyond 0, its deleted records may be lost.
+    - Nothing is saved: read everything.
     - The store is of another changelog than the one with `changelog_id`, which was made again or is another cluster's: it is
       void.
     - The store is ahead of the changelog, which lost acknowledged records: it is void.
@@ -82,8 +84,21 @@ def plan(saved: Saved | None, beginning: int, end: int, now: float, changelog_id
 
     Raises:
         ChangelogTruncated: the changelog's beginning was deleted beyond the store's offset. To go on would miss those
-            changes; to start again would miss all changes before them. A person has to choose.
+            changes; to start again would miss all changes before them. Or everything is to be read, and the beginning was
+            deleted, and that is not `accepted`. A person has to choose.
     """
+    todo = _plan(saved, beginning, end, now, changelog_id)
+    if beginning > 0 and (saved is None or todo.void is not None) and not accepted:
+        why = "there is no local store" if todo.void is None else f"the local store cannot be used ({todo.void})"
+        raise ChangelogTruncated(
+            f"the changelog begins at offset {beginning}: states that were written before may be gone, and {why}; start the "
+            "worker whose store is complete, bring the records back, or set REGULARS_ACCEPT_TRUNCATED_CHANGELOG=true to go "
+            "on with what the changelog still has"
+        )
+    return todo
+
+
+def _plan(saved: Saved | None, beginning: int, end: int, now: float, changelog_id: str) -> Plan:
     if saved is None:
         return Plan(beginning, -1, None)
     if saved.changelog_id and changelog_id and saved.changelog_id != changelog_id:
@@ -94,7 +109,8 @@ def plan(saved: Saved | None, beginning: int, end: int, now: float, changelog_id
     if saved.offset + 1 < beginning:
         raise ChangelogTruncated(
             f"changelog records {saved.offset + 1} to {beginning - 1} were deleted and the local store has not seen "
-            "them; bring them back, or delete the local store to go on with what the changelog still has"
+            "them; bring them back, or, to go on with what the changelog still has, delete the local store and set "
+            "REGULARS_ACCEPT_TRUNCATED_CHANGELOG=true"
         )
     if end > saved.offset + 1 and now - saved.at > STALE_AFTER_S:
         hours = (now - saved.at) / 3600
@@ -147,6 +163,7 @@ class Restorer:
         world: local store, claims, and the process that a failure ends.
         new_consumer: makes the consumer that reads the changelog.
         topic: the changelog.
+        accepted: whether it may begin later than what the local store knows.
     """
 
     def __init__(
@@ -155,8 +172,11 @@ class Restorer:
         world: "RestoringWorld",
         new_consumer: Callable[[], AIOKafkaConsumer],
         topic: str,
+        *,
+        accepted: bool = False,
     ) -> None:
         self._pipeline, self._world, self._new_consumer, self._topic = pipeline, world, new_consumer, topic
+        self._accepted = accepted
         self._one_at_a_time = asyncio.Lock()
         self._read_so_far = 0
 
@@ -232,13 +252,20 @@ class Restorer:
             tails: dict[TopicPartition, Unconfirmed] = {}
             starts: dict[TopicPartition, int] = {}
             for partition, tp in tps.items():
-                todo = plan(store.saved(partition), beginnings[tp], ends_before[tp], time.time(), changelog_id)
+                todo = plan(
+                    store.saved(partition),
+                    beginnings[tp],
+                    ends_before[tp],
+                    time.time(),
+                    changelog_id,
+                    accepted=self._accepted,
+                )
                 if todo.void is not None:
                     store.set_aside(partition, todo.void)
                     store.open(partition)
                 store.name_changelog(partition, changelog_id)
                 if todo.start == beginnings[tp] > 0:
-                    log.warning("the beginning of the changelog was deleted", partition=partition, first=beginnings[tp])
+                    log.error("the beginning of the changelog was deleted", partition=partition, first=beginnings[tp])
                 tails[tp], starts[tp] = Unconfirmed(todo.confirmed), todo.start
                 if todo.start == ends_before[tp] == ends[tp] - 1:
                     starts[tp] = ends[tp]  # the only record is this worker's claim

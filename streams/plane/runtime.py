@@ -140,7 +140,13 @@ class App(faust.App):
         self.pipeline = Pipeline(job, world, settings.changelog_topic, self.lease, failures)
         self.pipeline.on_tick(CLAIM_AGAIN_S, self.pipeline.claim_again)
         self.pipeline.on_tick(memory.EVERY_S, memory.give_back)
-        self.restorer = Restorer(self.pipeline, world, partial(restoring_consumer, settings), settings.changelog_topic)
+        self.restorer = Restorer(
+            self.pipeline,
+            world,
+            partial(restoring_consumer, settings),
+            settings.changelog_topic,
+            accepted=settings.accept_truncated_changelog,
+        )
         self._world = world
         self.layout = TopicLayout(settings, job)
         self._broker_watch = BrokerWatch(settings, self.lease, self.fail, self.conf.broker_rebalance_timeout)

@@ -56,8 +56,15 @@ class TopicLayout:
             )
         self._counts = {topic: counts[topic] for topic in allowed}
         self.ids = await patiently("ids of the topics", partial(ids_of, settings, self._counts))
-        read = partial(configurations, settings, job.topics, "reading the configuration of topics")
+        names = (*job.topics, settings.changelog_topic)
+        read = partial(configurations, settings, names, "reading the configuration of topics")
         configs = await patiently("configuration of topics", read)
+        if (policy := configs[settings.changelog_topic]["cleanup.policy"]) != "compact":
+            raise TopicsNotReady(
+                f"the changelog {settings.changelog_topic} has cleanup.policy {policy}, so that Kafka deletes the states of "
+                f"customers; alter it: kafka-configs --alter --topic {settings.changelog_topic} "
+                "--add-config cleanup.policy=compact"
+            )
         self.compacted = frozenset(name for name in job.topics if "compact" in configs[name]["cleanup.policy"])
 
     def partitions_of(self, topic: str) -> int:

@@ -5,6 +5,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 
@@ -14,6 +15,7 @@ from schemas.events import INPUT_TOPICS
 from schemas.topics import MODEL_SNAPSHOTS, POLICIES
 from streams.kafka.broadcast import Broadcast
 from streams.kafka.patience import patiently
+from streams.kafka.topics import check
 from streams.ops.lag import LagMonitor
 from streams.plane.runtime import App
 from streams.settings import Settings
@@ -96,6 +98,13 @@ class ScoringWorker:
         if self._settings.pseudonym_key == Settings.model_fields["pseudonym_key"].default:
             log.warning("pseudonym_key is the public default")
         self.job.topic_ids = self.app.layout.ids.topics
+        for finding in await patiently("checking the topics", partial(check, self._settings, "worker")):
+            if not finding.good:
+                log.error(
+                    "topic is not as it must be: `regulars topics check` says how to alter it",
+                    topic=finding.topic.name,
+                    differences=list(finding.differences),
+                )
         self.app.add_future(self._view.run())
         self.app.add_future(self._guard(self.lane.start))
         self.app.add_future(self._guard(self._texts.run))

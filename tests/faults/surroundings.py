@@ -218,6 +218,7 @@ def changelog_truncated(stage: Stage, load: Load) -> Row:
     admin = _admin(stage)
     for deleted in admin.delete_records(ends).values():
         deleted.result(30)
+    _set(stage, changelog, "cleanup.policy", "compact")  # a worker refuses any other
     shutil.rmtree(stage.data_dir("w1"))
     shutil.copytree(copy, stage.data_dir("w1"))
     said = stops(stage.start(), "were deleted and the local store has not seen them", "bring them back")

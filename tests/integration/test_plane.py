@@ -278,6 +278,22 @@ def test_deleted_changelog_records_that_the_store_has_not_seen_stop_the_worker(p
     third = plane.start(data_dir=aside)
     assert third.wait() == 70
     assert "were deleted and the local store has not seen them" in third.lines[-1]
+    fourth = plane.start("w4")
+    assert fourth.wait() == 70
+    assert "there is no local store" in fourth.lines[-1]
+    fifth = plane.start("w5", REGULARS_ACCEPT_TRUNCATED_CHANGELOG="true")
+    fifth.wait_for("ready")
+    assert fifth.stop() == 0
+
+
+def test_a_changelog_that_is_not_compacted_stops_a_worker(plane: Plane) -> None:
+    """Kafka would delete the states of whoever is silent for longer than its retention."""
+    topic = plane.settings.changelog_topic
+    plane.configure(topic, "cleanup.policy", "delete")
+    worker = plane.start()
+    assert worker.wait() == 70
+    assert f"the changelog {topic} has cleanup.policy delete" in worker.lines[-1]
+    assert "--add-config cleanup.policy=compact" in worker.lines[-1]
 
 
 def test_input_that_was_deleted_before_it_was_read_is_said_and_counted(plane: Plane, wait_until: Wait) -> None:

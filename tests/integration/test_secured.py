@@ -80,7 +80,12 @@ class SecuredShop(Shop):
         rules = [
             *_rules("worker", topic, self._names(*INPUTS, "policies", "model-snapshots", changelog), READ),
             *_rules("worker", topic, self._names(*outputs), WRITE),
-            *_rules("worker", topic, self._names(*INPUTS, *outputs), AclOperation.DESCRIBE_CONFIGS),
+            *_rules(
+                "worker",
+                topic,
+                self._names(*INPUTS, *outputs, "policies", "model-snapshots"),
+                AclOperation.DESCRIBE_CONFIGS,
+            ),
             *_rules("worker", ResourceType.GROUP, [app], READ),
             *_rules("worker", ResourceType.TRANSACTIONAL_ID, [f"{app}-"], WRITE, ResourcePatternType.PREFIXED),
             *_rules("trainer", topic, self._names("model-train", "model-snapshots"), READ),

@@ -66,12 +66,16 @@ class Plane:
     def delete_changelog_records(self) -> None:
         """Deletes every record of the changelog so far, as a wrong retention would."""
         topic = self.settings.changelog_topic
+        self.configure(topic, "cleanup.policy", "compact,delete")  # without "delete", Kafka refuses
+        self.delete_records(topic)
+        self.configure(topic, "cleanup.policy", "compact")
+
+    def configure(self, topic: str, name: str, value: str) -> None:
+        """Alters one setting of a topic (full name)."""
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-        both = ConfigEntry("cleanup.policy", "compact,delete", incremental_operation=AlterConfigOpType.SET)
-        resource.add_incremental_config(both)
+        resource.add_incremental_config(ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET))
         for altered in self.admin.incremental_alter_configs([resource]).values():
             altered.result(30)
-        self.delete_records(topic)
 
     def delete_records(self, topic: str) -> None:
         """Deletes every record so far of a topic (full name), as its retention would."""

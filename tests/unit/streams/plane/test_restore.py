@@ -89,3 +89,17 @@ def test_a_marker_that_a_mirror_copied_confirms_nothing() -> None:
     assert confirmed_of(marker, "b" * 32) is None
     assert confirmed_of(SimpleNamespace(key=CONFIRMED_KEY, value=b"12", headers=()), "b" * 32) == 12
     assert confirmed_of(SimpleNamespace(key=b"anna", value=b"12", headers=()), "a" * 32) is None
+
+
+@pytest.mark.parametrize("saved", [None, Saved(60, 60, NOW), Saved(30, 30, NOW, "b" * 32)])
+def test_a_changelog_without_its_beginning_needs_a_store_that_knows_it(saved: Saved | None) -> None:
+    """Without a store that can be used, states may be missing: a person decides, and says so by a setting."""
+    with pytest.raises(ChangelogTruncated, match=r"begins at offset 5: .*REGULARS_ACCEPT_TRUNCATED_CHANGELOG=true"):
+        plan(saved, 5, 50, NOW, "a" * 32)
+    assert plan(saved, 5, 50, NOW, "a" * 32, accepted=True)[:2] == (5, -1)
+    assert plan(saved, 0, 50, NOW, "a" * 32)[:2] == (0, -1)
+
+
+def test_a_store_that_knows_the_beginning_goes_on_without_it() -> None:
+    """What was deleted is in the store."""
+    assert plan(Saved(29, 29, NOW), 5, 50, NOW).start == 30
