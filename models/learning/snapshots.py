@@ -31,7 +31,7 @@ from schemas.learning import SCORES
 LIMIT_BYTES = 1_000_000  # a Kafka record is at most 1 MiB by default, its key and headers included
 DYNAMIC = "dynamic"
 BLOCK = 256  # labels learnt at once; fewer than that can be pending
-EXPERTS = 3  # of each model, see `models.learning.averaging`
+EXPERTS = 3  # of each model, see `models.river.averaging`
 MEMORIES = 12  # at most, of their weights: a quarter at one in ten days, and both ends
 PENDING = 4  # numbers of a pending label beside its features
 # 2: calibration, margins, scoreboard; 3: experts, levels of the mixtures apart; 4: a cell of RFM more; 5: large amounts
@@ -83,7 +83,7 @@ class Snapshot:
         arrays: of the kind `DYNAMIC`, with I inputs (`models.learning.inputs`), rows in the order of SCORES:
             population (22,): see `models.learning.population`; means and variances (I,) of the inputs;
             weights (4, I + 1): constant first; experts_<score> (any,): those that they are the mean of, for the trainer
-            (`models.learning.averaging`); count_level (5,), spend_level (2,): of the mixtures; calibration (3,): of the
+            (`models.river.averaging`); count_level (5,), spend_level (2,): of the mixtures; calibration (3,): of the
             30-day probability; <name>_covariance of these three: upper triangles row by row; margins (GROUPS, 2) of spend;
             scoreboard (any,): see `models.learning.scoreboard`;
             counts (2,) int64: labels learnt, and described by means and variances; clock (1,): event time of the last
