@@ -24,7 +24,7 @@ from rich.table import Table
 from models.text.batching import batches
 from models.text.cache import VectorCache, count_rows
 from models.text.reading import TextEncoder
-from streams.encoding import TextLane, encoder_threads
+from streams.worker.encoding import TextLane, encoder_threads
 
 
 def reviews(rows: int, seed: int = 0) -> list[str]:

@@ -116,7 +116,7 @@ def made_up(count: int) -> list[Label]:
 
 def gain(file: Path, batch: int, draws: int, *, told_season: bool = False) -> None:
     """The backtest's measures, and the paired differences."""
-    from streams.ops.backtesting import Backtest
+    from streams.report.backtest import Backtest
     from streams.report.evaluation import differences, rows_by_score, table
 
     run = Backtest("online-retail", file)
@@ -146,8 +146,8 @@ def retrained(file: Path, forecasts: Sequence[Any], most: int, *, told_season: b
     them are drawn, which keeps a run within minutes on one core.
     """
     from models.learning.backtest import forecasts_over
-    from streams.ops.backtesting import Backtest
-    from streams.sources.datasets import open_dataset
+    from streams.report.backtest import Backtest
+    from streams.sources.registry import open_dataset
 
     source = open_dataset("online-retail", file)
     keeper = _Keeper()
@@ -244,7 +244,7 @@ def cdnow(file: Path, *, hindsight: bool = False) -> None:
     """39 weeks seen, 39 forecast: the learner, BG/NBD as published, and its parameters."""
     import pandas as pd
 
-    from streams.sources.datasets import open_dataset
+    from streams.sources.registry import open_dataset
 
     lines = pd.read_csv(file, sep=r"\s+", header=None, dtype=str)
     bought = pd.DataFrame(

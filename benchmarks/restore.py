@@ -77,8 +77,8 @@ def changelog(group: str) -> str:
 
 def ours(group: str) -> None:
     """A worker whose job does nothing; says how long its restore took, and ends."""
-    from streams.plane.app import build_app, run_worker
     from streams.plane.records import Effects
+    from streams.plane.runtime import build_app, run_worker
     from streams.settings import Settings
 
     class Nothing:

@@ -27,7 +27,7 @@ from models.text.sentiment import ANCHORS, AnchorSentiment
 from streams.settings import Settings
 from streams.sources.clothing_reviews import joined
 from streams.sources.labelled import read_labelled
-from streams.teaching.heads import FOLDS, teach
+from streams.teaching.head_training import FOLDS, teach
 from streams.teaching.judging import judged
 from streams.teaching.vectors import vectors_of
 

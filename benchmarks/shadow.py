@@ -12,12 +12,12 @@ from msgspec.structs import replace
 
 from models.policy import Dimension, Policy, Rules, Segment, load
 from models.scores import PriorScorer
+from models.shadow import Shadow
 from models.state import PURCHASE
 from models.step import Customer, Heard, Outcome, Terms, advance
 from schemas.events import Purchase
 from schemas.states import NEVER
-from streams.scoring import WAVE
-from streams.shadow import Shadow
+from streams.worker.scoring import WAVE
 
 START_S = 1_300_000_000.0
 

@@ -44,7 +44,7 @@ from schemas.events import Event, Purchase, Review, decode
 from schemas.states import NEVER
 from schemas.times import DAY_S, from_rfc3339
 from streams.settings import Settings
-from streams.sources.datasets import open_dataset
+from streams.sources.registry import open_dataset
 from streams.sources.shop import Shop, ShopPlan
 from streams.teaching.vectors import vectors_of
 

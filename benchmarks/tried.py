@@ -35,7 +35,7 @@ from models.scores import COUNT_90, P_30, P_90, SPEND_90, PriorScorer
 from schemas.learning import SCORES, Label
 from schemas.times import DAY_S
 from streams.report.evaluation import by_cutoff, rows_by_score, table
-from streams.sources.datasets import SOURCES, open_dataset
+from streams.sources.registry import SOURCES, open_dataset
 
 _WEIGHT = 1 / 3
 

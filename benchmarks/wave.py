@@ -24,7 +24,7 @@ from whole.run import Traffic
 
 from schemas.changes import decode_change
 from schemas.times import DAY_S
-from streams.security import kafka_options
+from streams.kafka.security import kafka_options
 from streams.settings import Settings
 
 WARM_S = 5.0  # of the quiet time, not counted

@@ -16,28 +16,28 @@ from models.learning.scorer import SnapshotScorer
 from models.learning.snapshots import SnapshotError, decode_snapshot
 from models.policy import PolicyError, Rules, load, parse
 from models.scores import PriorScorer
+from models.shadow import Shadow
 from models.standing import standing
 from schemas.changes import Standing
 from schemas.states import decode_state
-from streams.broadcast import Broadcast
-from streams.commands.options import check_environment, configure_logging, settings_from
-from streams.encoding import BatchDone, open_lane
-from streams.ops.feed import ChangeFeed, SegmentCounts
+from streams.kafka.broadcast import Broadcast
+from streams.kafka.patience import patiently
+from streams.kafka.topics import partition_of
+from streams.logs import configure_logging
 from streams.ops.lag import LagMonitor
-from streams.ops.metrics import Metrics
-from streams.ops.observer import ViewObserver
-from streams.ops.view import NotHere, Status, Texts, WorkerView
-from streams.ops.watchdog import Watchdog
-from streams.ops.web import mount
-from streams.plane.app import App, build_app
-from streams.plane.patience import patiently
 from streams.plane.records import PartitionGone
-from streams.policies import SHADOW_KEY, newest_readable
-from streams.reading import MOST_HELD, Desk
-from streams.scoring import ScoringJob
-from streams.settings import Settings
-from streams.shadow import Shadow
-from streams.topics import partition_of
+from streams.plane.runtime import App, build_app
+from streams.policy.published import SHADOW_KEY, newest_readable
+from streams.settings import Settings, check_environment, read_settings
+from streams.worker.encoding import BatchDone, open_lane
+from streams.worker.feed import ChangeFeed, SegmentCounts
+from streams.worker.holding import MOST_HELD, Desk
+from streams.worker.metrics import Metrics
+from streams.worker.observer import ViewObserver
+from streams.worker.scoring import ScoringJob
+from streams.worker.view import NotHere, Status, Texts, WorkerView
+from streams.worker.watchdog import Watchdog
+from streams.worker.web import mount
 
 log = structlog.get_logger(__name__)
 
@@ -307,5 +307,5 @@ class Worker:
 if not structlog.is_configured():
     configure_logging()  # `faust -A streams.app worker` doesn't come through `regulars`
 check_environment()
-worker = Worker(settings_from())
+worker = Worker(read_settings())
 app = worker.app

@@ -64,7 +64,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except Exception as exc:
-            security = sys.modules.get("streams.security")
+            security = sys.modules.get("streams.kafka.security")
             if security is not None and isinstance(exc, (security.AccessRefused, *security.DENIALS)):
                 from streams.commands.options import Failure
 
@@ -103,9 +103,13 @@ def main() -> None:
     Kafka is reached is the same for all commands: REGULARS_SECURITY_PROTOCOL, REGULARS_SASL_... and REGULARS_SSL_...,
     which `regulars worker --help` explains.
     """
-    from streams.commands.options import check_environment, configure_logging
+    from streams.logs import configure_logging
+    from streams.settings import WrongSetting, check_environment
 
-    check_environment()
+    try:
+        check_environment()
+    except WrongSetting as exc:
+        raise click.UsageError(str(exc)) from exc
     configure_logging()
 
 

@@ -1,13 +1,14 @@
 """Every setting, read once from the environment (`REGULARS_...`) and the command line."""
 
 import difflib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "REGULARS_"
@@ -43,6 +44,10 @@ _OF_A_SERVICE = re.compile(
 
 def _cache_dir() -> Path:
     return Path("~/.cache/regulars").expanduser()
+
+
+class WrongSetting(ValueError):
+    """A setting has a value that is not allowed, or a variable is no setting. The message names it and the way out."""
 
 
 class Settings(BaseSettings):
@@ -175,3 +180,31 @@ def misspelt(environment: Mapping[str, str]) -> str | None:
         way_out = f"did you mean {near[0]}?" if near else "`regulars COMMAND --help` shows the variables"
         return f"{name} is no setting; {way_out}"
     return None
+
+
+def read_settings(**options: Any) -> Settings:
+    """The settings of the environment, with the options over them; an option that is None was not given.
+
+    Raises:
+        WrongSetting: a value is not allowed.
+    """
+    try:
+        return Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        if not first["loc"]:  # several settings together; the message names them, and the input is all of them
+            raise WrongSetting(first["msg"].removeprefix("Value error, ")) from None
+        name = str(first["loc"][0])
+        raise WrongSetting(
+            f"--{name.replace('_', '-')} ({PREFIX}{name.upper()}): {first['msg'].lower()}, not {first['input']!r}"
+        ) from exc
+
+
+def check_environment() -> None:
+    """Refuses a `REGULARS_...` variable that nothing reads: whoever set it counts on it.
+
+    Raises:
+        WrongSetting: there is one; the message gives the nearest name.
+    """
+    if (wrong := misspelt(os.environ)) is not None:
+        raise WrongSetting(wrong)

@@ -1,6 +1,8 @@
-"""What every test tier shares: one real broker a session, names of its own for each test, waiting with a deadline."""
+"""What every test tier shares: one real broker per run, names of its own for each test, waiting with a deadline."""
 
 import asyncio
+import contextlib
+import fcntl
 import inspect
 import os
 import socket
@@ -15,6 +17,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from streams.broker import Broker
+from streams.broker import stop as stop_broker
 from streams.settings import Settings
 
 POLL_S = 0.02
@@ -28,12 +31,34 @@ hypothesis_settings.load_profile("regulars")
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a Kafka: the one REGULARS_BOOTSTRAP_SERVERS names, else one started for this session."""
-    kafka = Broker.for_settings(Settings(), tmp_path_factory.mktemp("broker"), _free_port())
+    """Address of a Kafka: the one REGULARS_BOOTSTRAP_SERVERS names, else one started for this run.
+
+    All processes of a run share one broker. A broker per process would cost three more JVMs on two cores, and every test
+    has topics and groups of its own. The first process starts it, the last one that used it stops it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "broker"
+    with _counted_users(folder) as users:
+        port = int(users.read_text()) if users.exists() else _free_port()
+        users.write_text(str(port))
+        kafka = Broker.for_settings(Settings(), folder, port)
+        mine = folder.parent / f"broker-user-{os.getpid()}"
+        mine.touch()
     try:
         yield kafka.bootstrap
     finally:
-        kafka.stop()
+        with _counted_users(folder):
+            mine.unlink()
+            if not any(folder.parent.glob("broker-user-*")):
+                stop_broker(folder)
+
+
+@contextlib.contextmanager
+def _counted_users(folder: Path) -> Iterator[Path]:
+    """Holds the lock under which users of the shared broker come and go; gives the file that holds its port."""
+    with (folder.parent / "broker-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder.parent / "broker-port"
 
 
 @pytest.fixture

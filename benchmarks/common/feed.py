@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from streams.topics import partition_of
+from streams.kafka.topics import partition_of
 
 PARTITIONS = 8
 

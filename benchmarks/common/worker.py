@@ -6,7 +6,7 @@ import time
 
 from job import CommonJob  # beside this file
 
-from streams.plane.app import build_app, run_worker
+from streams.plane.runtime import build_app, run_worker
 from streams.settings import Settings
 
 

@@ -25,7 +25,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from schemas.changes import Trace
 from schemas.times import from_rfc3339, to_rfc3339
-from streams.security import kafka_options
+from streams.kafka.security import kafka_options
 from streams.settings import Settings
 
 HERE = Path(__file__).resolve().parent

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from streams.app import worker
-from streams.plane.app import run_worker
+from streams.plane.runtime import run_worker
 
 
 def main(records: int, texts_file: str) -> None:

@@ -139,7 +139,7 @@ class DynamicGLM(RowModel):
 
     def state_array(self) -> FloatArray:
         """(any,): coefficients, then the upper triangle of the covariance."""
-        return np.r_[self._coefficients, packed(self.covariance)]
+        return np.concatenate([self._coefficients, packed(self.covariance)])
 
     def take_state(self, array: FloatArray) -> None:
         """The inverse of `state_array`, for a model with as many features."""

@@ -43,7 +43,7 @@ def ask_named(settings: Settings, timeout_s: float = 2.0) -> Cluster | None:
         return ask(settings.bootstrap_servers, timeout_s)
     from aiokafka.errors import KafkaConnectionError
 
-    from streams.security import who_answers
+    from streams.kafka.security import who_answers
 
     try:
         cluster_id, brokers = asyncio.run(who_answers(settings))

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from streams.commands.options import Failure
-from streams.sources.datasets import SOURCES
+from streams.sources.registry import SOURCES
 
 
 @click.command("backtest")
@@ -48,7 +48,7 @@ def command(
     import time
 
     from models.policy import PolicyError
-    from streams.ops.backtesting import Backtest, NoPlace, NothingToForecast, check_place
+    from streams.report.backtest import Backtest, NoPlace, NothingToForecast, check_place
     from streams.sources.tables import FileRefused
 
     started = time.monotonic()

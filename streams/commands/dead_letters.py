@@ -161,8 +161,8 @@ def _chosen(
 def _run(work: Coroutine[Any, Any, T]) -> T:
     from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-    from streams.ops.cluster import BrokerAway, TopicMissing
-    from streams.security import DENIALS, AccessRefused
+    from streams.kafka.readers import BrokerAway, TopicMissing
+    from streams.kafka.security import DENIALS, AccessRefused
 
     try:
         return asyncio.run(work)

@@ -14,8 +14,8 @@ from streams.commands.options import Failure, setting_options, settings_from
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from streams.ops.stage import Stage
-    from streams.ops.watch import Watch
+    from streams.demo.follower import Watch
+    from streams.demo.stage import Stage
 
 REFRESH_PER_S = 4
 # Where there is no terminal: the figures every so often, with the latest few changes.
@@ -55,9 +55,9 @@ def command(events: int | None, seed: int, rate: float, folder: Path, broker_por
     from rich.console import Console
 
     from streams.broker import BrokerError
-    from streams.ops.children import ChildFailed
-    from streams.ops.cluster import BrokerAway
-    from streams.ops.stage import StageFailed, stage
+    from streams.demo.children import ChildFailed
+    from streams.demo.stage import StageFailed, stage
+    from streams.kafka.readers import BrokerAway
 
     began = time.monotonic()
     console = Console(highlight=False)
@@ -79,8 +79,8 @@ def command(events: int | None, seed: int, rate: float, folder: Path, broker_por
 
 
 def _show(console: "Console", running: "Stage", began: float, events: int | None, seed: int, rate: float) -> None:
-    from streams.ops.screen import summary
-    from streams.ops.watch import Watch
+    from streams.demo.follower import Watch
+    from streams.demo.screen import summary
 
     watch = Watch(running.settings, running.web)
     shop = running.start_shop(_shop_options(events, seed, rate))
@@ -109,14 +109,14 @@ def _shop_options(events: int | None, seed: int, rate: float) -> list[str]:
 async def _draw(console: "Console", watch: "Watch", running: "Stage", following: Any) -> None:
     from rich.live import Live
 
-    from streams.ops.screen import Screen
+    from streams.demo.screen import Screen
 
     with Live(Screen(watch, running.web), console=console, refresh_per_second=REFRESH_PER_S, screen=True):
         await following
 
 
 async def _write(console: "Console", watch: "Watch", running: "Stage", following: Any) -> None:
-    from streams.ops.screen import change_line, line
+    from streams.demo.screen import change_line, line
 
     task = asyncio.ensure_future(following)
     seen = 0

@@ -93,11 +93,11 @@ def train(data: Path | None, from_topic: bool, latest: int, out: Path, passes: i
     from models.text.directory import EncoderUnavailable, open_directory
     from models.text.head import encode_head
     from models.text.sentiment import ANCHORS, AnchorSentiment
-    from streams.ops.cluster import BrokerAway, TopicMissing
+    from streams.kafka.readers import BrokerAway, TopicMissing
     from streams.sources.labelled import OneSided, read_labelled
     from streams.sources.tables import FileRefused
     from streams.teaching.finetuning import Told
-    from streams.teaching.heads import teach
+    from streams.teaching.head_training import teach
     from streams.teaching.judging import judged
     from streams.teaching.ratings import read_ratings
     from streams.teaching.vectors import vectors_of

@@ -38,8 +38,8 @@ def command(customers: tuple[str, ...], at: str | None, wait_s: float | None, **
 
     from schemas.events import ID_LIMIT_CHARS
     from schemas.times import from_rfc3339, to_rfc3339
-    from streams.ops.cluster import BrokerAway, TopicMissing
-    from streams.security import DENIALS, AccessRefused
+    from streams.kafka.readers import BrokerAway, TopicMissing
+    from streams.kafka.security import DENIALS, AccessRefused
 
     settings = settings_from(**options)
     if any(not 1 <= len(customer) <= ID_LIMIT_CHARS for customer in customers):
@@ -67,8 +67,8 @@ def command(customers: tuple[str, ...], at: str | None, wait_s: float | None, **
 
 
 async def _erase(settings: "Settings", customers: tuple[str, ...], at: float, wait_s: float | None) -> "list[str]":
+    from streams.kafka.topics import kept_for
     from streams.ops.erasing import send, wait
-    from streams.topics import kept_for
 
     erasing = await send(settings, customers, at)
     for sent in erasing.sent:

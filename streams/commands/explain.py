@@ -26,7 +26,7 @@ def command(
     """Say where CUSTOMER stands, why, what would change it, and what comes next; from the topics alone."""
     from rich.console import Console
 
-    from streams.ops.cluster import BrokerAway, TopicMissing
+    from streams.kafka.readers import BrokerAway, TopicMissing
     from streams.ops.explain import look_up, spend_interval
 
     settings = settings_from(bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix, app_id=app_id)
@@ -68,7 +68,7 @@ def _print_standing(console: "Console", customer: "Customer", interval: tuple[fl
     from rich.markup import escape
 
     from schemas.times import to_rfc3339
-    from streams.ops.words import day
+    from streams.words import day
 
     if customer.standing is None:
         console.print("no segment yet")
@@ -90,7 +90,7 @@ def _print_standing(console: "Console", customer: "Customer", interval: tuple[fl
 
 
 def _print_profile(console: "Console", customer: "Customer") -> None:
-    from streams.ops.words import day
+    from streams.words import day
 
     if customer.standing is None:
         return
@@ -111,7 +111,7 @@ def _print_profile(console: "Console", customer: "Customer") -> None:
 
 
 def _print_next(console: "Console", customer: "Customer") -> None:
-    from streams.ops.words import counterfactual_words, next_words
+    from streams.words import counterfactual_words, next_words
 
     latest: dict[str, Change] = {}
     for change in customer.changes:
@@ -129,7 +129,7 @@ def _print_history(console: "Console", changes: "tuple[Change, ...]") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from streams.ops.words import cause_words, day, reason_words
+    from streams.words import cause_words, day, reason_words
 
     if not changes:
         return

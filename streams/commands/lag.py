@@ -66,7 +66,7 @@ async def _follow(monitor: "LagMonitor", as_json: bool, group: str) -> None:
 
 
 async def _rows(monitor: "LagMonitor") -> list["PartitionLag"]:
-    from streams.ops.cluster import BrokerAway, TopicMissing
+    from streams.kafka.readers import BrokerAway, TopicMissing
 
     try:
         return list((await monitor.sample()).values())
@@ -97,7 +97,7 @@ def _as_json(rows: list["PartitionLag"], group: str) -> str:
 
 def _as_line(rows: list["PartitionLag"]) -> str:
     from streams.ops.lag import total
-    from streams.ops.words import duration
+    from streams.words import duration
 
     records, seconds = total(rows)
     return f"lag {records:,} records, oldest {duration(seconds)}"
@@ -107,7 +107,7 @@ def _table(rows: list["PartitionLag"], group: str) -> "Table":
     from rich.table import Table
 
     from streams.ops.lag import total
-    from streams.ops.words import duration
+    from streams.words import duration
 
     records, seconds = total(rows)
     table = Table(

@@ -1,18 +1,15 @@
-"""What the commands share: options made from the settings, one way to fail, logs on stderr."""
+"""What the commands share: options made from the settings, and one way to fail."""
 
-import logging
-import os
-import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import click
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from streams.settings import Settings, misspelt
+from streams.settings import Settings, WrongSetting, read_settings
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -65,69 +62,12 @@ def settings_from(**options: Any) -> Settings:
     """The settings of the environment, with the options that were given over them.
 
     Raises:
-        click.UsageError: a value is not allowed (exit code 2).
+        click.UsageError: a value is not allowed, or no setting has a variable's name (exit code 2).
     """
     try:
-        return Settings(**{name: value for name, value in options.items() if value is not None})
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        if not first["loc"]:  # several settings together; the message names them, and the input is all of them
-            raise click.UsageError(first["msg"].removeprefix("Value error, ")) from None
-        name = str(first["loc"][0])
-        raise click.UsageError(
-            f"--{name.replace('_', '-')} (REGULARS_{name.upper()}): {first['msg'].lower()}, not {first['input']!r}"
-        ) from exc
-
-
-def check_environment() -> None:
-    """Refuses a `REGULARS_...` variable that nothing reads: whoever set it counts on it.
-
-    Raises:
-        click.UsageError: there is one (exit code 2); the message gives the nearest name.
-    """
-    if (wrong := misspelt(os.environ)) is not None:
-        raise click.UsageError(wrong)
-
-
-def configure_logging() -> None:
-    """Structured logs to stderr: for people on a terminal, one JSON object a line otherwise.
-
-    Records of the standard `logging` (faust, aiokafka) go the same way, from WARNING on, each line of code once in ten
-    seconds, without those that mean nothing. Exceptions come with where they were raised, never with local variables: those
-    hold what customers wrote.
-    """
-    import structlog
-
-    from streams.ops.repetition import Everyday, OncePer
-
-    human = sys.stderr.isatty()
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="%H:%M:%S" if human else "iso", utc=not human),
-    ]
-    render: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-        if human
-        else [
-            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
-            structlog.processors.JSONRenderer(),
-        ]
-    )
-    structlog.configure(
-        processors=[*shared, *render],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render]
-        )
-    )
-    handler.addFilter(Everyday())
-    handler.addFilter(OncePer())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+        return read_settings(**options)
+    except WrongSetting as exc:
+        raise click.UsageError(str(exc)) from exc
 
 
 class Moment(click.ParamType):

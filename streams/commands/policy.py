@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from streams.commands.options import Failure, setting_options, settings_from
-from streams.sources.datasets import SOURCES
+from streams.sources.registry import SOURCES
 
 if TYPE_CHECKING:
     from models.policy import Policy
-    from streams.preview import Preview
+    from streams.policy.preview import Preview
 
 T = TypeVar("T")
 
@@ -44,8 +44,8 @@ def check(file: Path) -> None:
 @setting_options(*STATES)
 def preview(file: Path, sample: int, as_json: bool, **options: Any) -> None:
     """Say who would move if FILE were published now, from every customer's current state; nobody moves."""
-    from streams.policies import served
-    from streams.preview import preview as look
+    from streams.policy.preview import preview as look
+    from streams.policy.published import served
 
     policy, settings = _load(file), settings_from(**options)
     began = time.perf_counter()
@@ -64,7 +64,7 @@ def preview(file: Path, sample: int, as_json: bool, **options: Any) -> None:
 def publish(file: Path, **options: Any) -> None:
     """Have every worker serve FILE; customers who stand elsewhere under it are moved, each once, with cause policy."""
     from models.policy import load, read
-    from streams.policies import publish as send
+    from streams.policy.published import publish as send
 
     policy, settings = _load(file), settings_from(**options)
     served, before = _run(send(settings, read(file)))
@@ -80,7 +80,7 @@ def publish(file: Path, **options: Any) -> None:
 @setting_options(*BROKER)
 def rollback(to: str | None, **options: Any) -> None:
     """Publish again what was served before; a second rollback takes the first one back."""
-    from streams.policies import rollback as send
+    from streams.policy.published import rollback as send
 
     served, before = _run(send(settings_from(**options), to))
     click.echo(f"{served.label} published again{'' if before is None else f', instead of {before.label}'}")
@@ -91,7 +91,7 @@ def rollback(to: str | None, **options: Any) -> None:
 def history(**options: Any) -> None:
     """List what was published, latest first."""
     from schemas.times import to_rfc3339
-    from streams.policies import history as read
+    from streams.policy.published import history as read
 
     versions = _run(read(settings_from(**options)))
     if not versions:
@@ -117,7 +117,7 @@ def shadow(file: Path | None, off: bool, workers: tuple[str, ...], as_json: bool
     What is said covers the customers that the workers have judged since the shadow was set.
     """
     from models.policy import read
-    from streams.policies import set_shadow
+    from streams.policy.published import set_shadow
 
     settings = settings_from(**options)
     if file is not None and off:
@@ -130,7 +130,7 @@ def shadow(file: Path | None, off: bool, workers: tuple[str, ...], as_json: bool
         _run(set_shadow(settings, None))
         click.echo("no policy is compared with the served one any more")
     else:
-        from streams.ops.shadows import ask, told
+        from streams.policy.comparison import ask, told
 
         found = _run(ask(workers or (f"http://127.0.0.1:{settings.web_port}",)))
         click.echo(json.dumps(found._asdict() | {"pairs": found.rows()}) if as_json else told(found))
@@ -172,7 +172,7 @@ def flaps(file: Path, dataset: str, data: Path, as_json: bool) -> None:
 def season(dataset: str, data: Path) -> None:
     """Measure a shop's year in DATA, a DATASET of two whole years or more: the line `season:` of a policy."""
     from models.season import TooShort
-    from streams.ops.seasons import measure
+    from streams.policy.seasonality import measure
 
     try:
         index, growth = _history(lambda: measure(dataset, data))
@@ -198,8 +198,8 @@ def calibrate(file: Path, out: Path | None, history: tuple[str, Path] | None, **
     than `flap_budget` allows. Only quantiles need a broker.
     """
     from models.policy import PolicyError, parse, parse_marked, read
-    from streams.policies import calibrated, with_margins
-    from streams.preview import quantiles
+    from streams.policy.preview import quantiles
+    from streams.policy.published import calibrated, with_margins
 
     try:
         text = read(file)
@@ -225,7 +225,7 @@ def calibrate(file: Path, out: Path | None, history: tuple[str, Path] | None, **
 
 
 def _flapping() -> ModuleType:
-    from streams.ops import flapping
+    from streams.policy import flap_budget as flapping
 
     return flapping
 
@@ -278,10 +278,10 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     import msgspec
 
     from models.policy import PolicyError
-    from streams.ops.cluster import BrokerAway, TopicMissing
-    from streams.ops.shadows import NoComparison
-    from streams.plane.errors import TopicsNotReady
-    from streams.policies import PolicyRefused
+    from streams.kafka.errors import TopicsNotReady
+    from streams.kafka.readers import BrokerAway, TopicMissing
+    from streams.policy.comparison import NoComparison
+    from streams.policy.published import PolicyRefused
 
     try:
         return asyncio.run(work)

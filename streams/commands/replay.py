@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from streams.commands.options import Failure, Moment, setting_options, settings_from
-from streams.sources.datasets import SOURCES
 from streams.sources.pace import MAX, Pace
+from streams.sources.registry import SOURCES
 
 
 class Speed(click.ParamType):
@@ -70,7 +70,7 @@ def command(
     import asyncio
     import re
 
-    from streams.ops.cluster import BrokerAway, TopicMissing
+    from streams.kafka.readers import BrokerAway, TopicMissing
     from streams.sources.replaying import NothingToReplay, Replay, run_replay
     from streams.sources.sender import PartitionsDiffer, SendFailed
     from streams.sources.tables import FileRefused

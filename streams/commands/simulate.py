@@ -72,7 +72,7 @@ def command(
     """
     import asyncio
 
-    from streams.ops.cluster import BrokerAway, TopicMissing
+    from streams.kafka.readers import BrokerAway, TopicMissing
     from streams.sources.sender import PartitionsDiffer, SendFailed
     from streams.sources.simulating import Simulation
 

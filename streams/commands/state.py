@@ -23,7 +23,7 @@ def export_states(out: Path, bootstrap_servers: str | None, topic_prefix: str | 
     """Write every customer's state, one row a customer, read from the changelog topic alone."""
     import msgspec
 
-    from streams.ops.cluster import BrokerAway, TopicMissing
+    from streams.kafka.readers import BrokerAway, TopicMissing
     from streams.ops.export import export
 
     settings = settings_from(bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix, app_id=app_id)

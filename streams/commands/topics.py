@@ -8,7 +8,7 @@ import click
 from streams.commands.options import Failure, setting_options, settings_from
 
 if TYPE_CHECKING:
-    from streams.topics import Finding
+    from streams.kafka.topics import Finding
 
 _connection = setting_options("bootstrap_servers", "topic_prefix", "app_id", "partitions", "replication_factor")
 
@@ -22,8 +22,8 @@ def command() -> None:
 @_connection
 def create(**options: object) -> None:
     """Make the topics that are missing; an existing one is never altered. Exit code 1 where one differs."""
-    from streams.topics import TopicRefused
-    from streams.topics import create as make
+    from streams.kafka.topics import TopicRefused
+    from streams.kafka.topics import create as make
 
     try:
         findings = asyncio.run(make(settings_from(**options)))
@@ -36,7 +36,7 @@ def create(**options: object) -> None:
 @_connection
 def check(**options: object) -> None:
     """Verify every topic; changes nothing. Exit code 1 where one is missing or differs."""
-    from streams.topics import check as look
+    from streams.kafka.topics import check as look
 
     _report(asyncio.run(look(settings_from(**options))))
 

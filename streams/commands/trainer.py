@@ -42,10 +42,10 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
 
     from models import features
     from models.scores import PriorScorer
-    from streams.ops.training import TrainerView, pages
-    from streams.plane.errors import BrokerLost, TopicsNotReady
-    from streams.security import DENIALS, AccessRefused
-    from streams.trainer import Pace, Trainer
+    from streams.kafka.errors import BrokerLost, TopicsNotReady
+    from streams.kafka.security import DENIALS, AccessRefused
+    from streams.training.pages import TrainerView, pages
+    from streams.training.trainer import Pace, Trainer
 
     settings = settings_from(**options)
     pace = Pace(publish_every, publish_interval)

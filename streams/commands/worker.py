@@ -59,7 +59,7 @@ def command(**options: Any) -> None:
     os.environ.update({f"REGULARS_{name.upper()}": str(value) for name, value in options.items() if value is not None})
 
     from models.policy import PolicyError
-    from streams.plane.app import run_worker
+    from streams.plane.runtime import run_worker
 
     try:
         from streams.app import app

@@ -1,5 +1,5 @@
-"""What on-call looks at: lag, metrics, health, the dashboard, the state export, one customer explained.
+"""What on-call runs from outside: lag, the state export, one customer explained, erasures, dead letters.
 
-Nothing here takes part in the group or writes a topic: every figure comes from a client of its own or from a view that
-the worker fills, so that looking never changes what is looked at.
+Each reads with a client of its own and never joins the group of the workers. Three modules write: `erasing` sends erasures,
+`dead_letters` sends refused records back, and `sent_back` commits which of them were sent.
 """

@@ -18,9 +18,9 @@ from aiokafka.structs import ConsumerRecord
 
 from schemas.events import CLOCK_HEADER, INPUT_TOPICS
 from schemas.letters import LETTER_HEADERS, REPLAYED_HEADER, TRUNCATED_HEADER, WHOLE_LIMIT_BYTES, headers_bytes
-from streams.ops.cluster import read_topic
+from streams.kafka.readers import read_topic
+from streams.kafka.security import kafka_options, telling
 from streams.ops.sent_back import remember, remembered, sent
-from streams.security import kafka_options, telling
 from streams.settings import Settings
 
 UNKNOWN = "unknown"

@@ -8,10 +8,10 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from schemas.events import ERASE_HEADER, ERASURES
 from schemas.times import to_rfc3339
-from streams.ops.cluster import connect, layout, reader
-from streams.security import kafka_options, telling
+from streams.kafka.readers import connect, layout, reader
+from streams.kafka.security import kafka_options, telling
+from streams.kafka.topics import partition_of
 from streams.settings import Settings
-from streams.topics import partition_of
 
 POLL_MS = 200
 

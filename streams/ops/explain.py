@@ -16,11 +16,11 @@ from schemas.changes import Change, Standing, decode_change, decode_standing
 from schemas.learning import SCORES
 from schemas.states import CustomerState, decode_state
 from schemas.times import from_rfc3339
-from streams.ops.cluster import connect, layout, read_span, reader
-from streams.plane.errors import TopicsNotReady
-from streams.preview import served_scorer
+from streams.kafka.errors import TopicsNotReady
+from streams.kafka.readers import connect, layout, read_span, reader
+from streams.kafka.topics import partition_of
+from streams.ops.served_model import served_scorer
 from streams.settings import Settings
-from streams.topics import partition_of
 
 FIRST_BLOCK = 20_000
 

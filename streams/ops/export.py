@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.states import CustomerState, Held, decode_state
-from streams.ops.cluster import read_topic
+from streams.kafka.readers import read_topic
 from streams.settings import Settings
 
 SCHEMA = pa.schema(

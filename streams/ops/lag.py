@@ -17,7 +17,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
 from schemas.events import INPUT_TOPICS
-from streams.ops.cluster import (
+from streams.kafka.readers import (
     CONNECT_LIMIT_S,
     BrokerAway,
     Layout,
@@ -28,7 +28,7 @@ from streams.ops.cluster import (
     reader,
     unreached,
 )
-from streams.security import AccessRefused, kafka_options, telling
+from streams.kafka.security import AccessRefused, kafka_options, telling
 from streams.settings import Settings
 
 EVERY_S = 2.0

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
-from streams.security import kafka_options, telling
+from streams.kafka.security import kafka_options, telling
 from streams.settings import Settings
 
 # Kafka takes 4,096 bytes of metadata (offset.metadata.max.bytes). Ranges beyond are forgotten, and sent again.

@@ -14,7 +14,7 @@ nobody listened; whoever was stopped and wakes may not write, but has its patien
 import time
 from collections.abc import Callable
 
-from streams.plane.patience import PATIENCE_S, STOOD_STILL_S
+from streams.kafka.patience import PATIENCE_S, STOOD_STILL_S
 
 
 def _clock() -> float:

@@ -26,11 +26,11 @@ import structlog
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
+from streams.kafka.errors import BrokerLost, Fenced
+from streams.kafka.patience import patiently
 from streams.plane.batch import Batch
 from streams.plane.crash import crash_point, crash_point_in_flight
-from streams.plane.errors import BrokerLost, Fenced
 from streams.plane.lease import Lease
-from streams.plane.patience import patiently
 from streams.plane.progress import Progress, Stale
 from streams.plane.records import (
     CONFIRMED_KEY,

@@ -20,11 +20,11 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.kafka.errors import BrokerLost, ChangelogTruncated, Fenced
+from streams.kafka.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEOUT_S, RETRY_S, away, leave, renewing
 from streams.plane.crash import crash_point
 from streams.plane.directory import LOCK_WAIT_S
-from streams.plane.errors import BrokerLost, ChangelogTruncated, Fenced
 from streams.plane.fetch import spans
-from streams.plane.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEOUT_S, RETRY_S, away, leave, renewing
 from streams.plane.records import CONFIRMED_KEY, PLANE_PREFIX, Output, decode_outbox, outbox_of
 from streams.plane.store import BulkStore, Saved, StoreLocked
 

@@ -24,7 +24,7 @@ from faust.stores.rocksdb import RocksDBOptions
 from faust.stores.rocksdb import Store as RocksStore
 from faust.types import TP
 
-from streams.plane.errors import StoreBroken
+from streams.kafka.errors import StoreBroken
 from streams.plane.records import CONFIRMED_KEY, PLANE_PREFIX, PartitionGone
 
 log = structlog.get_logger(__name__)

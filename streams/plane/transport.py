@@ -28,11 +28,11 @@ from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as base
 from faust.types import TP, ConsumerMessage
 
+from streams.kafka.errors import BrokerLost, Fenced, InfrastructureFailure, RecordTooLarge, TopicsNotReady
+from streams.kafka.patience import DELIVERY_TIMEOUT_S, REQUEST_TIMEOUT_S, away, outlasting, patiently, renewing, within
 from streams.plane.batch import Batch, BatchTopic
 from streams.plane.crash import crash_point
-from streams.plane.errors import BrokerLost, Fenced, InfrastructureFailure, RecordTooLarge, TopicsNotReady
 from streams.plane.fence import FencedProducer, Writers
-from streams.plane.patience import DELIVERY_TIMEOUT_S, REQUEST_TIMEOUT_S, away, outlasting, patiently, renewing, within
 from streams.plane.portion import portion, taking_portions
 from streams.plane.progress import Span
 from streams.plane.records import CLAIM_KEY, Headers, PartitionGone

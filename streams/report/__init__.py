@@ -1,1 +1,1 @@
-"""The page of a backtest: what was forecast beside what came, as one HTML file that opens offline."""
+"""Pages and files written from history: a backtest, what was forecast beside what came. Nothing here asks Kafka."""

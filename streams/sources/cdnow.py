@@ -8,7 +8,7 @@ import pandas as pd
 
 from schemas.events import Item as Line
 from schemas.events import Purchase
-from streams.sources.datasets import Dataset
+from streams.sources.dataset import Dataset
 from streams.sources.events import Item, instant, item
 from streams.sources.positions import file_digest
 from streams.sources.tables import FileRefused, minor_units

@@ -9,7 +9,7 @@ import xxhash
 
 from schemas.events import Review, cut
 from schemas.times import from_rfc3339
-from streams.sources.datasets import Dataset, in_blocks
+from streams.sources.dataset import Dataset, in_blocks
 from streams.sources.events import Item, instant, item
 from streams.sources.positions import file_digest
 from streams.sources.tables import FileRefused, read_columns

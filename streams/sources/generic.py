@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from schemas.events import Purchase
-from streams.sources.datasets import Dataset, in_blocks
+from streams.sources.dataset import Dataset, in_blocks
 from streams.sources.events import Item, instant, item
 from streams.sources.positions import file_digest
 from streams.sources.tables import FileRefused, minor_units, read_columns

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from schemas.events import Item as Line
 from schemas.events import Purchase
-from streams.sources.datasets import Dataset
+from streams.sources.dataset import Dataset
 from streams.sources.events import Item, instant, purchase_item
 from streams.sources.tables import FileRefused, minor_units, read_columns
 

@@ -10,8 +10,8 @@ import xxhash
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.ops.cluster import TopicMissing, connect, layout, reader
-from streams.security import kafka_options, telling
+from streams.kafka.readers import TopicMissing, connect, layout, reader
+from streams.kafka.security import kafka_options, telling
 from streams.settings import Settings
 
 # Rewritten at most this often: after a crash, a second's worth of events is sent again under the same event ids.

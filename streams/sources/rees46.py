@@ -7,7 +7,7 @@ import numpy as np
 
 from schemas.events import Click, ClickType, Purchase
 from schemas.events import Item as Line
-from streams.sources.datasets import Dataset, in_blocks
+from streams.sources.dataset import Dataset, in_blocks
 from streams.sources.events import Item, instant, item
 from streams.sources.positions import file_digest
 from streams.sources.tables import FileRefused, minor_units, read_columns

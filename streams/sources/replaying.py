@@ -9,9 +9,10 @@ from pathlib import Path
 from schemas.times import to_rfc3339
 from streams.settings import Settings
 from streams.sources.console import progress_bar, stop_on_signal
-from streams.sources.datasets import SOURCES, Dataset, open_dataset, unit_minor_or_usual
+from streams.sources.dataset import Dataset
 from streams.sources.pace import MAX, Pace
 from streams.sources.positions import Position, file_digest, open_position
+from streams.sources.registry import SOURCES, open_dataset, unit_minor_or_usual
 from streams.sources.sender import Progress, Sender, Sent
 
 

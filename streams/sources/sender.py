@@ -15,12 +15,12 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.events import INPUT_TOPICS
-from streams.ops.cluster import connect, layout, unreached
-from streams.security import kafka_options, telling
+from streams.kafka.readers import connect, layout, unreached
+from streams.kafka.security import kafka_options, telling
+from streams.kafka.topics import partition_of
 from streams.settings import Settings
 from streams.sources.events import Clock, Item
 from streams.sources.pace import MAX, Pace
-from streams.topics import partition_of
 
 # Around 500 events a batch: a request carries up to one batch a partition, so 24 partitions make 3 MB a request.
 BATCH_BYTES = 128 * 1024

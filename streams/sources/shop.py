@@ -20,7 +20,7 @@ from schemas.times import DAY_S
 from streams.sources.catalogue import CATEGORIES, Catalogue, Product
 from streams.sources.customers import Behaviour, Customer, draw_customer, logistic
 from streams.sources.events import Clock, Item, Timeline, item, with_clocks
-from streams.sources.wording import review_text, support_text
+from streams.sources.shop_texts import review_text, support_text
 
 CURRENCY = "GBP"
 LABEL = "synthetic"

@@ -28,7 +28,7 @@ from models.text.logistic import FloatArray
 from models.text.sentiment import ANCHORS, AnchorSentiment
 from streams.settings import Settings
 from streams.sources.labelled import held_out, read_labelled
-from streams.teaching.heads import HeadLearner, blended, fitted, learnt
+from streams.teaching.head_training import HeadLearner, blended, fitted, learnt
 from streams.teaching.judging import Gain, Judged, gain, judged
 from streams.teaching.vectors import vectors_of
 

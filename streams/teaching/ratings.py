@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.events import REVIEWS, Rejected, Review, decode
-from streams.ops.cluster import read_topic
+from streams.kafka.readers import read_topic
 from streams.settings import Settings
 from streams.sources.labelled import NEUTRAL_RATING, Labelled, two_sided
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from models.text.cache import VectorCache
 from models.text.directory import ModelDirectory
-from streams.encoding import encoder_threads
 from streams.settings import Settings
+from streams.worker.encoding import encoder_threads
 
 _AT_ONCE = 256
 """Texts between two writes of the cache: some 5 s of a CPU core."""

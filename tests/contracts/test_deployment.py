@@ -11,11 +11,11 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from streams.cli import COMMANDS
+from streams.kafka.patience import PATIENCE_S
 from streams.ops.lag import LagMonitor
-from streams.ops.metrics import Metrics
-from streams.ops.training import TrainerView
-from streams.plane.patience import PATIENCE_S
 from streams.settings import Settings
+from streams.training.pages import TrainerView
+from streams.worker.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"

@@ -11,8 +11,8 @@ from jsonschema import Draft202012Validator
 from schemas import documents
 from schemas.events import CLOCK_HEADER, INPUT_TOPICS, Purchase
 from schemas.letters import LETTER_HEADERS, REPLAYED_HEADER, TRUNCATED_HEADER
+from streams.kafka.topics import topics
 from streams.settings import Settings
-from streams.topics import topics
 
 ROOT = Path(__file__).parent.parent.parent
 

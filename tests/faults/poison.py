@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from streams.topics import partition_of
+from streams.kafka.topics import partition_of
 from tests.faults.load import Load
 from tests.faults.oracle import INPUTS
 from tests.faults.report import Row

@@ -20,7 +20,7 @@ from schemas.states import decode_state
 from shop_worker import Shop
 from streams.ops.export import RESERVED
 from streams.settings import Settings
-from streams.sources.datasets import open_dataset
+from streams.sources.registry import open_dataset
 
 START, CUTOFF = pd.Timestamp("2010-12-01", tz="UTC"), pd.Timestamp("2011-04-01", tz="UTC")
 SEED = 3

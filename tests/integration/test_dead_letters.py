@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from streams.cli import main
+from streams.kafka.topics import create
 from streams.settings import Settings
-from streams.topics import create
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import ProducerFenced
 
 from streams.broker import Broker
+from streams.kafka.patience import outlasting, patiently
 from streams.plane.fence import FencedProducer, Writers
-from streams.plane.patience import outlasting, patiently
 from tests.faults.proxy import Proxy
 
 

@@ -11,10 +11,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from click.testing import CliRunner
 
 from streams.commands.lag import command
-from streams.ops.cluster import BrokerAway, TopicMissing
+from streams.kafka.readers import BrokerAway, TopicMissing
+from streams.kafka.topics import create
 from streams.ops.lag import LagMonitor, PartitionLag
 from streams.settings import Settings
-from streams.topics import create
 
 PURCHASES = 3  # records of the test in purchases [0]
 

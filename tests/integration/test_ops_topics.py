@@ -34,10 +34,10 @@ from schemas.states import NEVER, PARTITION_KEY, Browsing, CustomerState, Held, 
 from streams.commands.encoder import command as encoder
 from streams.commands.explain import command as explain
 from streams.commands.state import command as state
+from streams.kafka.topics import create, partition_of
 from streams.ops.explain import look_up, spend_interval
 from streams.settings import Settings
 from streams.teaching.ratings import read_ratings
-from streams.topics import create, partition_of
 
 AT = "2024-05-01T10:00:00Z"
 VERSIONS = Versions("policy-1", "model-1", "encoder-1")

@@ -13,10 +13,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from streams.plane.app import build_app
+from streams.kafka.security import kafka_options
 from streams.plane.crash import POINTS
 from streams.plane.restore import TURNS_OF_A_PAGE, Restorer
-from streams.security import kafka_options
+from streams.plane.runtime import build_app
 from streams.settings import Settings
 from tests.support.plane import Plane
 from tests.support.plane_worker import Adder

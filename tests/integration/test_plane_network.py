@@ -14,8 +14,8 @@ from aiokafka.producer import AIOKafkaProducer
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import BrokerMetadata
 
+from streams.kafka.patience import breaking_on_uvloop, renewing
 from streams.plane.fetch import spans
-from streams.plane.patience import breaking_on_uvloop, renewing
 from tests.faults.proxy import Proxy
 
 

@@ -21,9 +21,9 @@ from confluent_kafka.admin import (
 
 from secured import Secured, password_of
 from shop_worker import Shop, changes_of
-from streams.security import AccessRefused
+from streams.kafka.security import AccessRefused
+from streams.kafka.topics import check
 from streams.settings import Settings
-from streams.topics import check
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -16,14 +16,14 @@ from click.testing import CliRunner
 from schemas.events import INPUT_TOPICS, decode
 from schemas.times import from_rfc3339
 from streams.cli import main
-from streams.ops.cluster import TopicMissing
+from streams.kafka.readers import TopicMissing
+from streams.kafka.topics import create
 from streams.settings import Settings
 from streams.sources.events import Clock, Item
 from streams.sources.pace import Pace
 from streams.sources.replaying import NothingToReplay, Replay, run_replay
 from streams.sources.sender import PartitionsDiffer, Sender
 from streams.sources.simulating import Simulation, run_simulation
-from streams.topics import create
 
 DAYS = 40
 

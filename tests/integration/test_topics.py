@@ -8,8 +8,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from click.testing import CliRunner
 
 from streams.cli import main
+from streams.kafka.topics import TopicRefused, check, create, topics
 from streams.settings import Settings
-from streams.topics import TopicRefused, check, create, topics
 
 
 async def test_created_topics_pass_the_check_and_are_not_made_twice(settings: Settings) -> None:

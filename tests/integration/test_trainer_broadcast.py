@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from streams.broadcast import Broadcast, read_latest
 from streams.broker import Broker
-from streams.plane.errors import TopicsNotReady
+from streams.kafka.broadcast import Broadcast, read_latest
+from streams.kafka.errors import TopicsNotReady
+from streams.kafka.topics import create
 from streams.settings import Settings
-from streams.topics import create
 
 WaitAsync = Callable[..., Awaitable[Any]]
 Records = Sequence[tuple[bytes, bytes | None]]

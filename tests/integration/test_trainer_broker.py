@@ -13,10 +13,10 @@ import pytest
 import structlog.testing
 
 from streams.broker import Broker
-from streams.plane.errors import BrokerLost
+from streams.kafka.errors import BrokerLost
+from streams.kafka.topics import create
 from streams.settings import Settings
-from streams.topics import create
-from streams.trainer import Pace
+from streams.training.trainer import Pace
 from tests.faults.proxy import Proxy
 from tests.support.training import EACH, direct, last_snapshot, running, send_labels, trainer_of
 

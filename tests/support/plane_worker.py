@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
-from streams.plane.app import App, build_app, run_worker
 from streams.plane.records import Effects, Output, Put
+from streams.plane.runtime import App, build_app, run_worker
 from streams.settings import Settings
 
 

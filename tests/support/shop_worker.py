@@ -15,8 +15,8 @@ from typing import Any
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from asking import patiently
+from streams.kafka.topics import create
 from streams.settings import Settings
-from streams.topics import create
 
 ROOT = Path(__file__).parents[2]
 

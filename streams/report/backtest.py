@@ -1,0 +1,181 @@
+"""A backtest from file to forecasts: as a parquet file, and as a page beside what came."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from shlex import join
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models.features import FEATURE_SET, NAMES
+from models.learning.backtest import Forecasts, History, forecasts_over
+from models.learning.learner import Learner
+from models.policy import Rules, load
+from models.scores import PriorScorer
+from schemas.learning import SCORES
+from schemas.times import DAY_S
+from streams.report.evaluation import differences, groups, rows_by_score
+from streams.report.page import Report, page
+from streams.report.timeline import Timeline
+from streams.sources.groups import USUAL_COLUMN, customer_groups
+from streams.sources.registry import SOURCES, open_dataset
+from streams.sources.tables import FileRefused
+
+REPORT_NAME = "index.html"
+# Bounds of the 90-day spend, beside the scores: `models.learning.intervals`.
+INTERVAL = ("expected_spend_90d_low", "expected_spend_90d_high")
+# A cut-off counts if the data cover the shorter horizon after it.
+_COVERED_S = 30 * DAY_S
+
+
+class NothingToForecast(Exception):
+    """The history is too short for a cut-off: three months, then thirty days, with purchases at both ends."""
+
+
+class NoPlace(Exception):
+    """What was asked for can't be written there; known before a history is read."""
+
+
+def check_place(path: Path, *, made: bool = False) -> None:
+    """Whether a file can be written at `path`, or (`made`) a folder made there with those above it.
+
+    Raises:
+        NoPlace: a folder is missing, is none, or may not be written to.
+    """
+    folder = path if made else path.parent
+    while made and not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NoPlace(f"{path}: {folder} is {'no folder' if folder.exists() else 'not there'}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise NoPlace(f"{path}: no right to write to {folder}")
+
+
+def _quiet(_: str) -> None:
+    return
+
+
+class Done(NamedTuple):
+    """What a backtest did."""
+
+    events: int
+    labels: int
+    cutoffs: int
+    rows: int
+
+
+class Backtest:
+    """One run over a file.
+
+    Args:
+        dataset: a key of `streams.sources.registry.SOURCES`.
+        file: of that data set.
+        seed: orders the labels that mature on the same day.
+        policy: whose currency, minor units and segments are used; None: the shipped one.
+        group_by: column of the file whose values group the customers; None: what is usual for the data set, if any.
+        say: takes lines for a person: what was left out of the file or assumed.
+
+    Raises:
+        PolicyError: the policy can't be read.
+        FileRefused: the file isn't of that data set, or has no column `group_by`.
+        NothingToForecast: it is too short.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        file: Path,
+        *,
+        seed: int = 0,
+        policy: Path | None = None,
+        group_by: str | None = None,
+        say: Callable[[str], None] = _quiet,
+    ) -> None:
+        rules, kind = load(policy), SOURCES[dataset]
+        self._column, self._group_of = _groups(dataset, file, group_by)
+        self._currency = rules.currency if kind.is_any else kind.currency
+        source = open_dataset(dataset, file, self._currency, rules.unit_minor)
+        self._notes = source.notes
+        if self._currency != rules.currency:
+            self._notes += (
+                f"amounts are in {self._currency} and the policy {rules.label} is in {rules.currency}: nothing is converted",
+            )
+        for note in self._notes:
+            say(f"{dataset}: {note}")
+        prior = PriorScorer()
+        learner = Learner(NAMES, FEATURE_SET, prior)
+        self._timeline = Timeline()
+        learner.on_judged = self._timeline.take
+        self.history = History(Rules(rules), learner, prior, seed)
+        self._dataset, self._file, self._seed = dataset, file, seed
+        self._policy, self._asked_for = policy, group_by
+        made = list(forecasts_over(source.items(0, len(source.times_s)), self.history))
+        self.forecasts = [each for each in made if each.as_of + _COVERED_S <= self.history.last_purchase_at]
+        if not self.forecasts:
+            raise NothingToForecast(f"{file} has no cut-off: it takes three months, and thirty days after them")
+
+    @property
+    def done(self) -> Done:
+        """What it did."""
+        rows = sum(len(each.customer_ids) for each in self.forecasts)
+        return Done(self.history.events, self.history.learner.labels, len(self.forecasts), rows)
+
+    def write(self, out: Path, *, prior_alone: bool = False) -> None:
+        """The forecasts, one row a customer and cut-off."""
+        pq.write_table(_table(self.forecasts, prior_alone), out)
+
+    def report(self, folder: Path) -> Path:
+        """Writes the page into `folder`, which is made if it isn't there; its path."""
+        history = self.history
+        by_score = rows_by_score(self.forecasts, history.sales, history.last_purchase_at)
+        with_groups = bool(self._group_of) and len(by_score) == len(SCORES)
+        command = ["regulars", "backtest", self._dataset, self._file.name, "--report", folder.name]
+        command += ["--group-by", self._asked_for] if self._asked_for else []
+        command += ["--seed", str(self._seed)] if self._seed else []
+        command += ["--policy", self._policy.name] if self._policy is not None else []
+        found = Report(
+            title=f"{self._dataset}, {self._file.name}",
+            made_with=join(command),
+            currency=self._currency,
+            events=history.events,
+            labels=history.learner.labels,
+            by_score=by_score,
+            timeline=self._timeline,
+            differences=differences(by_score),
+            groups=groups(by_score, self._group_of) if with_groups else (),
+            grouped_by=self._column,
+            notes=self._notes,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / REPORT_NAME
+        path.write_text(page(found), encoding="utf-8")
+        return path
+
+
+def _groups(dataset: str, file: Path, group_by: str | None) -> tuple[str, dict[str, str]]:
+    """The column that customers are grouped by, and the group of each; nothing where the usual one is absent."""
+    column = group_by or USUAL_COLUMN.get(dataset)
+    if column is None:
+        return "", {}
+    try:
+        return column, customer_groups(file, column)
+    except FileRefused:
+        if group_by is not None:
+            raise
+        return "", {}
+
+
+def _table(forecasts: Sequence[Forecasts], prior_alone: bool) -> pa.Table:
+    as_of = np.concatenate([np.full(len(each.customer_ids), each.as_of) for each in forecasts])
+    scores = np.concatenate([each.prior if prior_alone else each.scores for each in forecasts])
+    columns = {
+        "customer_id": [customer_id for each in forecasts for customer_id in each.customer_ids],
+        "as_of": pa.array((as_of * 1e6).astype(np.int64), pa.timestamp("us", tz="UTC")),
+    } | {name: scores[:, i] for i, name in enumerate(SCORES)}
+    if not prior_alone:
+        bounds = np.concatenate([each.intervals for each in forecasts])
+        columns |= {name: bounds[:, i] for i, name in enumerate(INTERVAL)}
+    return pa.table(columns)

@@ -1,0 +1,186 @@
+"""The trainer as seen from outside: health and metrics on pages of its own, `/live`, `/ready`, `/metrics`.
+
+The loop of the trainer fills the view; the pages are served by the same event loop and ask nobody.
+"""
+
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streams.health import CONTENT_TYPE, Reason
+
+State = Literal["joining", "taking over", "learning", "spare"]
+
+# The longest that the trainer waits for Kafka before it comes round or ends: its patience for metadata (75 s), the attempt
+# under way at that moment (30 s), its patience for an acknowledgement (75 s), and a busy machine's delay.
+TURN_LIMIT_S = 200.0
+# Three answers in a row that did not come.
+SILENCE_LIMIT_S = 15.0
+
+
+class TrainerView:
+    """What the pages show. Every method is cheap and none raises.
+
+    Attributes:
+        state: `joining` the group, `taking over` from the last snapshot, `learning`, or a `spare` while another learns.
+        next_offset: where in model-train it goes on; None unless it learns.
+        end: the end of model-train as last answered; None: not known now.
+        beat_at: when the trainer last came round (monotonic).
+        answered_at: when Kafka last told the end (monotonic).
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.state: State = "joining"
+        self.next_offset: int | None = None
+        self.end: int | None = None
+        self.beat_at = self.answered_at = time.monotonic()
+        self._labels = Counter("regulars_trainer_labels_total", "Labels learnt by this process", registry=self.registry)
+        self._published = Counter(
+            "regulars_trainer_published_total", "Snapshots published by this process", registry=self.registry
+        )
+        self._published_at: float | None = None
+        learning = Gauge(
+            "regulars_trainer_learning",
+            "1: this process learns; 0: it is a spare, or has yet to join or to take over",
+            registry=self.registry,
+        )
+        learning.set_function(lambda: float(self.state == "learning"))
+        self.registry.register(_Known(self))
+
+    def beat(self) -> None:
+        """Note that the trainer came round."""
+        self.beat_at = time.monotonic()
+
+    def answered(self, end: int) -> None:
+        """Kafka has told the end of model-train."""
+        self.end, self.answered_at = end, time.monotonic()
+
+    def count_learnt(self, labels: int, next_offset: int) -> None:
+        """`labels` more were learnt; the next record is that of `next_offset`."""
+        self._labels.inc(labels)
+        self.next_offset = next_offset
+
+    def count_published(self, at_s: float) -> None:
+        """A snapshot was acknowledged at `at_s`, epoch seconds."""
+        self._published.inc()
+        self._published_at = at_s
+
+    @property
+    def published_at_s(self) -> float | None:
+        """When this process last published, epoch seconds; None: not yet."""
+        return self._published_at
+
+    @property
+    def lag(self) -> int | None:
+        """Records of model-train that are not learnt yet; None: not known, or not this process's."""
+        if self.next_offset is None or self.end is None:
+            return None
+        return max(0, self.end - self.next_offset)
+
+    @property
+    def turn_age_s(self) -> float:
+        """Seconds since the trainer last came round."""
+        return time.monotonic() - self.beat_at
+
+    def not_ready(self) -> list[Reason]:
+        """Why the trainer shouldn't be counted on now; empty: it learns, or is a spare."""
+        found = []
+        if self.state == "joining":
+            found.append(
+                Reason(
+                    "not-joined",
+                    "no assignment yet, or a rebalance is going on",
+                    "wait 20 s; then look in the log for the broker that is away",
+                )
+            )
+        elif self.state == "taking over":
+            found.append(Reason("restoring", "the last snapshot is being read", "wait; see `regulars topics check`"))
+        silent_s = time.monotonic() - self.answered_at
+        if silent_s > SILENCE_LIMIT_S:
+            found.append(
+                Reason(
+                    "lag-unknown",
+                    f"the broker has not told the end of model-train for {silent_s:.0f} s",
+                    "is the broker up, the network there? `regulars broker status`",
+                )
+            )
+        return found
+
+    def render(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self.registry)
+
+
+class _Known(Collector):
+    """What may be unknown: absent then, not zero."""
+
+    def __init__(self, view: TrainerView) -> None:
+        self._view = view
+
+    def collect(self) -> Iterable[Metric]:
+        lag = GaugeMetricFamily("regulars_trainer_lag_labels", "Records of model-train that are not learnt yet")
+        published = GaugeMetricFamily(
+            "regulars_trainer_last_publish_timestamp_seconds", "When this process last published a snapshot"
+        )
+        for family, value in ((lag, self._view.lag), (published, self._view.published_at_s)):
+            if value is not None:
+                family.add_metric((), value)
+            yield family
+
+
+def mount(app: web.Application, view: TrainerView) -> None:
+    """Add the trainer's pages to `app`, before it starts."""
+
+    async def live(request: web.Request) -> web.Response:
+        alive = view.turn_age_s <= TURN_LIMIT_S
+        return _json({"live": alive, "heartbeat_age_s": round(view.turn_age_s, 3)}, 200 if alive else 503)
+
+    async def ready(request: web.Request) -> web.Response:
+        reasons = view.not_ready()
+        body = {"ready": not reasons, "state": view.state, "reasons": [reason._asdict() for reason in reasons]}
+        return _json(body, 503 if reasons else 200)
+
+    async def metrics(request: web.Request) -> web.Response:
+        return web.Response(body=view.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    app.router.add_get("/live", live)
+    app.router.add_get("/ready", ready)
+    app.router.add_get("/metrics", metrics)
+
+
+@asynccontextmanager
+async def pages(view: TrainerView, host: str, port: int) -> AsyncIterator[None]:
+    """Serves the pages on `host`:`port` until the block ends; port 0: none.
+
+    Raises:
+        OSError: the port is taken, or the host isn't one of this machine.
+    """
+    if port == 0:
+        yield
+        return
+    app = web.Application()
+    mount(app, view)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _json(body: Any, status: int) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(body),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )

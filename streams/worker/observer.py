@@ -1,0 +1,53 @@
+"""Tells the metrics and the pages what the scoring job did; the job's `Observer`, once a chunk."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
+
+from schemas.changes import Change
+from schemas.states import Held
+from streams.worker.feed import ChangeFeed, SegmentCounts
+from streams.worker.metrics import Metrics, Outcome
+
+
+class ViewObserver:
+    """Feeds one worker's metrics, change feed and segment counts."""
+
+    def __init__(self, topics: Sequence[str], metrics: Metrics, changes: ChangeFeed, segments: SegmentCounts) -> None:
+        """`topics`: the full names of the input topics, in the order in which the job numbers them."""
+        self._topics, self._metrics, self._changes, self._segments = tuple(topics), metrics, changes, segments
+
+    def events(self, partition: int, counts: Mapping[tuple[int, str], int]) -> None:
+        """Input records by (topic index, outcome)."""
+        for (topic, outcome), n in counts.items():
+            if n > 0:
+                self._metrics.count_events(self._topics[topic], cast(Outcome, outcome), n)
+
+    def changes(
+        self,
+        partition: int,
+        changes: Sequence[Change],
+        bodies: Sequence[bytes],
+        consumed_at: float,
+        delivered_at: float,
+    ) -> None:
+        """Changes that Kafka has acknowledged."""
+        self._metrics.count_changes(changes, consumed_at_s=consumed_at, delivered_at_s=delivered_at)
+        self._changes.publish(bodies)
+        for change in changes:
+            self._segments.moved(partition, change.dimension, change.previous, change.current)
+
+    def erased(self, partition: int, segments: Iterable[Mapping[str, Held]]) -> None:
+        """The segments that erased customers were in."""
+        self._segments.erased(partition, map(_segments, segments))
+
+    def restored(self, partition: int, segments: Iterable[Mapping[str, Held]]) -> None:
+        """The segments of every customer of the partition; replaces what was known."""
+        self._segments.restored(partition, map(_segments, segments))
+
+    def revoked(self, partition: int) -> None:
+        """The partition is another worker's now."""
+        self._segments.revoked(partition)
+
+
+def _segments(places: Mapping[str, Held]) -> dict[str, str]:
+    return {name: held.segment for name, held in places.items()}

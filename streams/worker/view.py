@@ -1,0 +1,196 @@
+"""What the pages show of a worker: filled by the wiring, read by `streams.worker.web`; and whether it is well."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from aiokafka import TopicPartition
+
+from models.shadow import Comparison
+from schemas.changes import Standing, Versions
+from streams.health import Note, Reason
+from streams.ops.lag import LagMonitor
+from streams.settings import Settings
+from streams.worker.feed import ChangeFeed, SegmentCounts
+from streams.worker.metrics import Metrics
+
+BEAT_S = 0.5
+# A loop that didn't come round for so long is stuck: a big chunk or a full collection take far less, and so do the states of
+# one restored partition (5 us a customer), after which it comes round.
+BEAT_LIMIT_S = 15.0
+# A commit comes twice a second; what waits for texts, which may take minutes, is looked at by itself.
+STALL_LIMIT_S = 30.0
+# A batch takes seconds on two slow cores.
+TEXTS_LIMIT_S = 60.0
+RATE_WINDOW_S = 10.0
+
+
+class NotHere(Exception):
+    """The customer's partition is another worker's; ask that one.
+
+    Attributes:
+        partition: the partition number.
+    """
+
+    def __init__(self, partition: int) -> None:
+        super().__init__(f"partition {partition} is another worker's; ask the worker that owns it")
+        self.partition = partition
+
+
+@dataclass(frozen=True)
+class Status:
+    """A worker's place in the group and what it serves, at this moment."""
+
+    joined: bool  # an assignment was received and no rebalance is going on
+    assigned: tuple[int, ...]  # partition numbers; none: a spare worker, which is fine
+    restoring: tuple[int, ...]  # of `assigned`: state not there yet
+    unread: tuple[str, ...]  # broadcast topics not read to their end yet
+    customers: int  # in the assigned partitions
+    versions: Versions | None  # of policy, model and encoder now served; None: not known yet
+    texts_waiting: int = 0  # in the encoder's queue
+    partition_times: Mapping[int, float | None] = field(default_factory=dict)  # epoch seconds by partition
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Which records wait for their texts, and how the encoder gets on, at this moment."""
+
+    reading: Collection[TopicPartition] = ()  # with records that wait for their texts
+    read: int = 0  # texts since the start, encoded or from the cache
+    loading_s: float | None = None  # for how long the encoder has been loading; None: it isn't
+
+
+@dataclass
+class WorkerView:
+    """A worker as seen from outside. `run()` keeps the heartbeat, the rates and the lag going.
+
+    Attributes:
+        status: called at each request, so it must be cheap.
+        standing: a customer from the local store; None: unknown; raises NotHere.
+        shadow: how the shadow policy compares with the served one; None: there is none.
+        texts: what waits for the encoder; called at each beat and request.
+        texts_at: when texts last got on, or could not: none waited, or Kafka was away; monotonic.
+    """
+
+    settings: Settings
+    lag: LagMonitor
+    metrics: Metrics
+    changes: ChangeFeed
+    segments: SegmentCounts
+    status: Callable[[], Status]
+    standing: Callable[[str], Standing | None]
+    shadow: Callable[[], Comparison | None] = lambda: None
+    texts: Callable[[], Texts] = Texts
+    started_at_s: float = field(default_factory=time.time)
+    beat_at: float = field(default_factory=time.monotonic)  # monotonic
+    texts_at: float = field(default_factory=time.monotonic)
+    _read: int = 0
+    _counts: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=int(RATE_WINDOW_S / BEAT_S)))
+
+    def __post_init__(self) -> None:
+        self.metrics.watch_customers(lambda: self.status().customers)
+        self.metrics.watch_shadow(self.shadow)
+        self.metrics.watch_ready(lambda: not self.not_ready())
+        self.metrics.watch_texts_waiting(lambda: self.status().texts_waiting)
+
+    async def run(self) -> None:
+        """Beat and sample until cancelled. Raises what the sampling raised."""
+        sampling = asyncio.create_task(self.lag.run(), name="lag monitor")
+        try:
+            while not sampling.done():
+                self.beat()
+                await asyncio.wait({sampling}, timeout=BEAT_S)
+            if sampling.cancelled():
+                raise RuntimeError("the lag monitor was cancelled")
+            sampling.result()
+        finally:
+            sampling.cancel()
+            await asyncio.gather(sampling, return_exceptions=True)
+
+    def beat(self) -> None:
+        """Note that the event loop came round, and whether texts got on."""
+        self.beat_at = time.monotonic()
+        texts = self.texts()
+        if not (texts.reading and self.lag.fresh) or texts.read != self._read or texts.loading_s is not None:
+            self._read, self.texts_at = texts.read, self.beat_at
+        self._counts.append((self.beat_at, self.metrics.events, self.metrics.changes))
+
+    def rates(self) -> tuple[float, float]:
+        """Events and changes a second, over the last ten."""
+        if len(self._counts) < 2:
+            return 0.0, 0.0
+        (began, events, changes), (ended, events_now, changes_now) = self._counts[0], self._counts[-1]
+        seconds = max(ended - began, 1e-9)
+        return (events_now - events) / seconds, (changes_now - changes) / seconds
+
+    def heartbeat_age_s(self) -> float:
+        """Seconds since the event loop last came round."""
+        return time.monotonic() - self.beat_at
+
+    def not_ready(self) -> list[Reason]:
+        """Why the worker shouldn't be counted on now; empty: it is ready."""
+        status, texts = self.status(), self.texts()
+        return [*_unfinished(status), *self._late(set(status.assigned), texts), *self._unread(status, texts)]
+
+    def notes(self) -> list[Note]:
+        """What a worker that is ready, or isn't for other reasons, is busy with."""
+        status, texts = self.status(), self.texts()
+        if not texts.reading or self._unread(status, texts):
+            return []
+        does = "is encoding" if texts.loading_s is None else f"has been loading for {texts.loading_s:.0f} s"
+        where = f"{len(texts.reading)} of this worker's input partitions"
+        return [Note("texts", f"{status.texts_waiting:,} records in {where} wait for their texts; the encoder {does}")]
+
+    def _unread(self, status: Status, texts: Texts) -> list[Reason]:
+        silent_s = time.monotonic() - self.texts_at
+        if not texts.reading or silent_s <= TEXTS_LIMIT_S:
+            return []
+        detail = f"{status.texts_waiting:,} records wait for their texts, of which none was read for {silent_s:.0f} s"
+        return [Reason("texts", detail, "see whether the GPU answers and the CPU is free; restart it if it stays")]
+
+    def _late(self, assigned: set[int], texts: Texts) -> list[Reason]:
+        reasons: list[Reason] = []
+        if not self.lag.fresh:
+            age_s = f"{self.lag.age_s:.0f} s"
+            known = (
+                f"after {age_s} there is no sample"
+                if self.lag.sampled_at is None
+                else f"the last sample is {age_s} old"
+            )
+            why = "" if self.lag.error is None else f": {self.lag.error}"
+            reasons.append(
+                Reason("lag-unknown", f"{known}{why}", "see whether the broker is up and reachable from here")
+            )
+        stalled = [
+            row
+            for tp, row in self.lag.lags.items()
+            if row.partition in assigned and row.stalled_s > STALL_LIMIT_S and tp not in texts.reading
+        ]
+        if stalled:
+            worst = max(stalled, key=lambda row: row.stalled_s)
+            waiting = sum(row.records for row in stalled)
+            where = (
+                f"{worst.topic} [{worst.partition}] at {worst.start if worst.committed is None else worst.committed}"
+            )
+            detail = (
+                f"{len(stalled)} of this worker's input partitions: nothing was committed for up to "
+                f"{worst.stalled_s:.0f} s while {waiting:,} records wait; worst {where}"
+            )
+            reasons.append(Reason("stalled", detail, "read the worker's last log lines; restart it if it doesn't move"))
+        return reasons
+
+
+def _unfinished(status: Status) -> list[Reason]:
+    reasons: list[Reason] = []
+    if not status.joined:
+        reasons.append(Reason("not-joined", "no assignment from the group yet", "wait; see the log if it stays"))
+    if status.restoring:
+        which = ", ".join(map(str, status.restoring))
+        reasons.append(Reason("restoring", f"state of partition {which} is being read back", "wait"))
+    reasons += [
+        Reason("broadcast-unread", f"{topic} is not read to its end yet", "wait; if it stays, `regulars topics check`")
+        for topic in status.unread
+    ]
+    return reasons

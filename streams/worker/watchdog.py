@@ -1,0 +1,164 @@
+"""Ends a worker that doesn't get on, so that a supervisor starts it again.
+
+Four things are watched. *Progress*: a partition that this worker owns and whose state is complete, with records waiting
+and a committed offset that doesn't move; a restore, however long, doesn't count, nor does time under an earlier owner, nor
+what waits for its texts, as a backlog of texts holds commits back for minutes. *Texts*: records wait for theirs, none is
+encoded, and of those partitions none moves: a forward pass may never return. Of both, only time counts in which the group's
+lag could be sampled: while Kafka is away nothing can move, and how long that is borne is for the lease to say. *Membership*:
+neither an assignment (an empty one is one) nor a restore. *The event loop*: where it doesn't come round, nothing on it can
+tell, so a thread looks.
+
+`/ready` says so long before (`view.STALL_LIMIT_S`, `view.BEAT_LIMIT_S`): a load balancer acts first, the watchdog last.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+
+from aiokafka import TopicPartition
+
+from streams.kafka.errors import InfrastructureFailure
+from streams.kafka.patience import STOOD_STILL_S
+from streams.ops.lag import SAMPLE_LIMIT_S, PartitionLag
+
+EVERY_S = 1.0
+
+
+class Stuck(InfrastructureFailure):
+    """This worker does not get on; a supervisor's restart gives it another chance."""
+
+
+class Watchdog:
+    """Watches one worker; see the module.
+
+    Args:
+        lags: the latest sample of the group's lag, by a client of its own.
+        sampled_at: when that was taken, by any clock; None: there is none yet.
+        owned: partition numbers that this worker owns and has restored.
+        fail: ends the process.
+        limit_s: how long no progress is borne. An encoder is loaded in a fraction of it.
+        joined: whether the group has answered with an assignment, or one is being restored.
+        reading: topic partitions with records that wait for their texts.
+        encoded: texts that were encoded since the start.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        lags: Callable[[], Mapping[TopicPartition, PartitionLag]],
+        sampled_at: Callable[[], float | None],
+        owned: Callable[[], Collection[int]],
+        fail: Callable[[BaseException], object],
+        limit_s: float,
+        joined: Callable[[], bool] = lambda: True,
+        reading: Callable[[], Collection[TopicPartition]] = tuple,
+        encoded: Callable[[], int] = lambda: 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lags, self._owned, self._fail, self._limit_s, self._clock = lags, owned, fail, limit_s, clock
+        self._joined, self._joined_at = joined, clock()
+        self._reading, self._encoded = reading, encoded
+        self._sampled_at, self._sample = sampled_at, sampled_at()
+        self._sample_seen_at = clock()
+        self._counted_s = 0.0  # of the time between samples, what counts
+        self._texts: tuple[int, dict[TopicPartition, int | None]] = (0, {})  # encoded, and committed where texts wait
+        self._texts_at = 0.0  # of the time that counts, as are those of `_still`
+        self._still: dict[TopicPartition, tuple[int, float]] = {}  # committed, and since when it hasn't moved
+        self._beat = self._looked_at = self._checked_at = clock()
+
+    async def run(self) -> None:
+        """Watches until cancelled."""
+        over = threading.Event()
+        self._beat = self._looked_at = self._joined_at = self._checked_at = self._clock()
+        threading.Thread(target=self._watch_loop, args=(over,), name="watchdog", daemon=True).start()
+        try:
+            while True:
+                self.look()
+                await asyncio.sleep(EVERY_S)
+        finally:
+            over.set()
+
+    def look(self) -> None:
+        """Notes what has moved, and ends the process where something hasn't for too long. Called on the event loop."""
+        now = self._clock()
+        stood_s, self._beat, self._looked_at = now - self._looked_at, now, now
+        if stood_s > STOOD_STILL_S:
+            self._joined_at += stood_s  # the group may have answered, and nobody listened
+        self._look_at_group(now)
+        counted_s = self._count(now)
+        owned, reading = self._owned(), self._reading()
+        waiting = {tp: row for tp, row in self._lags().items() if row.records and tp.partition in owned}
+        self._look_at_texts(counted_s, {tp: waiting.pop(tp) for tp in reading if tp in waiting})
+        still = {}
+        for tp, row in waiting.items():
+            at = row.start if row.committed is None else row.committed
+            known = self._still.get(tp)
+            still[tp] = known if known is not None and known[0] == at else (at, counted_s)
+        self._still = still
+        if not still:
+            return
+        worst = min(still, key=lambda tp: still[tp][1])
+        at, since = still[worst]
+        if counted_s - since > self._limit_s:
+            self._fail(
+                Stuck(
+                    f"{worst.topic}[{worst.partition}] has stood at offset {at} for {counted_s - since:.0f} s while "
+                    f"{waiting[worst].records:,} records wait (REGULARS_WATCHDOG_LIMIT_S is {self._limit_s:.0f}); "
+                    "if the next start stops at the same offset, look at that record"
+                )
+            )
+
+    def _count(self, now: float) -> float:
+        """Seconds that count: all between two samples, unless those are so far apart that Kafka was away in between."""
+        sample = self._sampled_at()
+        if sample != self._sample:
+            passed_s = now - self._sample_seen_at
+            if self._sample is not None and passed_s <= SAMPLE_LIMIT_S:
+                self._counted_s += passed_s
+            self._sample, self._sample_seen_at = sample, now
+        return self._counted_s
+
+    def _look_at_texts(self, counted_s: float, waiting: Mapping[TopicPartition, PartitionLag]) -> None:
+        texts = self._encoded(), {tp: row.committed for tp, row in waiting.items()}
+        if not waiting or texts != self._texts:
+            self._texts, self._texts_at = texts, counted_s
+        elif counted_s - self._texts_at > self._limit_s:
+            tp = min(waiting)
+            self._fail(
+                Stuck(
+                    f"{tp.topic}[{tp.partition}] waits for its texts, of which none was read for "
+                    f"{counted_s - self._texts_at:.0f} s (REGULARS_WATCHDOG_LIMIT_S is {self._limit_s:.0f}): the encoder "
+                    "hangs, or is too slow for this machine"
+                )
+            )
+
+    def _look_at_group(self, now: float) -> None:
+        if self._joined():
+            self._joined_at = now
+        elif now - self._joined_at > self._limit_s:
+            self._fail(
+                Stuck(
+                    f"no assignment from the group for {now - self._joined_at:.0f} s "
+                    f"(REGULARS_WATCHDOG_LIMIT_S is {self._limit_s:.0f}); the log's last errors say why"
+                )
+            )
+
+    def check_loop(self) -> None:
+        """Ends the process where the event loop hasn't come round for too long. Called once a second, from a thread."""
+        now = self._clock()
+        stood_s, self._checked_at = now - self._checked_at, now
+        if stood_s > STOOD_STILL_S:  # the whole process did, this thread with it
+            self._beat = min(now, self._beat + stood_s)
+        silent_s = now - self._beat
+        if silent_s > self._limit_s:
+            self._fail(
+                Stuck(
+                    f"the event loop has not come round for {silent_s:.0f} s "
+                    f"(REGULARS_WATCHDOG_LIMIT_S is {self._limit_s:.0f})"
+                )
+            )
+
+    def _watch_loop(self, over: threading.Event) -> None:
+        while not over.wait(EVERY_S):
+            self.check_loop()

@@ -1,0 +1,294 @@
+"""Laws of the worker's pages: paths, status codes, reasons."""
+
+import asyncio
+import dataclasses
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from aiokafka import TopicPartition
+
+from schemas.changes import Change, EventCause, Profile, Standing, Trace, Versions, encode_change
+from streams.ops.lag import LagMonitor, PartitionLag
+from streams.settings import Settings
+from streams.worker.feed import ChangeFeed, SegmentCounts
+from streams.worker.metrics import Metrics
+from streams.worker.view import TEXTS_LIMIT_S, NotHere, Status, Texts, WorkerView
+from streams.worker.web import mount
+
+AT = "2024-05-01T10:00:00Z"
+VERSIONS = Versions("p", "m", "e")
+READY = Status(True, (0, 1), (), (), 5, VERSIONS)
+PROFILE = Profile(None, 0, None, 0, 0, 0, 0, 0, 0, None, None, None)
+ADA = Standing("ada/1", 1, {"value": "low"}, {}, PROFILE, None, VERSIONS, AT)
+
+
+class Worker:
+    """A worker whose status the test sets."""
+
+    def __init__(self) -> None:
+        self.status = READY
+        self.texts = Texts()
+        self.view = WorkerView(
+            settings=Settings(),
+            lag=LagMonitor(Settings()),
+            metrics=Metrics(),
+            changes=ChangeFeed(),
+            segments=SegmentCounts(),
+            status=lambda: self.status,
+            standing=self.standing,
+            texts=lambda: self.texts,
+        )
+        self.view.lag.sampled_at = time.time()
+
+    def standing(self, customer_id: str) -> Standing | None:
+        """Ada is here; one is elsewhere; others are unknown."""
+        if customer_id == "elsewhere":
+            raise NotHere(3)
+        return ADA if customer_id in ("ada/1", "line\nbreak") else None
+
+    def lags(self, *rows: PartitionLag) -> None:
+        """Set what the lag monitor has found."""
+        self.view.lag.lags = {TopicPartition(row.topic, row.partition): row for row in rows}
+
+
+@pytest.fixture
+def worker() -> Worker:
+    """A worker that is well."""
+    return Worker()
+
+
+@pytest.fixture
+async def client(worker: Worker) -> AsyncIterator[TestClient[Any, Any]]:
+    """A browser on its pages."""
+    app = web.Application()
+    mount(app, worker.view)
+    async with TestClient(TestServer(app)) as client:
+        yield client
+
+
+async def reasons(client: TestClient[Any, Any]) -> tuple[int, list[str]]:
+    """Status and reasons of /ready."""
+    answer = await client.get("/ready")
+    return answer.status, [reason["reason"] for reason in (await answer.json())["reasons"]]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/live",
+        "/ready",
+        "/metrics",
+        "/api/lag",
+        "/api/segments",
+        "/api/shadow",
+        "/api/worker",
+        "/api/customers/ada%2F1",
+        "/api/customers/line%0Abreak",
+    ],
+)
+async def test_every_page_of_the_contract_answers(client: TestClient[Any, Any], path: str) -> None:
+    """Paths are as the contract has them, without a slash at the end."""
+    assert (await client.get(path)).status == 200
+
+
+async def test_well_worker_is_ready(client: TestClient[Any, Any]) -> None:
+    """No reason, status 200."""
+    assert await reasons(client) == (200, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"joined": False}, "not-joined"),
+        ({"restoring": (1,)}, "restoring"),
+        ({"unread": ("policies",)}, "broadcast-unread"),
+    ],
+)
+async def test_unfinished_worker_is_not_ready(
+    worker: Worker, client: TestClient[Any, Any], change: dict[str, Any], reason: str
+) -> None:
+    """Each thing that isn't there yet is a 503 that names it."""
+    worker.status = dataclasses.replace(READY, **change)
+
+    assert await reasons(client) == (503, [reason])
+
+
+async def test_stalled_partition_of_ours_is_not_ready(worker: Worker, client: TestClient[Any, Any]) -> None:
+    """Records wait and nothing has been committed for too long."""
+    worker.lags(PartitionLag("purchases", 1, 0, 9, 2, 7, 40.0, 31.0))
+
+    assert await reasons(client) == (503, ["stalled"])
+
+
+async def test_stalled_partition_of_another_is_not_our_reason(worker: Worker, client: TestClient[Any, Any]) -> None:
+    """A worker answers for its own partitions."""
+    worker.lags(PartitionLag("purchases", 7, 0, 9, 2, 7, 40.0, 31.0))
+
+    assert await reasons(client) == (200, [])
+
+
+async def test_a_backlog_of_texts_is_a_note_and_no_reason(worker: Worker, client: TestClient[Any, Any]) -> None:
+    """Nothing of that topic partition is committed for minutes; others of the same number still count as stalled."""
+    worker.status = dataclasses.replace(READY, texts_waiting=7)
+    worker.texts = Texts([TopicPartition("reviews", 1)], read=1)
+    worker.lags(PartitionLag("reviews", 1, 0, 9, 2, 7, 400.0, 310.0))
+    worker.view.beat()
+
+    assert await reasons(client) == (200, [])
+    (note,) = (await (await client.get("/ready")).json())["notes"]
+    assert note["note"] == "texts"
+    assert "7 records" in note["detail"]
+
+    worker.lags(PartitionLag("purchases", 1, 0, 9, 2, 7, 400.0, 310.0))
+    assert await reasons(client) == (503, ["stalled"])
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (Texts([TopicPartition("reviews", 1)], read=5), (503, ["texts"])),
+        (Texts([TopicPartition("reviews", 1)], read=6), (200, [])),
+        (Texts([TopicPartition("reviews", 1)], read=5, loading_s=70.0), (200, [])),
+        (Texts([], read=5), (200, [])),
+    ],
+    ids=["none is read", "one is read", "the encoder is loaded", "none waits"],
+)
+async def test_texts_of_which_none_is_read_are_a_reason(
+    worker: Worker, client: TestClient[Any, Any], texts: Texts, expected: tuple[int, list[str]]
+) -> None:
+    """An encoder that gets on, or is being loaded, is none."""
+    worker.texts = Texts([TopicPartition("reviews", 1)], read=5)
+    worker.view.beat()
+    worker.view.texts_at -= TEXTS_LIMIT_S + 1
+
+    worker.texts = texts
+    worker.view.beat()
+
+    assert await reasons(client) == expected
+
+
+async def test_moving_backlog_is_ready(worker: Worker, client: TestClient[Any, Any]) -> None:
+    """A long queue that moves is work, not illness."""
+    worker.lags(PartitionLag("purchases", 1, 0, 10**9, 2, 10**9 - 2, 9_000.0, 0.5))
+
+    assert await reasons(client) == (200, [])
+
+
+async def test_old_sample_is_not_ready(worker: Worker, client: TestClient[Any, Any]) -> None:
+    """Without a broker's answer nobody knows how late it is; the pages say how old is what they show."""
+    assert "regulars_ready 1.0" in await (await client.get("/metrics")).text()
+    assert (await (await client.get("/api/lag")).json())["fresh"] is True
+    worker.view.lag.sampled_at = time.time() - 60.0
+
+    assert await reasons(client) == (503, ["lag-unknown"])
+    assert "the last sample is 60 s old" in await (await client.get("/ready")).text()
+    assert "regulars_ready 0.0" in await (await client.get("/metrics")).text()
+    assert (await (await client.get("/api/lag")).json())["fresh"] is False
+
+
+async def test_a_sample_that_never_came_is_not_ready(worker: Worker, client: TestClient[Any, Any]) -> None:
+    """The reason names what the last try met."""
+    worker.view.lag.sampled_at = None
+    worker.view.lag.error = "no Kafka broker answers"
+
+    assert await reasons(client) == (503, ["lag-unknown"])
+    assert "there is no sample: no Kafka broker answers" in await (await client.get("/ready")).text()
+
+
+async def test_loop_that_does_not_come_round_is_not_alive(worker: Worker, client: TestClient[Any, Any]) -> None:
+    """An old heartbeat is a 503."""
+    worker.view.beat_at = time.monotonic() - 60.0
+
+    assert (await client.get("/live")).status == 503
+
+
+async def test_unknown_customer_is_404(client: TestClient[Any, Any]) -> None:
+    """Nobody of that id."""
+    assert (await client.get("/api/customers/nobody")).status == 404
+
+
+async def test_customer_of_another_worker_is_421_with_the_partition(client: TestClient[Any, Any]) -> None:
+    """The asker is told which partition to look for."""
+    answer = await client.get("/api/customers/elsewhere")
+
+    assert (answer.status, (await answer.json())["partition"]) == (421, 3)
+
+
+async def test_changes_stream_gives_bodies_unchanged_and_in_order(worker: Worker, client: TestClient[Any, Any]) -> None:
+    """What the CRM gets is what the stream shows, numbered."""
+    bodies = [encode_change(a_change(number)) for number in range(1, 4)]
+    worker.view.changes.publish(bodies[:2])
+
+    async with client.get("/api/changes?after=1") as answer:
+        worker.view.changes.publish(bodies[2:])
+        events = [await event(answer) for _ in range(3)]
+
+    assert events[0] == {"retry": "2000"}
+    assert events[1:] == [{"id": "2", "data": bodies[1].decode()}, {"id": "3", "data": bodies[2].decode()}]
+
+
+async def test_reader_that_comes_back_goes_on_where_it_was(worker: Worker, client: TestClient[Any, Any]) -> None:
+    """A browser sends the last id it saw."""
+    worker.view.changes.publish([encode_change(a_change(number)) for number in range(1, 4)])
+
+    async with client.get("/api/changes", headers={"Last-Event-ID": "2"}) as answer:
+        await event(answer)
+
+        assert (await event(answer))["id"] == "3"
+
+
+async def test_words_tell_cause_and_next(worker: Worker, client: TestClient[Any, Any]) -> None:
+    """For people, the stream says it in words."""
+    worker.view.changes.publish([encode_change(a_change(1))])
+
+    async with client.get("/api/changes?words=1") as answer:
+        await event(answer)
+        spoken = json.loads((await event(answer))["data"])["words"]
+
+    assert spoken["cause"] == "a purchase"
+    assert spoken["next"] == "nothing changes if nothing more is heard"
+
+
+async def test_number_that_is_none_is_refused(client: TestClient[Any, Any]) -> None:
+    """Wrong use says so."""
+    assert (await client.get("/api/changes?after=-1")).status == 400
+
+
+async def test_open_streams_do_not_hold_up_the_end(worker: Worker) -> None:
+    """A server that stops lets its readers go at once."""
+    app = web.Application()
+    mount(app, worker.view)
+    server = TestServer(app)
+    async with TestClient(server) as client, client.get("/api/changes") as answer:
+        await event(answer)
+
+        await asyncio.wait_for(server.close(), 5.0)
+
+        assert await answer.content.read() == b""
+
+
+async def test_dashboard_needs_nothing_from_elsewhere(client: TestClient[Any, Any]) -> None:
+    """One page, no other host."""
+    page = await (await client.get("/")).text()
+
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+
+
+def a_change(number: int) -> Change:
+    """Ada's change of that number."""
+    cause = EventCause("purchases", 0, number, "e", "purchase")
+    trace = Trace(AT, AT, AT)
+    return Change(f"ada:{number}", "ada", number, "value", None, "low", AT, cause, {}, (), None, None, VERSIONS, trace)
+
+
+async def event(answer: Any) -> dict[str, str]:
+    """The next event of a stream."""
+    block = await asyncio.wait_for(answer.content.readuntil(b"\n\n"), 5.0)
+    return dict(line.split(": ", 1) for line in block.decode().strip().splitlines())
