@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lag": ("streams.commands.lag:command", "Show how far the group is behind, in records and seconds."),
     "policy": ("streams.commands.policy:command", "Check, preview or publish a segment policy."),
     "backtest": ("streams.commands.backtest:command", "Score history with the live code, honest about time."),
+    "models": ("streams.commands.models:command", "Check, list and promote a shop's own models."),
     "encoder": ("streams.commands.encoder:command", "Fine-tune the text encoder, teach its sentiment head."),
     "bench": ("streams.commands.bench:command", "Measure speed."),
 }

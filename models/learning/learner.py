@@ -56,6 +56,7 @@ class Judged(NamedTuple):
     forecasts: Mapping[str, FloatArray]  # contestant -> (n, 4), `models.learning.scoreboard`
     drifts: tuple[str, ...]  # scores whose residuals have moved
     verdict: Verdict | None  # why the served version was taken back
+    unit: float = 1.0  # the mean purchase, units of currency
 
 
 def _unheard(_: Judged) -> None:
@@ -228,7 +229,7 @@ class Learner:
             if self._drifts.update_many(score, truth, served[of, score], worth):
                 drifts.append(SCORES[score])
         verdict = self._scoreboard.judge(block, forecasts, forecaster.unit)
-        self.on_judged(Judged(block, forecasts, tuple(drifts), verdict))
+        self.on_judged(Judged(block, forecasts, tuple(drifts), verdict, forecaster.unit))
         if self._learnt:
             self._calibrate(block, raw, days)
             # Of the first moments everybody is new and no model has been taught: a level that learnt what those forecasts

@@ -26,6 +26,15 @@ class SnapshotScorer:
             return self._forecasts(x)
         return np.concatenate([self._forecasts(x[start : start + _BLOCK]) for start in range(0, len(x), _BLOCK)])
 
+    @property
+    def unit(self) -> float:
+        """The shop's mean purchase, units of currency."""
+        return self._forecaster.unit
+
+    def prior(self, x: FloatArray) -> FloatArray:
+        """(n, 4): forecasts of the prior, refitted to the shop, for features x (n, F)."""
+        return self._forecaster.prior.score(x)
+
     def intervals(self, scores: FloatArray) -> FloatArray:
         """(n, 2): between which two amounts the spend of 90 days ends up, four times in five (`models.learning.intervals`).
 

@@ -16,6 +16,7 @@ from models.river import (
     DynamicLogisticRegression,
     DynamicPoissonRegression,
     DynamicTweedieRegression,
+    LeafMembership,
 )
 
 ESTIMATORS = (
@@ -29,8 +30,8 @@ CLASSIFIERS = (AveragedLogisticRegression, DynamicLogisticRegression)
 
 
 def _checks() -> Any:
-    for kind in ESTIMATORS:
-        model = kind()
+    for kind in (*ESTIMATORS, LeafMembership):
+        model = kind(*(tuple(next(kind._unit_test_params()).values())))
         counts: dict[str, int] = {}
         for check in checks.yield_checks(model):
             if check.__name__ in model._unit_test_skips():
