@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from models.features import counted, rows
 from models.policy import Rules
+from models.state import PURCHASE
 from models.step import Outcome, anew_at
 from schemas.states import NEVER, CustomerState, Held
 
@@ -78,7 +79,9 @@ class Shadow:
         numbers = self._numbers([state for _, state in changed], [at for _, at in moments])
         for (outcome, state), (timed_at, at), own in zip(changed, moments, numbers, strict=True):
             looked = self._is_look(outcome, state, at)
-            self._place(part, outcome.customer.customer_id, state, timed_at, at, own, looked)
+            # As in the step: a purchase is news, and no dwell holds it back.
+            bought = any(heard.topic == PURCHASE for heard in outcome.customer.heard)
+            self._place(part, outcome.customer.customer_id, state, timed_at, at, own, looked, bought)
 
     def reach(self, partition: int, now: float) -> None:
         """Partition time has come so far: silence moves who crosses a bound before it, `AT_ONCE` at most."""
@@ -140,8 +143,12 @@ class Shadow:
         at: float,
         numbers: list[float],
         looked: bool,
+        bought: bool,
     ) -> None:
-        """Puts a customer where the shadow has them; not `looked`: scores leave them there, if they are anywhere."""
+        """Puts a customer where the shadow has them.
+
+        Where not `looked`, scores leave customers where they are, if they are anywhere. `bought`: the dwell does not count.
+        """
         before, bought_at = part.places.get(customer_id), state.last_purchase_at
         days = None if bought_at is None else self.rules.days_since(bought_at, timed_at)
         live, own = [], []
@@ -154,7 +161,7 @@ class Shadow:
                 continue
             number, moment = (days, timed_at) if ruling.score is None else (numbers[ruling.score], at)
             # Whoever is seen for the first time is judged as by a sweep, which no dwell holds up.
-            judged = held if before is not None or held is None else Held(held.segment, -NEVER)
+            judged = held if held is None or (before is not None and not bought) else Held(held.segment, -NEVER)
             own.append(_held(ruling.place(number, judged, moment), held, moment))
         crosses_at = NEVER if bought_at is None else self.rules.crossing_after(bought_at, timed_at)
         self._put(part, customer_id, _Place(tuple(live), tuple(own), bought_at, crosses_at))

@@ -374,8 +374,8 @@ def _judge(history: _History, terms: Terms, x: FloatArray, score_rows: list[list
                     number = None
                     if spending is not None and spending.purchases:
                         number = days_since(spending.last_purchase_at, judged_at)
-                if moment.anew and held is not None:
-                    # The dwell keeps a number from fluttering; another rule is no flutter.
+                if held is not None and (moment.anew or (heard is not None and heard.topic == PURCHASE)):
+                    # The dwell keeps a number from fluttering; another rule, or a purchase, is news and no flutter.
                     current = ruling.place(number, Held(held.segment, -NEVER), judged_at)
                 else:
                     current = ruling.place(number, held, judged_at)

@@ -8,22 +8,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from schemas.events import RECORD_LIMIT_BYTES, Rejected
+from schemas.headers import LETTER_HEADERS, TRUNCATED_HEADER
 
 Headers = list[tuple[str, bytes]]
-
-# What a dead letter says of its record, behind the headers with which that came.
-LETTER_HEADERS = (
-    "regulars-topic",
-    "regulars-partition",
-    "regulars-offset",
-    "regulars-reason",
-    "regulars-field",
-    "regulars-detail",
-)
-# Of a letter that was cut: how many bytes the record's key, value and headers had, as `key=5 value=20000000 headers=0`.
-TRUNCATED_HEADER = "regulars-truncated"
-# Of a record that was sent back: topic/partition/offset at which it was refused first.
-REPLAYED_HEADER = "regulars-replayed-from"
 
 # Whatever fits an input topic uncompressed (max.message.bytes, 2 MiB). With our own headers and Kafka's framing, which
 # take some hundred bytes, it is far from the 4 MiB that `dead-letters` takes.

@@ -19,7 +19,9 @@ from models.scores import PriorScorer
 from models.shadow import Shadow
 from models.standing import standing
 from schemas.changes import Standing
+from schemas.events import INPUT_TOPICS
 from schemas.states import decode_state
+from schemas.topics import MODEL_SNAPSHOTS, POLICIES
 from streams.kafka.broadcast import Broadcast
 from streams.kafka.patience import patiently
 from streams.kafka.topics import partition_of
@@ -71,7 +73,7 @@ class Worker:
             shadow=lambda: None if self.job.shadow is None else self.job.shadow.comparison(),
             texts=lambda: Texts(self._reading(), self.lane.given, self.lane.loading_s),
         )
-        topics = tuple(settings.topic(name) for name in ("clickstream", "purchases", "reviews"))
+        topics = tuple(settings.topic(name) for name in INPUT_TOPICS)
         self.metrics.expect_events(topics)
         observer = ViewObserver(topics, self.metrics, self.view.changes, self.view.segments)
         self.job = ScoringJob(settings, Rules(load(settings.policy)), PriorScorer(), self.lane, observer)
@@ -89,8 +91,8 @@ class Worker:
         self.job.on_waiting = self.desk.take
         self.job.on_revoked = self.desk.forget
         self.broadcasts = {
-            "policies": Broadcast(settings, "policies", self.serve_policy, on_past=self.serve_published),
-            "model-snapshots": Broadcast(settings, "model-snapshots", self.serve_snapshot),
+            POLICIES: Broadcast(settings, POLICIES, self.serve_policy, on_past=self.serve_published),
+            MODEL_SNAPSHOTS: Broadcast(settings, MODEL_SNAPSHOTS, self.serve_snapshot),
         }
         self._told = (time.monotonic(), 0, 0, 0.0)
         self.watchdog = Watchdog(

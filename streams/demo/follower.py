@@ -14,8 +14,11 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from schemas.changes import Change, EventCause, decode_change
+from schemas.events import INPUT_TOPICS
+from schemas.topics import SEGMENT_CHANGES
 from streams import words
-from streams.kafka.readers import Layout, connect, first_timestamp, layout, reader
+from streams.kafka.cluster import Layout, connect, first_timestamp, layout
+from streams.kafka.readers import reader
 from streams.settings import Settings
 
 SHOWN = 40
@@ -58,7 +61,7 @@ class Watch:
         """Follow until `ended()` and all that was sent has been worked off; `check()` may raise at any time.
 
         Raises:
-            BrokerAway: the broker went away.
+            BrokerLost: the broker went away.
         """
         client = await connect(self._settings)
         try:
@@ -87,7 +90,7 @@ class Watch:
             await client.close()
 
     async def _lay_out(self, client: AIOKafkaClient, consumer: AIOKafkaConsumer) -> None:
-        topics = [self._settings.topic(name) for name in ("segment-changes", "clickstream", "purchases", "reviews")]
+        topics = [self._settings.topic(name) for name in (SEGMENT_CHANGES, *INPUT_TOPICS)]
         self._layout = await layout(client, topics, self._settings.bootstrap_servers)
         consumer.assign([tp for tp in self._layout if tp.topic == topics[0]])
 

@@ -1,4 +1,4 @@
-"""A poll's records as the one event that an agent receives."""
+"""A poll's records as the one event that an agent receives, and as one turn per partition."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,6 +42,21 @@ class Batch:
         return groups
 
 
+class Turn:
+    """What a poll brought for one partition, waiting for the chunks before it.
+
+    Attributes:
+        batch: the poll.
+        tps: the topic partitions of the batch that have this partition's number.
+        is_taken: whether a chunk has it, or a rebalance dropped it.
+    """
+
+    __slots__ = ("batch", "is_taken", "tps")
+
+    def __init__(self, batch: Batch, tps: list[TP]) -> None:
+        self.batch, self.tps, self.is_taken = batch, tps, False
+
+
 class BatchTopic(Topic):
     """Topics whose agent receives a `Batch` a poll instead of an event a record.
 
@@ -55,3 +70,7 @@ class BatchTopic(Topic):
 
     def __init__(self, app: Any, *, maxsize: int = 1, acks: bool = False, **kwargs: Any) -> None:
         super().__init__(app, maxsize=maxsize, acks=acks, **kwargs)
+
+    def get_topic_name(self) -> str:
+        """The names of all topics, for Faust's own tools (`faust agents`)."""
+        return ", ".join(self.topics)

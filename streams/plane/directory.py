@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from streams.kafka.errors import StoreBroken
+from streams.plane.errors import StoreBroken
 
 LOCK_FILE = "worker.lock"
 

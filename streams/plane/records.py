@@ -10,13 +10,12 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
+from streams.kafka.changelog import PLANE_PREFIX
+
 Headers = list[tuple[str, bytes]]
 
 OUTBOX_HEADER = "outbox"
 
-# Keys that begin with 0xff are reserved: that byte never occurs in UTF-8, so no id can collide with them.
-PLANE_PREFIX = b"\xff\x00"  # the data plane's own records
-JOB_PREFIX = b"\xff\x01"  # a job's own state of a partition, kept and restored like any other key
 CONFIRMED_KEY = PLANE_PREFIX + b"confirmed"
 CLAIM_KEY = PLANE_PREFIX + b"claim"  # the first record of a new owner; earlier owners can't write after it
 
@@ -62,7 +61,11 @@ W = TypeVar("W", bound=Work)
 
 
 class Job(Protocol[W]):
-    """What the data plane runs. Methods are synchronous and use the CPU alone; what they raise ends the process."""
+    """What the data plane runs. Methods are synchronous and use the CPU alone.
+
+    What `decode` and `step` raise ends the process. In the third start at the same records the plane looks for the one
+    record at fault (`failures.py`). What the other methods raise ends the process.
+    """
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -88,6 +91,9 @@ class Job(Protocol[W]):
 
     def step(self, partition: int, work: W, values: Sequence[bytes | None]) -> Effects:
         """The effects of `work`, given the states of `work.keys` in that order (None: no state yet)."""
+
+    def refuse(self, partition: int, record: ConsumerRecord, cause: Exception) -> Output:
+        """The dead letter of a record that makes the job raise `cause`, alone as in a chunk."""
 
     def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
         """Called when a partition is this worker's and its store is complete; `items` yields every key and state."""

@@ -12,20 +12,23 @@ that a killed restore left behind is ahead with its states and must not be taken
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.kafka.errors import BrokerLost, ChangelogTruncated, Fenced
-from streams.kafka.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEOUT_S, RETRY_S, away, leave, renewing
+from streams.kafka.changelog import PLANE_PREFIX
+from streams.kafka.errors import BrokerLost
+from streams.kafka.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, RETRY_S, away, leave
 from streams.plane.crash import crash_point
 from streams.plane.directory import LOCK_WAIT_S
+from streams.plane.errors import ChangelogTruncated, Fenced
 from streams.plane.fetch import spans
-from streams.plane.records import CONFIRMED_KEY, PLANE_PREFIX, Output, decode_outbox, outbox_of
+from streams.plane.progress import Progress
+from streams.plane.records import CONFIRMED_KEY, Output, decode_outbox, outbox_of
 from streams.plane.store import BulkStore, Saved, StoreLocked
 
 log = structlog.get_logger(__name__)
@@ -115,37 +118,54 @@ class Overtaken(Exception):
     """Another rebalance began: this restore's partitions may be somebody else's already."""
 
 
+class RestoredInto(Protocol):
+    """What a restore needs of the pipeline."""
+
+    @property
+    def progress(self) -> Progress:
+        """Its epoch names the current assignment."""
+
+    def open(self, partition: int, confirmed: int) -> None:
+        """Takes a partition whose store is complete."""
+
+    async def resend(self, partition: int, outputs: list[Output]) -> None:
+        """Sends outputs again and waits for them."""
+
+    def count_restore(self, records: int, seconds: float) -> None:
+        """Counts a restore that has finished."""
+
+
+class RestoringWorld(Protocol):
+    """What a restore needs of the process."""
+
+    def states(self) -> BulkStore:
+        """The local store."""
+
+    async def claim(self, partition: int) -> None:
+        """Makes this worker the only one that can write to a partition, with one record in the changelog."""
+
+    def fail(self, exc: BaseException) -> None:
+        """Ends the process."""
+
+
 class Restorer:
     """Restores the partitions of an assignment; only one restore runs at a time, and a new assignment ends the last.
 
     Args:
-        store: the local store.
-        kafka: the arguments with which an aiokafka client reaches the cluster.
+        pipeline: takes each partition whose store is complete, and sends outputs again.
+        world: local store, claims, and the process that a failure ends.
+        new_consumer: makes the consumer that reads the changelog.
         topic: the changelog.
-        claim: makes this worker the only one that can write to a partition, with one record in the changelog.
-        resend: sends outputs of a partition and waits for them; True where that left the process as a member.
-        ready: called with a partition and its confirmed offset when its store is complete.
-        epoch: number of the current assignment.
-        fail: ends the process.
-        counted: called with the records and seconds of a finished restore.
     """
 
     def __init__(
         self,
-        *,
-        store: Callable[[], BulkStore],
-        kafka: Mapping[str, Any],
+        pipeline: "RestoredInto",
+        world: "RestoringWorld",
+        new_consumer: Callable[[], AIOKafkaConsumer],
         topic: str,
-        claim: Callable[[int], Coroutine[Any, Any, None]],
-        resend: Callable[[int, list[Output]], Awaitable[None]],
-        ready: Callable[[int, int], None],
-        epoch: Callable[[], int],
-        fail: Callable[[BaseException], None],
-        counted: Callable[[int, float], None],
     ) -> None:
-        self._store, self._kafka, self._topic = store, kafka, topic
-        self._claim = claim
-        self._resend, self._ready, self._epoch, self._fail, self._counted = resend, ready, epoch, fail, counted
+        self._pipeline, self._world, self._new_consumer, self._topic = pipeline, world, new_consumer, topic
         self._one_at_a_time = asyncio.Lock()
         self._read_so_far = 0
 
@@ -159,20 +179,20 @@ class Restorer:
 
         Any failure ends the process here: faust runs this hook without looking at what it raises.
         """
-        epoch = self._epoch()
+        epoch = self._pipeline.progress.epoch
         async with self._one_at_a_time:
             try:
                 await self._persist(sorted(partitions), epoch)
             except Fenced as exc:
-                if epoch == self._epoch():
-                    self._fail(exc)
+                if epoch == self._pipeline.progress.epoch:
+                    self._world.fail(exc)
                 log.info("restore overtaken by another worker's claim")
             except Overtaken:
                 log.info("restore overtaken by another rebalance")
             except asyncio.CancelledError:
                 raise
             except BaseException as exc:
-                self._fail(exc)
+                self._world.fail(exc)
 
     async def _persist(self, partitions: list[int], epoch: int) -> None:
         """Restores, and begins again where Kafka was away meanwhile: what the local stores have got is kept."""
@@ -193,7 +213,7 @@ class Restorer:
             await asyncio.sleep(RETRY_S)
 
     def _check(self, epoch: int) -> None:
-        if epoch != self._epoch():
+        if epoch != self._pipeline.progress.epoch:
             raise Overtaken
 
     async def _restore(self, partitions: list[int], epoch: int) -> None:
@@ -201,18 +221,10 @@ class Restorer:
         if not partitions:
             return
         began = time.perf_counter()
-        store = self._store()
+        store = self._world.states()
         for partition in partitions:
             await self._open(store, partition, epoch)
-        consumer = AIOKafkaConsumer(
-            **self._kafka,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=50,
-            request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
-            max_partition_fetch_bytes=4 << 20,
-        )
-        renewing(consumer._client)
+        consumer = self._new_consumer()
         try:
             await consumer.start()
             tps = {partition: TopicPartition(self._topic, partition) for partition in partitions}
@@ -249,13 +261,13 @@ class Restorer:
                 await asyncio.sleep(0)
             self._check(epoch)
         seconds = time.perf_counter() - began
-        self._counted(records, seconds)
+        self._pipeline.count_restore(records, seconds)
         log.info("restored", partitions=partitions, records=records, seconds=round(seconds, 2))
 
     async def _claim_all(self, partitions: list[int], epoch: int) -> None:
         # Aiokafka looks for a coordinator for ever. A claim that came through after the partitions moved would fence
         # their rightful owner.
-        claims = {asyncio.ensure_future(self._claim(partition)) for partition in partitions}
+        claims = {asyncio.ensure_future(self._world.claim(partition)) for partition in partitions}
         under_way, give_up = claims, time.monotonic() + DELIVERY_TIMEOUT_S
         try:
             while under_way:
@@ -345,9 +357,9 @@ class Restorer:
         store.flush(partition)
         if outputs := tail.outputs():
             log.info("sending outputs again", partition=partition, outputs=len(outputs), after=tail.confirmed)
-            await self._resend(partition, outputs)
+            await self._pipeline.resend(partition, outputs)
             self._check(epoch)
         # -1: an empty changelog; there is nothing to be at
         if last >= 0:
             store.write(partition, (), last, confirmed=last)
-        self._ready(partition, last)
+        self._pipeline.open(partition, last)

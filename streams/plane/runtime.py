@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.metadata import version
 from typing import Any, NoReturn
@@ -19,11 +19,12 @@ from typing import Any, NoReturn
 import faust
 import structlog
 import uvloop
-from aiokafka.client import AIOKafkaClient
+from faust.types import TP
 from mode import CrashingSupervisor
 from yarl import URL
 
-from streams.kafka.errors import BrokerLost, InfrastructureFailure, StoreBroken, TopicsNotReady
+from streams.kafka.clients import restoring_consumer
+from streams.kafka.errors import DENIALS, AccessRefused, BrokerLost, InfrastructureFailure, denied
 from streams.kafka.patience import (
     AWAY_AFTER_S,
     DELIVERY_TIMEOUT_S,
@@ -31,28 +32,23 @@ from streams.kafka.patience import (
     REQUEST_TIMEOUT_S,
     Outage,
     breaking_on_uvloop,
-    patiently,
 )
-from streams.kafka.security import (
-    DENIALS,
-    LOOK_LIMIT_S,
-    AccessRefused,
-    denied,
-    kafka_options,
-    refusal,
-    servers,
-    telling,
-)
+from streams.kafka.refusals import LOOK_LIMIT_S, refusal
+from streams.kafka.security import kafka_options, servers
 from streams.plane import memory
 from streams.plane.batch import BatchTopic
 from streams.plane.directory import hold
+from streams.plane.errors import StoreBroken
+from streams.plane.failures import Failures
 from streams.plane.lease import Lease
-from streams.plane.pipeline import Changelog, Pipeline
+from streams.plane.pipeline import Pipeline
+from streams.plane.producer import MAX_BATCH_BYTES, Producer
 from streams.plane.records import Job
 from streams.plane.restore import Restorer
 from streams.plane.stacks import stacks
-from streams.plane.store import STORE_URL
-from streams.plane.transport import MAX_BATCH_BYTES, Transport
+from streams.plane.store import STORE_URL, BulkStore
+from streams.plane.topics_check import check_topics
+from streams.plane.transport import Transport
 from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -85,12 +81,49 @@ class Worker(faust.Worker):
     _on_sigusr2 = _on_sigusr1
 
 
-class App(faust.App):
-    """A Faust app whose `BatchTopic` runs through `pipeline`; see `build_app`."""
+class FaustWorld:
+    """What the plane needs of the world, from a Faust app that makes its parts when it starts; see `ports.World`."""
 
-    pipeline: Pipeline
-    restorer: Restorer
-    lease: Lease
+    def __init__(self, app: "App", changelog: str) -> None:
+        self._app, self._changelog = app, changelog
+
+    def states(self) -> BulkStore:
+        """The local store."""
+        store: BulkStore = self._app.states.data
+        return store
+
+    def sender(self) -> Producer:
+        """The app's producer."""
+        producer: Producer = self._app.producer
+        return producer
+
+    def committed(self, tp: TP) -> int | None:
+        """What the app's consumer has committed."""
+        offset: int | None = self._app.consumer.committed(tp)
+        return offset
+
+    async def claim(self, partition: int) -> None:
+        """Makes this worker the only one that can write to a partition."""
+        await self.sender().claim(self._changelog, partition)
+
+    def forget_claims(self) -> None:
+        """Forgets every claim."""
+        self.sender().writers.forget()
+
+    def fail(self, exc: BaseException) -> None:
+        """Ends the process."""
+        self._app.fail(exc)
+
+
+class App(faust.App):
+    """A Faust app whose input topics run through `pipeline`; see `build_app`.
+
+    Attributes:
+        states: the one table, its changelog, and the local store behind both.
+        lease: whether this worker may write.
+        pipeline: what the job's surroundings use.
+        restorer: makes local stores complete.
+    """
 
     def __init__(self, settings: Settings, job: Job[Any]) -> None:
         self.worker_settings = settings
@@ -139,14 +172,50 @@ class App(faust.App):
         )
         # faust's command line sets web_enabled to True by itself
         self.boot_strategy.enable_web = settings.web_port != 0
+        self.states = self.Table(
+            "states",
+            help="The state of every customer, as bytes.",
+            key_type=bytes,
+            value_type=bytes,
+            partitions=settings.partitions,
+            changelog_topic=self._changelog_topic(),
+            options={"memory": settings.store_memory_mb << 20},
+        )
+        world = FaustWorld(self, settings.changelog_topic)
+        self.lease = Lease(self.conf.broker_session_timeout, self.conf.broker_rebalance_timeout)
+        self.pipeline = Pipeline(job, world, settings.changelog_topic, self.lease, Failures(settings.data_dir))
+        self.restorer = Restorer(self.pipeline, world, partial(restoring_consumer, settings), settings.changelog_topic)
+        self._world = world
+        self.pipeline.on_tick(CLAIM_AGAIN_S, self.pipeline.claim_again)
+        self.pipeline.on_tick(memory.EVERY_S, memory.give_back)
+
+    def inputs(self) -> BatchTopic:
+        """Every input topic of the job, as the one channel that the agent reads."""
+        return BatchTopic(self, topics=list(self.job.topics), key_type=bytes, value_type=bytes)
+
+    def _changelog_topic(self) -> Any:
+        settings = self.worker_settings
+        return self.topic(
+            settings.changelog_topic,
+            key_type=bytes,
+            value_type=bytes,
+            partitions=settings.partitions,
+            compacting=True,
+            acks=False,
+            internal=True,
+            allow_empty=True,
+        )
 
     # --- the transport
 
     def _new_transport(self) -> Transport:
-        return Transport(self.conf.broker_consumer, self)
+        return self._transport_to(self.conf.broker_consumer)
 
     def _new_producer_transport(self) -> Transport:
-        return Transport(self.conf.broker_producer, self)
+        return self._transport_to(self.conf.broker_producer)
+
+    def _transport_to(self, url: Any) -> Transport:
+        return Transport(url, self, pipeline=self.pipeline, lease=self.lease, world=self._world)
 
     # --- start
 
@@ -277,63 +346,17 @@ class App(faust.App):
 
 
 def build_app(settings: Settings, job: Job[Any]) -> App:
-    """A Faust app that runs `job` over its topics; nothing is connected yet.
+    """A Faust app that runs `job` over its topics by one agent; nothing is connected yet.
 
     The app has `pipeline` (what the job's surroundings use) and stops the process by itself on any failure.
     """
     app = App(settings, job)
-    app.lease = Lease(app.conf.broker_session_timeout, app.conf.broker_rebalance_timeout)
-    app.pipeline = pipeline = Pipeline(
-        job,
-        store=lambda: states.data,
-        sender=lambda: app.producer,
-        changelog=Changelog(settings.changelog_topic, lambda: app.producer),
-        lease=app.lease,
-        fail=app.fail,
-    )
-    # a lambda: faust makes the consumer when the app starts
-    pipeline.committed = lambda tp: app.consumer.committed(tp)  # noqa: PLW0108
 
-    async def claim(partition: int) -> None:
-        await app.producer.claim(settings.changelog_topic, partition)
-
-    app.restorer = Restorer(
-        store=lambda: states.data,
-        kafka=kafka_options(settings),
-        topic=settings.changelog_topic,
-        claim=claim,
-        resend=pipeline.resend,
-        ready=pipeline.open,
-        epoch=lambda: pipeline.progress.epoch,
-        fail=app.fail,
-        counted=pipeline.count_restore,
-    )
-
-    pipeline.on_tick(CLAIM_AGAIN_S, partial(pipeline.claim_again, claim))
-    pipeline.on_tick(memory.EVERY_S, memory.give_back)
-    states = app.Table(
-        "states",
-        key_type=bytes,
-        value_type=bytes,
-        partitions=settings.partitions,
-        changelog_topic=app.topic(
-            settings.changelog_topic,
-            key_type=bytes,
-            value_type=bytes,
-            partitions=settings.partitions,
-            compacting=True,
-            acks=False,
-            internal=True,
-            allow_empty=True,
-        ),
-        options={"memory": settings.store_memory_mb << 20},
-    )
-    batches = BatchTopic(app, topics=list(job.topics), key_type=bytes, value_type=bytes)
-
-    @app.agent(batches, name="plane", supervisor_strategy=CrashingSupervisor)
-    async def process(stream: Any) -> None:
-        async for batch in stream:
-            await pipeline.submit(batch)
+    @app.agent(app.inputs(), name="plane", supervisor_strategy=CrashingSupervisor)
+    async def plane(polls: Any) -> None:
+        """Runs each poll of all input topics through the job."""
+        async for poll in polls:
+            await app.pipeline.submit(poll)
 
     return app
 
@@ -374,51 +397,3 @@ def credentials(settings: Settings) -> faust.SASLCredentials | faust.SSLCredenti
             mechanism=options["sasl_mechanism"],
         )
     return None if context is None else faust.SSLCredentials(context)
-
-
-async def check_topics(settings: Settings, job: Job[Any]) -> dict[str, int]:
-    """Verifies that every topic of the job exists with the right number of partitions; gives the numbers.
-
-    Raises:
-        BrokerLost: no broker within `PATIENCE_S`: a worker and its broker often start together.
-        AccessRefused: a broker is there and refuses this client.
-        TopicsNotReady: names every topic that is wrong.
-    """
-    counts = await _partition_counts(settings)
-    wanted: dict[str, tuple[int, ...]] = dict.fromkeys(
-        (*job.topics, *job.outputs, settings.changelog_topic), (settings.partitions,)
-    )
-    wanted |= dict.fromkeys(job.gathered, (settings.partitions, 1))
-    missing = sorted(topic for topic in wanted if topic not in counts)
-    if missing:
-        raise TopicsNotReady(f"missing topics: {', '.join(missing)}; make them with `regulars topics create`")
-    wrong = sorted(topic for topic, allowed in wanted.items() if counts[topic] not in allowed)
-    if wrong:
-        told = ", ".join(f"{topic} has {counts[topic]}" for topic in wrong)
-        why = (
-            " (with fewer, a worker that was replaced could still write there)" if set(wrong) & set(job.outputs) else ""
-        )
-        raise TopicsNotReady(
-            f"partitions: {told}, but REGULARS_PARTITIONS is {settings.partitions}{why}; see `regulars topics check`"
-        )
-    return {topic: counts[topic] for topic in wanted}
-
-
-async def _partition_counts(settings: Settings) -> dict[str, int]:
-    async def ask() -> dict[str, int]:
-        client = AIOKafkaClient(**kafka_options(settings))
-        try:
-            async with telling(settings):
-                await client.bootstrap()
-                cluster = await client.fetch_all_metadata()  # asks for no topic by name: that could create it
-            return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}
-        finally:
-            await client.close()
-
-    try:
-        return await patiently(f"Kafka at {settings.bootstrap_servers}", ask)
-    except BrokerLost as exc:
-        raise BrokerLost(f"{exc}; start one with `regulars broker start`, or set REGULARS_BOOTSTRAP_SERVERS") from exc
-
-
-__all__: Sequence[str] = ("App", "build_app", "check_topics", "run_worker")

@@ -24,8 +24,9 @@ from faust.stores.rocksdb import RocksDBOptions
 from faust.stores.rocksdb import Store as RocksStore
 from faust.types import TP
 
-from streams.kafka.errors import StoreBroken
-from streams.plane.records import CONFIRMED_KEY, PLANE_PREFIX, PartitionGone
+from streams.kafka.changelog import PLANE_PREFIX
+from streams.plane.errors import StoreBroken
+from streams.plane.records import CONFIRMED_KEY, PartitionGone
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,6 @@ import msgspec
 
 from schemas.events import (
     CLICKSTREAM,
-    CLOCK_HEADER,
     PURCHASES,
     RECORD_LIMIT_BYTES,
     REVIEWS,
@@ -22,6 +21,7 @@ from schemas.events import (
     Purchase,
     Review,
 )
+from schemas.headers import CLOCK_HEADER
 from schemas.times import DAY_S, to_rfc3339
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

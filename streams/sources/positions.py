@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import xxhash
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.kafka.readers import TopicMissing, connect, layout, reader
-from streams.kafka.security import kafka_options, telling
+from streams.kafka.clients import admin_client, started
+from streams.kafka.cluster import layout_of
+from streams.kafka.errors import TopicsNotReady
+from streams.kafka.readers import reader
 from streams.settings import Settings
 
 # Rewritten at most this often: after a crash, a second's worth of events is sent again under the same event ids.
@@ -100,26 +101,18 @@ def file_digest(path: Path) -> str:
 
 
 async def _key(settings: Settings, identity: Mapping[str, object]) -> str:
-    admin = AIOKafkaAdminClient(**kafka_options(settings))
-    async with telling(settings):
-        await admin.start()
-    try:
+    async with started(admin_client(settings), settings) as admin:
         cluster = (await admin.describe_cluster()).get("cluster_id") or settings.bootstrap_servers
-    finally:
-        await admin.close()
     whole = {**identity, "cluster": cluster, "prefix": settings.topic_prefix, "format": FORMAT}
     return xxhash.xxh3_128_hexdigest(json.dumps(whole, sort_keys=True, default=str).encode())
 
 
 async def _still_there(settings: Settings, position: Position) -> bool:
     tps = {TopicPartition(topic, number): reached for (topic, number), reached in position.reached.items()}
-    client = await connect(settings)
     try:
-        here = await layout(client, sorted({tp.topic for tp in tps}), settings.bootstrap_servers)
-    except TopicMissing:
+        here = await layout_of(settings, sorted({tp.topic for tp in tps}))
+    except TopicsNotReady:
         return False
-    finally:
-        await client.close()
     if not tps.keys() <= here.keys():
         return False
     async with reader(settings) as consumer:

@@ -69,7 +69,7 @@ async def run_replay(
     Raises:
         FileRefused: the file isn't one of that data set.
         NothingToReplay: no event lies in the window.
-        BrokerAway, TopicMissing, PartitionsDiffer: there is nowhere to send to.
+        BrokerLost, TopicsNotReady, PartitionsDiffer: there is nowhere to send to.
         SendFailed: the broker stopped taking events; what was acked is kept.
     """
     dataset = open_dataset(plan.dataset, plan.file, plan.currency)

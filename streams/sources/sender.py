@@ -15,8 +15,9 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.events import INPUT_TOPICS
-from streams.kafka.readers import connect, layout, unreached
-from streams.kafka.security import kafka_options, telling
+from streams.kafka.clients import producer as new_producer
+from streams.kafka.cluster import layout_of
+from streams.kafka.refusals import explaining_refusals, unreached
 from streams.kafka.topics import partition_of
 from streams.settings import Settings
 from streams.sources.events import Clock, Item
@@ -118,22 +119,16 @@ class Sender:
         """A started sender; `headers` go on every record.
 
         Raises:
-            BrokerAway: no broker answers.
+            BrokerLost: no broker answers.
             AccessRefused: a broker is there and refuses.
-            TopicMissing: an input topic does not exist.
+            TopicsNotReady: an input topic does not exist.
             PartitionsDiffer: the input topics are not partitioned alike.
         """
         topics = [settings.topic(name) for name in INPUT_TOPICS]
         partitions = await _count_partitions(settings, topics)
-        producer = AIOKafkaProducer(
-            **kafka_options(settings),
-            enable_idempotence=True,
-            acks="all",
-            max_batch_size=BATCH_BYTES,
-            linger_ms=0,
-        )
+        producer = new_producer(settings, max_batch_bytes=BATCH_BYTES)
         try:
-            async with telling(settings):
+            async with explaining_refusals(settings):
                 await producer.start()
         except (KafkaError, OSError) as exc:
             await producer.stop()
@@ -308,11 +303,7 @@ class Sender:
 
 
 async def _count_partitions(settings: Settings, topics: Sequence[str]) -> int:
-    client = await connect(settings)
-    try:
-        leaders = await layout(client, topics, settings.bootstrap_servers)
-    finally:
-        await client.close()
+    leaders = await layout_of(settings, topics)
     counts: dict[str, int] = {topic: sum(tp.topic == topic for tp in leaders) for topic in topics}
     if len(set(counts.values())) > 1:
         raise PartitionsDiffer(counts)

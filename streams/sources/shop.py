@@ -16,6 +16,7 @@ from typing import Any
 
 from schemas.events import Click, Event, Purchase, Review
 from schemas.events import Item as Line
+from schemas.headers import SYNTHETIC_HEADER
 from schemas.times import DAY_S
 from streams.sources.catalogue import CATEGORIES, Catalogue, Product
 from streams.sources.customers import Behaviour, Customer, draw_customer, logistic
@@ -24,7 +25,7 @@ from streams.sources.shop_texts import review_text, support_text
 
 CURRENCY = "GBP"
 LABEL = "synthetic"
-HEADER = ("regulars-synthetic", b"1")
+HEADER = (SYNTHETIC_HEADER, b"1")
 
 # A session begins 3 to 30 minutes before its purchase.
 LEAD_S = (180.0, 1800.0)

@@ -70,7 +70,7 @@ async def run_simulation(
         stop: set it to end in order: what was pulled is sent and acked. Cancelling the task does the same.
 
     Raises:
-        BrokerAway, TopicMissing, PartitionsDiffer: there is nowhere to send to.
+        BrokerLost, TopicsNotReady, PartitionsDiffer: there is nowhere to send to.
         SendFailed: the broker stopped taking events.
     """
     stop = stop or asyncio.Event()

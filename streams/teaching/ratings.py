@@ -32,8 +32,8 @@ async def read_ratings(settings: Settings, latest: int) -> Labelled:
     are records of no event, repeats, and events without a text or with no or a neutral rating.
 
     Raises:
-        BrokerAway: no broker answers.
-        TopicMissing: the topic isn't there.
+        BrokerLost: no broker answers.
+        TopicsNotReady: the topic isn't there.
         OneSided: not both labels among them.
     """
     topic = settings.topic(REVIEWS)

@@ -32,7 +32,6 @@ from schemas.changes import (
     erased_headers,
 )
 from schemas.events import (
-    CLOCK_HEADER,
     EARLIEST_S,
     INPUT_TOPICS,
     TEXT_LIMIT_CHARS,
@@ -46,11 +45,11 @@ from schemas.events import (
     decode_erasure,
     too_early,
 )
+from schemas.headers import CLOCK_HEADER
 from schemas.learning import encode_label
 from schemas.letters import letter
 from schemas.states import (
     NEVER,
-    PARTITION_KEY,
     CustomerState,
     Held,
     PartitionState,
@@ -61,6 +60,8 @@ from schemas.states import (
     encode_state,
 )
 from schemas.times import from_rfc3339, to_rfc3339
+from schemas.topics import CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN, SEGMENT_CHANGES
+from streams.kafka.changelog import PARTITION_KEY, RESERVED
 from streams.kafka.topics import partition_of
 from streams.plane.records import Effects, Output, Put
 from streams.settings import Settings
@@ -247,8 +248,8 @@ class ScoringJob:
         self._source = settings.source
         self.topics = tuple(settings.topic(name) for name in INPUT_TOPICS)
         self._topic_index = {name: i for i, name in enumerate(self.topics)}
-        self._changes, self._standings = settings.topic("segment-changes"), settings.topic("customer-segments")
-        self._dead_letters, self._train = settings.topic("dead-letters"), settings.topic("model-train")
+        self._changes, self._standings = settings.topic(SEGMENT_CHANGES), settings.topic(CUSTOMER_SEGMENTS)
+        self._dead_letters, self._train = settings.topic(DEAD_LETTERS), settings.topic(MODEL_TRAIN)
         self.outputs = (self._changes, self._standings, self._dead_letters, self._train)
         self.gathered = (self._train,)
         self._pseudonym_key = blake2b(settings.pseudonym_key.encode(), digest_size=32).digest()
@@ -422,6 +423,14 @@ class ScoringJob:
         work.dead_letters.append(Output(self._dead_letters, *letter(record, rejected)))
         work.counts[self._topic_index[record.topic], "rejected"] += 1
 
+    def refuse(self, partition: int, record: ConsumerRecord, cause: Exception) -> Output:
+        """The dead letter of a record that makes this job raise: a defect, told by the exception's type alone."""
+        rejected = Rejected(
+            "internal", "$", f"the worker raised {type(cause).__name__} at this record; report it, then send it back"
+        )
+        self._observer.events(partition, Counter({(self._topic_index[record.topic], "rejected"): 1}))
+        return Output(self._dead_letters, *letter(record, rejected))
+
     # --- the step -------------------------------------------------------------------------------------------------
 
     def step(self, partition: int, work: ChunkWork, values: Sequence[bytes | None]) -> Effects:
@@ -582,7 +591,7 @@ class ScoringJob:
     @staticmethod
     def _restore(part: Partition, items: Iterator[tuple[bytes, bytes]]) -> Iterator[Mapping[str, Held]]:
         for key, value in items:
-            if key[:1] == b"\xff":
+            if key[:1] == RESERVED:
                 if key == PARTITION_KEY:
                     part.stored = decode_partition(value)
                     if part.stored.ruled == part.rules.tag:

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from streams.kafka.security import kafka_options
+from streams.kafka.clients import restoring_consumer
 from streams.plane.crash import POINTS
+from streams.plane.progress import Progress
 from streams.plane.restore import TURNS_OF_A_PAGE, Restorer
 from streams.plane.runtime import build_app
+from streams.plane.store import BulkStore
 from streams.settings import Settings
 from tests.support.plane import Plane
 from tests.support.plane_worker import Adder
@@ -364,11 +367,28 @@ async def test_a_restore_lets_the_loop_come_round_between_partitions(plane: Plan
     app._create_directories()
     store = app.tables["states"].data
 
-    async def claim(partition: int) -> None:
-        """Nobody else is there."""
+    class Alone:
+        """A process that nobody else disturbs; it notes when each partition was opened."""
 
-    async def resend(partition: int, outputs: Any) -> None:
-        """Nothing was left."""
+        progress = Progress()
+
+        def states(self) -> BulkStore:
+            return store
+
+        async def claim(self, partition: int) -> None:
+            """Nobody else is there."""
+
+        async def resend(self, partition: int, outputs: Any) -> None:
+            """Nothing was left."""
+
+        def open(self, partition: int, confirmed: int) -> None:
+            opened.append((partition, turns))
+
+        def count_restore(self, records: int, seconds: float) -> None:
+            """Not looked at."""
+
+        def fail(self, exc: BaseException) -> None:
+            raise exc
 
     async def count() -> None:
         nonlocal turns
@@ -376,20 +396,8 @@ async def test_a_restore_lets_the_loop_come_round_between_partitions(plane: Plan
             await asyncio.sleep(0)
             turns += 1
 
-    def fail(exc: BaseException) -> None:
-        raise exc
-
-    restorer = Restorer(
-        store=lambda: store,
-        kafka=kafka_options(settings),
-        topic=settings.changelog_topic,
-        claim=claim,
-        resend=resend,
-        ready=lambda partition, _: opened.append((partition, turns)),
-        epoch=lambda: 0,
-        fail=fail,
-        counted=lambda records, seconds: None,
-    )
+    alone = Alone()
+    restorer = Restorer(alone, alone, partial(restoring_consumer, settings), settings.changelog_topic)
     counting = asyncio.create_task(count())
     await restorer.restore(range(settings.partitions))
     counting.cancel()

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from schemas.events import INPUT_TOPICS, decode
 from schemas.times import from_rfc3339
 from streams.cli import main
-from streams.kafka.readers import TopicMissing
+from streams.kafka.errors import TopicsNotReady
 from streams.kafka.topics import create
 from streams.settings import Settings
 from streams.sources.events import Clock, Item
@@ -211,7 +211,7 @@ async def test_empty_window_is_told(shop_settings: Settings, purchases: Path) ->
 async def test_missing_topics_are_told_and_not_made(shop_settings: Settings, purchases: Path) -> None:
     """A replay never creates a topic with whatever number of partitions."""
     for _ in range(2):
-        with pytest.raises(TopicMissing, match="topics create"):
+        with pytest.raises(TopicsNotReady, match="topics create"):
             await run_replay(shop_settings, Replay("generic", purchases))
 
 

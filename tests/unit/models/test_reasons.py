@@ -14,7 +14,7 @@ from models.features import COLUMN, FEATURES, FloatArray, rows
 from models.policy import Rules, Ruling, load, parse, read
 from models.reasons import HELD_BACK, JUDGED_ANEW, POLICY, TOP, is_logged, natural
 from models.scores import PriorScorer
-from models.step import Customer, Heard, Move, Terms, step
+from models.step import Customer, Heard, Move, Outcome, Terms, step
 from policies import featured, zoned
 from schemas.changes import EventCause, PolicyCause, SilenceCause
 from schemas.states import NEVER, CustomerState, Held
@@ -49,10 +49,10 @@ class Contrary:
         return np.column_stack([spend / (1 + spend), spend / (1 + spend), spend, spend])
 
 
-def judged(events: list[Heard], terms: Terms = TERMS) -> list[Judged]:
-    """Every move of a customer, taken moment by moment, and silence at the end."""
-    state: CustomerState | None = None
-    due, found = NEVER, []
+def judged(events: list[Heard], terms: Terms = TERMS, before: Outcome | None = None) -> list[Judged]:
+    """Every move of a customer after `before`, taken moment by moment, and silence at the end."""
+    state: CustomerState | None = None if before is None else before.state
+    due, found = NEVER if before is None else before.due, list[Judged]()
 
     def take(heard: list[Heard], horizon: float) -> None:
         nonlocal state, due
@@ -281,8 +281,19 @@ def test_a_first_purchase_is_said_as_one() -> None:
 
 def test_a_move_that_the_dwell_held_back_says_so() -> None:
     """The score had passed the bound within the dwell; silence only ends the dwell, and the score has fallen since."""
-    events = [purchase(0, START_S, 3_500), purchase(1, START_S + 600, 30_000), purchase(2, START_S + 1200, 90_000)]
-    moved = [case for case in judged(events) if case.move.dimension == "value"]
+
+    class Higher(PriorScorer):
+        version = "higher"
+
+        def score(self, x: FloatArray) -> FloatArray:
+            return super().score(x) * 6
+
+    first = step(Customer("someone", None, NEVER, [purchase(0, START_S, 3_500)]), TERMS)
+    moved = [
+        case
+        for case in judged([click(0, START_S + 600)], TERMS._replace(scorer=Higher()), first)
+        if case.move.dimension == "value"
+    ]
     late = next(case for case in moved if isinstance(case.move.cause, SilenceCause))
     assert late.ruling.index(late.move.current) > late.ruling.index(str(late.move.previous))
     held_back = late.move.reasons[0]

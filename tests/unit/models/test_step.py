@@ -577,3 +577,15 @@ def test_what_a_customer_writes_is_a_reason() -> None:
     reasons = {reason.feature for move in outcome.moves for reason in move.reasons}
     assert any(move.dimension == "value" for move in outcome.moves)
     assert "sentiment" in reasons
+
+
+def test_a_purchase_moves_at_once_whatever_an_earlier_event_started() -> None:
+    """A page view places a new customer in `low` and starts its dwell; the purchase an hour later is news, not flutter."""
+    looked = click(0, START_S)
+    bought = purchase(0, START_S + 3600.0, 90_000)
+    outcome = step(Customer("new", None, NEVER, [looked, bought]), TERMS)
+
+    (move,) = [move for move in outcome.moves if move.dimension == "value" and move.previous is not None]
+    assert (move.previous, move.at) == ("low", START_S + 3600.0)
+    assert isinstance(move.cause, EventCause)
+    assert move.cause.event_type == "purchase"

@@ -7,7 +7,8 @@ from typing import Any
 import faust
 import pytest
 
-from streams.kafka.security import AccessRefused, kafka_options
+from streams.kafka.errors import AccessRefused
+from streams.kafka.security import kafka_options
 from streams.plane.runtime import credentials
 from streams.settings import Settings
 

@@ -13,9 +13,10 @@ from models.shadow import Shadow
 from models.state import Reading
 from models.step import Customer, Terms, step
 from schemas.changes import decode_change
-from schemas.events import CLOCK_HEADER
-from schemas.states import NEVER, PARTITION_KEY, decode_partition, decode_state, encode_state
+from schemas.headers import CLOCK_HEADER
+from schemas.states import NEVER, decode_partition, decode_state, encode_state
 from schemas.times import DAY_S, to_rfc3339
+from streams.kafka.changelog import PARTITION_KEY
 from streams.plane.records import Put
 from streams.settings import Settings
 from streams.worker.scoring import WAVE, ChunkWork, ScoringJob

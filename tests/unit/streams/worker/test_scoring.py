@@ -16,10 +16,11 @@ from models.scores import PriorScorer
 from models.state import Reading
 from schemas.changes import Trace, decode_change
 from schemas.events import INPUT_TOPICS
+from schemas.headers import LETTER_HEADERS
 from schemas.learning import decode_label
-from schemas.letters import LETTER_HEADERS
-from schemas.states import PARTITION_KEY, TEXT_DIM, Held, decode_state
+from schemas.states import TEXT_DIM, Held, decode_state
 from schemas.times import DAY_S, to_rfc3339
+from streams.kafka.changelog import PARTITION_KEY
 from streams.kafka.topics import partition_of
 from streams.ops.dead_letters import letter_of
 from streams.settings import Settings
