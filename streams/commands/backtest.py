@@ -49,8 +49,8 @@ def command(
     from labels that had matured by then. Cut-offs begin three months after the first purchase and end thirty days before the
     last one.
 
-    With --models, challengers learn from the same labels and forecast at the same moments. A table shows the measures of each
-    one, the difference to the default model, and its standard error. In FILE of --out, the column TARGET@NAME has the
+    With --models, challengers learn from the same labels and forecast at the same moments. A table shows the measures of
+    each one, the difference to the default model, and its standard error. In FILE of --out, the column TARGET@NAME has the
     forecasts of each challenger.
     """
     if out is None and report is None and not models:
