@@ -227,7 +227,8 @@ class BetaOfBoth(Served):
         super()._calibrate(block, raw, days)
         of = block.horizon == 90
         if of.any():
-            said = self._forecaster().calibrated(raw)[of, P_90]
+            forecaster = self._forecaster()
+            said = forecaster.calibrated(raw, forecaster.stage(block.x))[of, P_90]
             views, log_odds = self._views(said)
             self._other.learn_array(views, block.bought[of], log_odds, days, _WEIGHT)
 

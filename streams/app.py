@@ -11,9 +11,9 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from models.features import FEATURE_SET
-from models.learning.scorer import SnapshotScorer
-from models.learning.snapshots import SnapshotError, decode_snapshot
+from models.features import FEATURE_SET, NAMES
+from models.learning.serving import ServedModel
+from models.learning.snapshots import SnapshotError
 from models.policy import PolicyError, Rules, load, parse
 from models.scores import PriorScorer
 from models.shadow import Shadow
@@ -76,6 +76,7 @@ class Worker:
         topics = tuple(settings.topic(name) for name in INPUT_TOPICS)
         self.metrics.expect_events(topics)
         observer = ViewObserver(topics, self.metrics, self.view.changes, self.view.segments)
+        self.served_model = ServedModel(FEATURE_SET, NAMES, PriorScorer(), settings.models)
         self.job = ScoringJob(settings, Rules(load(settings.policy)), PriorScorer(), self.lane, observer)
         self.app: App = build_app(settings, self.job)
         self.pipeline = self.app.pipeline
@@ -206,10 +207,8 @@ class Worker:
 
     def serve_snapshot(self, key: bytes, value: bytes | None) -> None:
         """A published snapshot is served from the next chunk on; one that doesn't fit changes nothing."""
-        if value is None:
-            return
         try:
-            snapshot = decode_snapshot(value, FEATURE_SET)
+            snapshot = self.served_model.take(key, value)
         except SnapshotError as exc:
             served = self.job.scorer
             stays = (
@@ -217,7 +216,11 @@ class Worker:
             )
             log.error("snapshot refused", served=served.version, stays=stays, why=str(exc))
             return
-        self.job.scorer = SnapshotScorer(snapshot, PriorScorer())
+        if snapshot is None:
+            return
+        for problem in self.served_model.problems:
+            log.error("challenger can't be served; the default model is", why=problem)
+        self.job.scorer = self.served_model.scorer
         for model, quality in snapshot.quality.items():
             self.metrics.set_learner(model, log_loss=quality.get("log_loss"), auc=quality.get("auc"))
         self.metrics.set_scoreboard(snapshot.scoreboard, rollbacks=snapshot.rollbacks, drifts=snapshot.drifts)

@@ -9,17 +9,19 @@ order of the days in which they matured; a label that matures at T or later isn'
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from models.features import FloatArray, rows
-from models.learning.contest import DEFAULT, Contest, WithChallengers
+from models.learning.contest import Contest, WithChallengers
 from models.learning.inputs import links
 from models.learning.learner import Learner
 from models.learning.scoreboard import PREVIOUS
 from models.learning.scorer import SnapshotScorer
+from models.learning.snapshots import DEFAULT, Snapshot
 from models.policy import Rules
 from models.scores import Scorer
 from models.state import Reading
@@ -157,7 +159,7 @@ class History:
         if labels:
             labels.sort(key=lambda label: (label.matured_at, label.label_id))
             self.learner.learn_many([labels[i] for i in self._random.permutation(len(labels))])
-            self._learnt = SnapshotScorer(self.learner.snapshot(), self._prior)
+            self._learnt = SnapshotScorer(self._snapshot(), self._prior)
             served = () if self._contest is None else self._contest.overriding()
             self._scorer = WithChallengers(self._learnt, served) if served else self._learnt
 
@@ -185,19 +187,23 @@ class History:
         known = sorted(each for each, (state, _) in self._states.items() if state.purchases)
         states = [self._states[each][0] for each in known]
         x = rows(states, [self.now] * len(states), self._rules.shop)
-        default = SnapshotScorer(self.learner.snapshot(), self._prior) if self._learnt is None else self._learnt
+        default = SnapshotScorer(self._snapshot(), self._prior) if self._learnt is None else self._learnt
         scores = default.score(x) if self._learnt is None else self._scorer.score(x)
         rivals = self.learner.rivals(x) | {PREVIOUS: self._earlier.score(x)}
         challengers = {}
-        if self._contest is not None:
+        if self._contest is not None and self._contest.challengers:
             prior = links(default.prior(x))
             own = {
                 (each.target, each.name): each.forecast(x, prior[:, each.score], default.unit)
                 for each in self._contest.challengers
             }
-            usual = default.score(x)
+            usual = SnapshotScorer(self.learner.snapshot(), self._prior).score(x)
             challengers = {(target, DEFAULT): usual[:, i] for i, target in enumerate(SCORES)} | own
         return Forecasts(self.now, known, scores, self._prior.score(x), default.intervals(scores), rivals, challengers)
+
+    def _snapshot(self) -> Snapshot:
+        snapshot = self.learner.snapshot()
+        return snapshot if self._contest is None else replace(snapshot, contest=self._contest.state())
 
     def turn_month(self) -> None:
         """Remembers what is served now, as the previous version of the forecasts to come."""

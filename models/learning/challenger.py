@@ -7,6 +7,7 @@ what isn't finite, is out: it says why, learns no more and is never served.
 
 import inspect
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -26,19 +27,35 @@ _LEAST = 1e-6
 class Challenger:
     """A named estimator of one target.
 
+    Args:
+        name: the contender's.
+        target: what it forecasts.
+        model: a River estimator or pipeline.
+        names: the F features.
+        packages: of the shop's own classes that the estimator may hold.
+
     Attributes:
         learnt: labels learnt.
+        ahead: labels of the contest that it has learnt before; it lets them pass.
+        build: what the estimator was built as.
         failure: why it is out; empty while it isn't.
     """
 
-    def __init__(self, name: str, target: str, model: Any, names: tuple[str, ...]) -> None:
-        self.name, self.target, self.model = name, target, model
+    def __init__(
+        self, name: str, target: str, model: Any, names: tuple[str, ...], packages: tuple[str, ...] = ()
+    ) -> None:
+        self.name, self.target, self.packages = name, target, packages
         self.score = SCORES.index(target)
-        self.learnt = 0
         self.failure = ""
+        self.build = sha256(repr(model).encode()).hexdigest()[:12]
         self._names = (*names, PRIOR_KEY)
+        self.go_on(model, 0, 0)
+
+    def go_on(self, model: Any, learnt: int, ahead: int) -> None:
+        """Goes on with an estimator that has learnt so many labels, `ahead` of them after what the contest has judged."""
+        self.model, self.learnt, self.ahead = model, learnt, ahead
         self._last = list(model.steps.values())[-1] if isinstance(model, compose.Pipeline) else model
-        many = "predict_proba_many" if is_probability(target) else "predict_many"
+        many = "predict_proba_many" if is_probability(self.target) else "predict_many"
         self._in_blocks = _transforms_frames(model) and hasattr(self._last, many)
         # A mini-batch is one step of most of River's models, too little for 256 labels; ours take a whole filter step.
         self._learns_blocks = self._in_blocks and isinstance(self._last, RowModel)
@@ -101,6 +118,10 @@ class Challenger:
         if is_probability(self.target):
             return np.array([self.model.predict_proba_one(x).get(True, 0.0) for x in rows], dtype=np.float64)
         return np.array([self.model.predict_one(x) for x in rows], dtype=np.float64)
+
+    def put_out(self, why: str) -> None:
+        """Takes it out, for a reason that lies elsewhere."""
+        self.failure = why
 
     def _out(self, why: str, rows: int) -> FloatArray:
         self.failure = why

@@ -13,14 +13,13 @@ from river import checks
 
 from models.features import NAMES, FloatArray
 from models.learning.challenger import Challenger
+from models.learning.entries import LARGEST_BYTES
 from models.learning.inputs import PRIOR_KEY, is_probability
 from models.learning.persistence import StateError, decode_estimator, encode_estimator
 
 LABELS = 2_000
 # Rows for one of River's checks, and for the one that watches memory; River takes 200 and 2,000.
 _ROWS, _MANY_ROWS = 120, 600
-# Half of what a record of `model-snapshots` may have: the limits of the topic and of the trainer's producer are 4 MiB.
-LARGEST_BYTES = 2_000_000
 # Of these River itself excuses estimators, or they are of how a model is used outside: a worker always gives all features.
 _NOT_OURS = frozenset(
     {

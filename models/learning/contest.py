@@ -2,8 +2,9 @@
 
     block of labels -> forecast by the default model and each challenger -> losses -> evidence -> learnt by each challenger
 
-For each target one contestant is served: at first the default, the model of `models.learning.learner`. A *trial* compares
-every other one with it, on the same labels:
+For each target one contestant is served: at first the default, the model of `models.learning.learner`. The others are the
+challengers and the prior, which nothing but its population is learnt of: so that what is learnt is not served where it is
+worse. A *trial* compares every other one with the served one, on the same labels:
 
     D = sum over a block's labels of loss(served) - loss(other)
 
@@ -16,7 +17,7 @@ Losses are those of the scoreboard (`models.learning.scoreboard.losses`): log lo
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from models.features import FloatArray
 from models.learning.challenger import Challenger
@@ -26,11 +27,10 @@ from models.learning.learner import Judged
 from models.learning.plug import Plugged
 from models.learning.scoreboard import BG_NBD, HORIZON_OF, SERVED, losses
 from models.learning.scorer import SnapshotScorer
+from models.learning.snapshots import DEFAULT, PRIOR
 from models.step import EXPOSE_DAYS
 from schemas.learning import SCORES
 from schemas.times import DAY_S
-
-DEFAULT = "default"
 
 # Chance that a contestant that isn't better is promoted within one trial.
 _RISK = 0.001
@@ -38,7 +38,8 @@ _RISK = 0.001
 _NARROWEST = 64.0
 # Better by less than this share of the loss is not worth a change.
 _MARGIN = 0.002
-# A model learns fastest at first, and so who is ahead changes: before so many labels nothing is decided.
+# A model learns fastest at first, and so who is ahead changes: before so many labels no challenger is promoted. The prior
+# may take the place as soon as there is evidence: it is what was served before the first label.
 _FEWEST_LABELS = 2_000
 _TRIAL_S = 183 * DAY_S
 
@@ -57,15 +58,27 @@ class Trial(NamedTuple):
         evidence = self.evidence.with_block(served - own)
         return Trial(self.began, evidence, self.labels + labels, self.served_loss + served, self.own_loss + own)
 
+    def of_default(self) -> "Trial":
+        """The same labels as the default beside itself."""
+        return Trial(self.began, Evidence(self.evidence.blocks), self.labels, self.served_loss, self.served_loss)
+
+    def to_list(self) -> list[float]:
+        """Its numbers."""
+        return [self.began, *self.evidence, self.labels, self.served_loss, self.own_loss]
+
+    @classmethod
+    def of(cls, numbers: Sequence[float]) -> "Trial":
+        """The inverse of `to_list`."""
+        began, blocks, total, squares, labels, served, own = numbers
+        return cls(began, Evidence(blocks, total, squares), int(labels), served, own)
+
     def repeats(self, at: float, horizon: int) -> float:
         """How many windows of one customer, which overlap, lie in the trial."""
         return min(max((at - self.began) / DAY_S, EXPOSE_DAYS), horizon) / EXPOSE_DAYS
 
     def is_better(self, at: float, horizon: int) -> bool:
         """Whether the contestant is better than the served one beyond noise."""
-        if self.labels < _FEWEST_LABELS:
-            return False
-        least = _MARGIN * self.served_loss / self.evidence.blocks
+        least = _MARGIN * self.served_loss / max(self.evidence.blocks, 1.0)
         return self.evidence.lower(_RISK, _NARROWEST, self.repeats(at, horizon)) > least
 
 
@@ -81,6 +94,13 @@ class Change(NamedTuple):
     why: str  # `evidence`, `failure` or `pinned`
 
 
+class _Remembered(Challenger):
+    """A challenger that is known by name alone."""
+
+    def __init__(self, target: str, name: str, failure: str) -> None:
+        self.target, self.name, self.failure, self.ahead = target, name, failure, 0
+
+
 class Row(NamedTuple):
     """One contestant of one target, for people."""
 
@@ -88,7 +108,6 @@ class Row(NamedTuple):
     name: str
     served: bool
     pinned: bool
-    learnt: int
     labels: int  # that both have forecast
     loss: float  # mean over those
     difference: float  # mean loss less that of the default
@@ -111,8 +130,8 @@ class Contest:
     """
 
     def __init__(self, contenders: Sequence[Plugged], names: tuple[str, ...]) -> None:
-        self.challengers = tuple(
-            Challenger(contender.name, target, model, names)
+        self.challengers: tuple[Challenger, ...] = tuple(
+            Challenger(contender.name, target, model.clone(), names, contender.packages)
             for target in SCORES
             for contender in contenders
             for of, model in contender.models.items()
@@ -142,19 +161,28 @@ class Contest:
         prior = links(judged.forecasts[BG_NBD])
         for score, target in enumerate(SCORES):
             of = block.horizon == HORIZON_OF[score]
-            if not self.of(target) or not of.any():
+            if not of.any():
                 continue
             x, truth, known = block.x[of], block.truth(score)[of], prior[of, score]
-            forecasts = {DEFAULT: judged.forecasts[SERVED][of, score]}
-            forecasts |= {
-                each.name: each.forecast(x, known, judged.unit) for each in self.of(target) if not each.failure
+            forecasts = {
+                DEFAULT: judged.forecasts[SERVED][of, score],
+                PRIOR: judged.forecasts[BG_NBD][of, score],
             }
+            taking_part = [each for each in self.of(target) if not each.failure and not each.ahead]
+            forecasts |= {each.name: each.forecast(x, known, judged.unit) for each in taking_part}
+            forecasts = {name: said for name, said in forecasts.items() if not self._is_out(target, name)}
             lost = {name: float(losses(score, truth, said, judged.unit).sum()) for name, said in forecasts.items()}
             self._count(target, len(truth), lost)
             changes += self._decide(target, score)
-            for each in self.of(target):
+            for each in taking_part:
                 each.learn(x, known, truth, block.at, judged.unit)
+        for each in self.challengers:
+            each.ahead = max(each.ahead - len(block.x), 0)
         return changes
+
+    def _is_out(self, target: str, name: str) -> bool:
+        challenger = self.get(target, name)
+        return challenger is not None and bool(challenger.failure)
 
     def _count(self, target: str, labels: int, lost: Mapping[str, float]) -> None:
         served = lost.get(self.served[target], lost[DEFAULT])
@@ -177,13 +205,13 @@ class Contest:
             return [self._serve(target, DEFAULT, "failure")]
         if target in self.pinned:
             return []
-        names = [DEFAULT, *(each.name for each in self.of(target) if not each.failure)]
         better = [
-            (self.trials[target, name].evidence.mean, name)
-            for name in names
-            if name != self.served[target]
-            and (target, name) in self.trials
-            and self.trials[target, name].is_better(self._at, HORIZON_OF[score])
+            (trial.evidence.mean, name)
+            for (of, name), trial in self.trials.items()
+            if of == target
+            and not self._is_out(target, name)
+            and (name in (DEFAULT, PRIOR) or trial.labels >= _FEWEST_LABELS)
+            and trial.is_better(self._at, HORIZON_OF[score])
         ]
         return [self._serve(target, max(better)[1], "evidence")] if better else []
 
@@ -207,10 +235,21 @@ class Contest:
             self.pinned.pop(target, None)
             return []
         challenger = self.get(target, name)
-        if name != DEFAULT and (challenger is None or challenger.failure):
+        if name not in (DEFAULT, PRIOR) and (challenger is None or challenger.failure):
             raise KeyError(f"{target} has no contestant {name} that could be served")
         self.pinned[target] = name
         return [] if self.served[target] == name else [self._serve(target, name, "pinned")]
+
+    def follow(self, pinned: Mapping[str, str]) -> list[Change]:
+        """Pins what `pinned` (target -> contestant) says; evidence decides elsewhere. Unknown names are passed over."""
+        changes = []
+        for target in SCORES:
+            name = pinned.get(target)
+            try:
+                changes += self.pin(name, target)
+            except KeyError:
+                changes += self.pin(None, target)
+        return changes
 
     def overriding(self) -> list[Challenger]:
         """The challengers that are served."""
@@ -219,39 +258,71 @@ class Contest:
 
     def rows(self) -> list[Row]:
         """Every contestant, target by target, the default first."""
-        found = []
-        for score, target in enumerate(SCORES):
-            if not self.of(target):
-                continue
-            records = [
-                self.records[target, each.name] for each in self.of(target) if (target, each.name) in self.records
-            ]
-            first = records[0] if records else Trial(self._at)
-            loss = first.served_loss / first.labels if first.labels else float("nan")
-            pinned = self.pinned.get(target) == DEFAULT
-            default = Row(
-                target, DEFAULT, self.served[target] == DEFAULT, pinned, self.judged, first.labels, loss, 0.0, 0.0, ""
+        return [
+            row
+            for score, target in enumerate(SCORES)
+            if (target, PRIOR) in self.records
+            for row in (
+                self._row(score, DEFAULT, self.records[target, PRIOR].of_default()),
+                self._row(score, PRIOR, self.records[target, PRIOR]),
+                *(
+                    self._row(score, each.name, self.records.get((target, each.name), Trial(self._at)), each)
+                    for each in self.of(target)
+                ),
             )
-            found += [default, *(self._row(each, score) for each in self.of(target))]
-        return found
+        ]
 
-    def _row(self, each: Challenger, score: int) -> Row:
-        record = self.records.get((each.target, each.name), Trial(self._at))
-        labels = max(record.labels, 1)
-        evidence = record.evidence
+    def _row(self, score: int, name: str, record: Trial, challenger: Challenger | None = None) -> Row:
+        target, labels, evidence = SCORES[score], max(record.labels, 1), record.evidence
         error = evidence.error(record.repeats(self._at, HORIZON_OF[score])) * evidence.blocks / labels
         return Row(
-            each.target,
-            each.name,
-            self.served[each.target] == each.name,
-            self.pinned.get(each.target) == each.name,
-            each.learnt,
+            target,
+            name,
+            self.served[target] == name,
+            self.pinned.get(target) == name,
             record.labels,
             record.own_loss / labels,
             -evidence.total / labels,
             error,
-            each.failure,
+            "" if challenger is None else challenger.failure,
         )
+
+    def state(self) -> dict[str, Any]:
+        """All but the challengers' own models, as JSON takes it."""
+        return {
+            "served": {target: name for target, name in self.served.items() if name != DEFAULT},
+            "pinned": dict(self.pinned),
+            "judged": self.judged,
+            "at": self._at,
+            "trials": [[*key, *trial.to_list()] for key, trial in self.trials.items()],
+            "records": [[*key, *trial.to_list()] for key, trial in self.records.items()],
+            "failures": [[each.target, each.name, each.failure] for each in self.challengers if each.failure],
+        }
+
+    def take_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `state`; of contestants that aren't here any more nothing is kept, and the default is served."""
+        known = {(target, name) for target in SCORES for name in (DEFAULT, PRIOR)}
+        known |= {(each.target, each.name) for each in self.challengers}
+        self.judged, self._at = int(state.get("judged", 0)), float(state.get("at", 0.0))
+        served = state.get("served", {}).items()
+        self.served |= {target: name for target, name in served if (target, name) in known}
+        self.pinned = {target: name for target, name in state.get("pinned", {}).items() if (target, name) in known}
+        for kept, name in ((self.trials, "trials"), (self.records, "records")):
+            kept |= {
+                (target, of): Trial.of(numbers) for target, of, *numbers in state.get(name, ()) if (target, of) in known
+            }
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any], names: tuple[str, ...]) -> "Contest":
+        """The contest that a state was taken of, to be looked at: its challengers have no models."""
+        found = cls((), names)
+        failures = {(target, name): why for target, name, why in state.get("failures", ())}
+        pairs = dict.fromkeys((target, name) for target, name, *_ in (*state.get("records", ()), *failures))
+        found.challengers = tuple(
+            _Remembered(target, name, failures.get((target, name), "")) for target, name in pairs if name != PRIOR
+        )
+        found.take_state(state)
+        return found
 
 
 class WithChallengers:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from models.features import FloatArray
 from models.learning.corrections import averaged_corrector, corrector
+from models.learning.customers import CustomerCount, trust_in
 from models.learning.drift import DriftWatch
 from models.learning.forecasting import Fit, Forecaster, beta_views
 from models.learning.inputs import HORIZONS, PROBABILITY_OF_HORIZON, input_names
@@ -84,6 +85,8 @@ class Learner:
         self._learnt = 0  # labels in finished blocks
         self._clock = 0.0  # event time of the latest block
         self._population = PopulationFilter()
+        self._customers = CustomerCount()
+        self._trust = 0.0  # as of the latest block
         self._seen = 0
         self._means, self._variances = np.zeros(self._width), np.zeros(self._width)
         # What customers write about, sixteen numbers that say little of what they will buy; sentiment isn't among them.
@@ -135,6 +138,7 @@ class Learner:
             if self._pending and label.matured_at > self._pending[0][-3] + DAY_S:
                 self._learn_block()
             self._pending.append(row)
+            self._customers.add(label.label_id)
             self.labels += 1
             self.learnt_to = max(self.learnt_to, label.matured_at)
             if len(self._pending) == BLOCK:
@@ -195,7 +199,7 @@ class Learner:
         self._calibrator.coefficients = fit.calibration.copy()
 
     def _forecaster(self) -> Forecaster:
-        return Forecaster(self.names, self._prior, self.fit())
+        return Forecaster(self.names, self._prior, self.fit(), self._trust)
 
     def _learn_block(self) -> None:
         block = np.array(self._pending, dtype=np.float64)
@@ -212,14 +216,16 @@ class Learner:
         self._describe(forecaster.columns.inputs(x, stage.offsets, stage.unit))
         self._teach(x, horizon, purchases, spend, days)
         self._learnt += len(x)
+        self._trust = max(self._trust, self._customers.trust)
 
     def _judge(self, block: Block, days: float) -> None:
         """Forecasts made with what was known before this block, beside those of the others; what they teach."""
         forecaster = self._forecaster()
         prior = forecaster.prior.score(block.x)
-        raw = forecaster.uncalibrated(block.x)
-        served = forecaster.calibrated(raw) if self._learnt else prior
-        forecasts = self._scoreboard.forecasts(block, served, prior, forecaster.fit)
+        stage = forecaster.stage(block.x)
+        raw = forecaster.uncalibrated(block.x, stage)
+        served = forecaster.calibrated(raw, stage) if self._learnt else prior
+        forecasts = self._scoreboard.forecasts(block, served, prior, forecaster)
         drifts = []
         for score, horizon in enumerate(HORIZON_OF):
             of = block.horizon == horizon
@@ -325,6 +331,8 @@ class Learner:
             **{f"experts_{score}": model.to_array() for score, model in zip(SCORES, self._models, strict=True)},
             "scoreboard": self._scoreboard.to_array(),
             "pending": pending,
+            "customers": self._customers.to_array(),
+            "trust": np.array([self._trust]),
         }
 
     @classmethod
@@ -340,6 +348,9 @@ class Learner:
         learner._learnt, learner._seen = arrays["counts"].tolist()
         learner._clock = float(arrays["clock"][0])
         learner._population = PopulationFilter.from_array(arrays["population"])
+        learner._trust = trust_in(arrays)
+        if "customers" in arrays:
+            learner._customers = CustomerCount.from_array(arrays["customers"])
         learner._means, learner._variances = arrays["means"], arrays["variances"]
         learner._take_levels(Fit.of(arrays))
         learner._margins = arrays["margins"]

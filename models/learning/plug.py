@@ -17,6 +17,7 @@ from river import base
 
 from models.learning.inputs import is_probability
 from models.learning.shipped import SHIPPED
+from models.learning.snapshots import DEFAULT, PRIOR
 from schemas.learning import SCORES
 
 
@@ -29,7 +30,7 @@ class Plugged(NamedTuple):
 
     name: str
     models: Mapping[str, Any]
-    package: str  # top-level package of the shop's own code, "" for a shipped one
+    packages: tuple[str, ...] = ()  # top-level package of the shop's own code; none for a shipped one
 
 
 def plugged(entries: str) -> list[Plugged]:
@@ -40,6 +41,9 @@ def plugged(entries: str) -> list[Plugged]:
     """
     found = [_one(entry.strip()) for entry in entries.split(",") if entry.strip()]
     names = [each.name for each in found]
+    for name in (DEFAULT, PRIOR):
+        if name in names:
+            raise PlugError(f"{name} is the name of a contestant that is always there; give yours another, NAME=...")
     for name in names:
         if names.count(name) > 1:
             raise PlugError(f"two contenders are named {name}; give one another name, NAME=package.module:function")
@@ -48,7 +52,7 @@ def plugged(entries: str) -> list[Plugged]:
 
 def _one(entry: str) -> Plugged:
     if entry in SHIPPED:
-        return Plugged(entry, _checked(entry, SHIPPED[entry]()), "")
+        return Plugged(entry, _checked(entry, SHIPPED[entry]()))
     name, _, where = entry.rpartition("=")
     module, _, function = where.partition(":")
     if not module or not function:
@@ -66,7 +70,7 @@ def _one(entry: str) -> Plugged:
         models = build()
     except Exception as exc:  # a shop's own code: whatever it raises, the way out is the same
         raise PlugError(f"{where}: building failed: {type(exc).__name__}: {exc}") from exc
-    return Plugged(name, _checked(where, models), module.partition(".")[0])
+    return Plugged(name, _checked(where, models), (module.partition(".")[0],))
 
 
 def _checked(where: str, models: Any) -> Mapping[str, Any]:

@@ -127,12 +127,20 @@ class Scoreboard:
         self._blocks, self._began = 0, 0.0
         self._shown: tuple[deque[tuple[int, FloatArray]], ...] = tuple(deque() for _ in SCORES)
 
-    def forecasts(self, block: Block, served: FloatArray, bgnbd: FloatArray, like: Fit) -> dict[str, FloatArray]:
-        """Contestant -> forecasts (n, 4) of a block, of those that there are; `like` has the shapes of a fit."""
+    def forecasts(self, block: Block, served: FloatArray, bgnbd: FloatArray, by: Forecaster) -> dict[str, FloatArray]:
+        """Contestant -> forecasts (n, 4) of a block, of those that there are.
+
+        Args:
+            block: what is forecast.
+            served: (n, 4).
+            bgnbd: (n, 4).
+            by: made `served`; the previous version's fit has the shapes of its fit, and is trusted as much.
+        """
         found = {SERVED: served, BG_NBD: bgnbd}
         if self._previous is not None:
             if self._forecaster is None:
-                self._forecaster = Forecaster(self._names, self._prior, Fit.from_vector(self._previous.vector, like))
+                self._forecaster = Forecaster(self._names, self._prior, Fit.from_vector(self._previous.vector, by.fit))
+            self._forecaster.trust = by.trust
             found[PREVIOUS] = self._forecaster.forecasts(block.x)
         return found | self.rivals(block.x)
 

@@ -78,7 +78,7 @@ def command(
         shown = None if report is None else run.report(report)
     except (PolicyError, NoPlace, FileRefused, NothingToForecast, PlugError) as exc:
         raise Failure(str(exc)) from exc
-    if run.contest is not None:
+    if models:
         click.echo(comparison(run.contest.rows(), run.forecasts, run.history.sales, run.history.last_purchase_at))
     done, places = run.done, " and ".join(str(path) for path in (out, shown) if path is not None)
     click.echo(

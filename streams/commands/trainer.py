@@ -10,7 +10,7 @@ from streams.commands.options import Failure, setting_option, setting_options, s
 
 @click.command()
 @setting_option("trainer_web_port", "--web-port")
-@setting_options("web_host", "bootstrap_servers", "topic_prefix", "app_id", "session_timeout_s")
+@setting_options("models", "web_host", "bootstrap_servers", "topic_prefix", "app_id", "session_timeout_s")
 @click.option(
     "--publish-every",
     type=click.IntRange(min=1),
@@ -40,6 +40,7 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
     import signal
 
     from models import features
+    from models.learning.plug import PlugError, plugged
     from models.scores import PriorScorer
     from streams.kafka.errors import BrokerLost
     from streams.training.pages import TrainerView, pages
@@ -47,6 +48,10 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
 
     settings = settings_from(**options)
     pace = Pace(publish_every, publish_interval)
+    try:
+        contenders = plugged(settings.models)
+    except PlugError as exc:
+        raise Failure(str(exc), "correct REGULARS_MODELS; `regulars models check` shows what is wrong") from exc
     way_out = "start the trainer again; it continues from the last published snapshot"
 
     async def run() -> None:
@@ -59,7 +64,8 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
                 await stack.enter_async_context(pages(view, host, port))
             except OSError as exc:
                 raise Failure(f"no pages at {host}:{port}: {exc}", "choose another --web-port, or 0 for none") from exc
-            await Trainer(settings, features.NAMES, features.FEATURE_SET, PriorScorer(), pace, view).run(stopping)
+            trainer = Trainer(settings, features.NAMES, features.FEATURE_SET, PriorScorer(), pace, view, contenders)
+            await trainer.run(stopping)
 
     try:
         with kafka_errors_as_failures(f"the broker at {settings.bootstrap_servers} failed", way_out):

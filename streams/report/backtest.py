@@ -116,7 +116,7 @@ class Backtest:
         learner = Learner(NAMES, FEATURE_SET, prior)
         self._timeline = Timeline()
         learner.on_judged = self._take
-        self.contest = Contest(contenders, NAMES) if contenders else None
+        self.contest = Contest(contenders, NAMES)
         self._say = say
         self.history = History(Rules(rules), learner, prior, seed, contest=self.contest)
         self._dataset, self._file, self._seed = dataset, file, seed
@@ -128,9 +128,8 @@ class Backtest:
 
     def _take(self, judged: Judged) -> None:
         self._timeline.take(judged)
-        if self.contest is not None:
-            for change in self.contest.take(judged):
-                self._say(told(change, judged.block.at))
+        for change in self.contest.take(judged):
+            self._say(told(change, judged.block.at))
 
     @property
     def done(self) -> Done:

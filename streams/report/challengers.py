@@ -7,8 +7,9 @@ import numpy as np
 
 from models.features import FloatArray
 from models.learning.backtest import Forecasts, Sale
-from models.learning.contest import DEFAULT, Change, Row
+from models.learning.contest import Change, Row
 from models.learning.measures import level, paired_difference
+from models.learning.snapshots import DEFAULT
 from schemas.learning import SCORES
 from streams.report.evaluation import measures_of, rows_by_score
 

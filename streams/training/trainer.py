@@ -5,9 +5,10 @@
 What was learnt and how far model-train was read are in one snapshot, so the last published snapshot is the only
 checkpoint: whoever takes over restores it and reads on from its offset. The offsets committed to the group only show
 the lag. A version that the scoreboard finds worse than the one before is taken back at once: what is published then has
-the previous version's weights, and learning goes on from those. model-train has one partition, so the group gives it to
-one trainer; a second one stays a spare until the first leaves. Stopped at any point, it has published whole snapshots
-or none.
+the previous version's weights, and learning goes on from those. A shop's own models learn as challengers beside it, each
+with a record of its own, published just before the snapshot (`models.learning.serving`). model-train has one partition,
+so the group gives it to one trainer; a second one stays a spare until the first leaves. Stopped at any point, it has
+published whole snapshots or none.
 
 Kafka may be away for `streams.kafka.patience.PATIENCE_S` at any moment: starts, reads and writes wait for it. Where the
 group took model-train away meanwhile, what was learnt and not published is learnt again, from the last snapshot on.
@@ -25,11 +26,14 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
+from models.learning.contest import Contest
 from models.learning.course import Course
 from models.learning.learner import Judged, Learner
+from models.learning.plug import Plugged
 from models.learning.snapshots import DYNAMIC, Snapshot, SnapshotError, decode_snapshot, encode_snapshot
 from models.scores import Scorer
 from schemas.learning import Label
+from schemas.orders import Orders
 from schemas.topics import DEAD_LETTERS, MODEL_SNAPSHOTS, MODEL_TRAIN
 from streams.kafka.broadcast import check_exists, check_single_partition, read_latest
 from streams.kafka.clients import lasting_producer, member_consumer
@@ -37,7 +41,9 @@ from streams.kafka.errors import BrokerLost
 from streams.kafka.patience import PATIENCE_S, leave, patiently
 from streams.kafka.refusals import explaining_refusals
 from streams.settings import Settings
+from streams.training import challengers
 from streams.training.labels import decoded
+from streams.training.orders import follow
 from streams.training.pages import State, TrainerView
 
 SNAPSHOT_KEY = DYNAMIC.encode()
@@ -93,6 +99,7 @@ class Trainer(ConsumerRebalanceListener):
         prior: Scorer,
         pace: Pace,
         view: TrainerView | None = None,
+        contenders: Sequence[Plugged] = (),
     ) -> None:
         self.published: Snapshot | None = None
         self.view = TrainerView() if view is None else view
@@ -101,6 +108,8 @@ class Trainer(ConsumerRebalanceListener):
         self._names, self._feature_set, self._prior = names, feature_set, prior
         self._tp = TopicPartition(settings.topic(MODEL_TRAIN), 0)
         self._course: Course | None = None
+        self._contenders = tuple(contenders)
+        self._orders: Orders | None = None  # not followed yet
         self._labels_published = 0
         self._published_at = self._turned_at = time.monotonic()
         self._asked_at = -_ASK_EVERY_S
@@ -125,14 +134,19 @@ class Trainer(ConsumerRebalanceListener):
             KafkaError: it refused what was asked.
         """
         self._stopping = stopping
+        orders: asyncio.Task[None] | None = None
         try:
             with contextlib.suppress(_Stopped):
                 await self._join()
+                orders = asyncio.create_task(follow(self._settings, self._take_orders, stopping))
                 while not stopping.is_set():
                     await self._turn()
             if self._course is not None and self._course.learner.labels > self._labels_published:
                 await self._publish(self._course)
         finally:
+            if orders is not None:
+                orders.cancel()
+                await asyncio.gather(orders, return_exceptions=True)
             await leave(self._consumer)
             await leave(self._producer)
 
@@ -167,15 +181,47 @@ class Trainer(ConsumerRebalanceListener):
             if course is not self._course:
                 return  # the partition went while dead letters were sent
             rollbacks = course.learner.rollbacks
-            counts = course.learn(labels, records[-1].offset + 1)
+            course.changes.clear()
+            counts = await self._working(partial(course.learn, labels, records[-1].offset + 1))
+            if course is not self._course:
+                return  # the partition went meanwhile
             self.view.count_learnt(counts.learnt, course.next_offset)
-            if course.learner.rollbacks > rollbacks:
+            for change in course.changes:
+                challengers.say(change)
+            if course.learner.rollbacks > rollbacks or course.changes:
                 await self._publish(course)
             if counts.foreign:
                 log.warning("labels of another feature set passed over", count=counts.foreign, own=self._feature_set)
+        await self._obey(course)
         elapsed_s = time.monotonic() - self._published_at
         if self._pace.due(course.learner.labels - self._labels_published, elapsed_s):
             await self._publish(course)
+
+    def _take_orders(self, orders: Orders) -> None:
+        self._orders = orders
+
+    async def _obey(self, course: Course) -> None:
+        """Serves what somebody wants served, and says so at once."""
+        orders, self._orders = self._orders, None
+        if orders is None:
+            return
+        changes = course.contest.follow(orders.pinned)
+        for change in changes:
+            challengers.say(change)
+        for target, name in orders.pinned.items():
+            if course.contest.pinned.get(target) != name:
+                log.warning("there is no such contestant to be served", target=target, name=name)
+        if changes:
+            await self._publish(course)
+
+    async def _working(self, work: Callable[[], T]) -> T:
+        """What `work` gives. A shop's own models may be slow: beside a thread for them the loop sends its heartbeats."""
+        if not self._contenders:
+            return work()
+        done = await asyncio.to_thread(work)
+        self._turned_at = time.monotonic()
+        self.view.beat()
+        return done
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         """Another trainer may go on from the last snapshot; so does this one if the partition comes back."""
@@ -195,7 +241,7 @@ class Trainer(ConsumerRebalanceListener):
         check_single_partition(self._consumer, self._tp.topic)
         read = partial(read_latest, self._settings, MODEL_SNAPSHOTS)
         course = self._restored(await self._patiently(f"reading {self._settings.topic(MODEL_SNAPSHOTS)}", read))
-        course.learner.on_judged = self._tell
+        course.on_judged = self._tell
         ask = partial(self._consumer.beginning_offsets, [self._tp])
         first = (await self._patiently(f"asking for the start of {self._tp.topic}", ask))[self._tp]
         end = await self._patiently(f"asking for the end of {self._tp.topic}", self._look_at_end, _ASK_EVERY_S)
@@ -217,13 +263,17 @@ class Trainer(ConsumerRebalanceListener):
         return course
 
     def _restored(self, latest: dict[bytes, bytes]) -> Course:
+        contest = Contest(self._contenders, self._names)
         data = latest.get(SNAPSHOT_KEY)
         if data is not None:
             try:
-                return Course.restored(decode_snapshot(data, self._feature_set), self._prior)
+                snapshot = decode_snapshot(data, self._feature_set)
             except SnapshotError as exc:
                 log.warning("the last snapshot can't be restored; learning starts anew", reason=str(exc))
-        return Course(Learner(self._names, self._feature_set, self._prior))
+            else:
+                challengers.go_on(contest, int(snapshot.contest.get("judged", 0)), latest)
+                return Course.restored(snapshot, self._prior, contest)
+        return Course(Learner(self._names, self._feature_set, self._prior), contest=contest)
 
     def _tell(self, judged: Judged) -> None:
         """Says what a block of labels brought to light."""
@@ -267,6 +317,10 @@ class Trainer(ConsumerRebalanceListener):
             log.warning("held up; taking over anew from the last snapshot")
             self._give_up("taking over")
             return
+        for key, value in await self._working(lambda: list(challengers.records(course.contest))):
+            await self._acked(self._settings.topic(MODEL_SNAPSHOTS), value=value, key=key)
+        if course is not self._course:
+            return  # as above; who has the partition now publishes
         snapshot = course.snapshot()
         await self._acked(self._settings.topic(MODEL_SNAPSHOTS), value=encode_snapshot(snapshot), key=SNAPSHOT_KEY)
         self.published = snapshot

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 from models import features
 from models.learning.course import Course
 from models.learning.learner import Learner
+from models.learning.plug import Plugged
 from models.learning.snapshots import Snapshot, decode_snapshot
 from models.scores import PriorScorer
 from schemas.learning import Label, encode_label
@@ -60,15 +61,15 @@ async def last_snapshot(settings: Settings) -> Snapshot | None:
     return None if data is None else decode_snapshot(data, features.FEATURE_SET)
 
 
-def trainer_of(settings: Settings, pace: Pace) -> Trainer:
+def trainer_of(settings: Settings, pace: Pace, contenders: Sequence[Plugged] = ()) -> Trainer:
     """A trainer as the command makes it."""
-    return Trainer(settings, features.NAMES, features.FEATURE_SET, PriorScorer(), pace)
+    return Trainer(settings, features.NAMES, features.FEATURE_SET, PriorScorer(), pace, contenders=contenders)
 
 
 @asynccontextmanager
-async def running(settings: Settings, pace: Pace) -> AsyncIterator[Trainer]:
+async def running(settings: Settings, pace: Pace, contenders: Sequence[Plugged] = ()) -> AsyncIterator[Trainer]:
     """A trainer that runs until the block ends; its failure is the test's."""
-    trainer, stopping = trainer_of(settings, pace), asyncio.Event()
+    trainer, stopping = trainer_of(settings, pace, contenders), asyncio.Event()
     task = asyncio.create_task(trainer.run(stopping))
     try:
         yield trainer

@@ -55,7 +55,7 @@ class Breaks(Sigmoid):
 
 def contest(**models: Any) -> Contest:
     """Contenders by name, of one target."""
-    return Contest([Plugged(name, {TARGET: model}, "") for name, model in models.items()], NAMES)
+    return Contest([Plugged(name, {TARGET: model}) for name, model in models.items()], NAMES)
 
 
 def blocks(count: int, slope: float, seed: int, start: int = 0) -> Any:
@@ -203,7 +203,7 @@ def test_a_prior_and_amounts_in_mean_purchases_reach_a_challenger() -> None:
         def predict_one(self, x: dict[str, float]) -> float:
             return 2.0
 
-    of = Contest([Plugged("listens", {"expected_spend_90d": Listens()}, "")], NAMES)
+    of = Contest([Plugged("listens", {"expected_spend_90d": Listens()})], NAMES)
     scores = np.full((1, 4), 0.5) * [1.0, 1.0, 1.0, 80.0]
     block = Block(0.0, np.ones((1, 1)), np.array([90.0]), np.ones(1), np.array([60.0]))
     of.take(Judged(block, {SERVED: scores, BG_NBD: scores}, (), None, unit=20.0))
