@@ -206,14 +206,14 @@ class Contest:
         if target in self.pinned:
             return []
         better = [
-            (trial.evidence.mean, name)
+            (trial.evidence.mean, name == DEFAULT, name)
             for (of, name), trial in self.trials.items()
             if of == target
             and not self._is_out(target, name)
             and (name in (DEFAULT, PRIOR) or trial.labels >= _FEWEST_LABELS)
             and trial.is_better(self._at, HORIZON_OF[score])
         ]
-        return [self._serve(target, max(better)[1], "evidence")] if better else []
+        return [self._serve(target, max(better)[-1], "evidence")] if better else []
 
     def _serve(self, target: str, name: str, why: str) -> Change:
         trial = self.trials.get((target, name), Trial(self._at))

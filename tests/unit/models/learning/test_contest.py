@@ -134,6 +134,41 @@ def test_what_is_pinned_stays_whatever_the_evidence() -> None:
     assert of.served[TARGET] == DEFAULT
 
 
+def test_what_is_learnt_is_not_served_where_the_prior_is_better() -> None:
+    """A default turned round beside a prior that is right: within a month of blocks the prior is served, not before."""
+    of = contest()
+    changes = []
+    for judged in blocks(40, -0.5, 0):
+        z = judged.block.x[:, 0]
+        right = judged.forecasts[SERVED].copy()
+        right[:, P_30] = 1 / (1 + np.exp(-z))
+        changes += of.take(judged._replace(forecasts={SERVED: judged.forecasts[SERVED], BG_NBD: right}))
+
+    assert [(change.previous, change.served) for change in changes] == [(DEFAULT, "prior")]
+    assert changes[0].labels <= 30 * ROWS
+    assert of.overriding() == []
+
+
+def test_a_contest_goes_on_from_its_state_and_can_be_looked_at() -> None:
+    """Evidence, pins and what is served: as if nothing had happened; a contestant that is gone leaves nothing."""
+    one = contest(mine=Sigmoid())
+    for judged in blocks(20, 0.5, 0):
+        one.take(judged)
+    one.pin("mine", TARGET)
+    again = contest(mine=Sigmoid())
+    again.take_state(one.state())
+    for judged in blocks(5, 0.5, 1, start=20):
+        one.take(judged)
+        again.take(judged)
+
+    assert again.state() == one.state()
+    assert [row[:8] for row in Contest.of_state(one.state(), NAMES).rows()] == [row[:8] for row in one.rows()]
+    without = contest()
+    without.take_state(one.state())
+    assert without.served[TARGET] == DEFAULT
+    assert not without.pinned
+
+
 def test_it_is_judged_before_it_learns() -> None:
     """A model that remembers every label by heart gains nothing from it."""
 
@@ -153,9 +188,10 @@ def test_it_is_judged_before_it_learns() -> None:
     for judged in blocks(20, 1.0, 0):
         of.take(judged)
 
-    default, rote = of.rows()
+    default, prior, rote = of.rows()
+    assert (default.name, prior.name, rote.name) == ("default", "prior", "rote")
     assert rote.loss == pytest.approx(np.log(2), abs=1e-3)
-    assert rote.labels == default.labels == rote.learnt == 20 * ROWS
+    assert rote.labels == default.labels == of.challengers[0].learnt == 20 * ROWS
     assert rote.difference == pytest.approx(rote.loss - default.loss)
     assert rote.error > 0
 
