@@ -112,7 +112,7 @@ def ours(group: str) -> None:
     counters = app.pipeline.counters
 
     async def say() -> None:
-        tell("regulars", counters.restored_records, counters.restore_s)
+        report("regulars", counters.restored_records, counters.restore_s)
 
     app.pipeline.on_tick(0.02, say)
     run_worker(app)
@@ -156,7 +156,7 @@ def idiomatic(group: str, servers: str, folder: str) -> None:
 
     @table.on_recover
     async def recovered() -> None:
-        tell("faust", asyncio_length(servers, group), time.perf_counter() - began)
+        report("faust", asyncio_length(servers, group), time.perf_counter() - began)
 
     sys.argv = ["faust", "--quiet", "worker", "-l", "error", "--without-web"]
     app.main()
@@ -173,7 +173,7 @@ def asyncio_length(servers: str, group: str) -> int:
     return int(code.stdout)
 
 
-def tell(who: str, records: int, seconds: float) -> None:
+def report(who: str, records: int, seconds: float) -> None:
     """One line, and the process ends."""
     cpu = time.process_time()
     line = (

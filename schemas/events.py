@@ -261,14 +261,14 @@ def decode_erasure(
     >>> decode_erasure("purchases", b"anna", [("regulars-erase", b"1990-01-01T00:01:00Z")], 7e8)
     631152060.0
     """
-    said = next((value or b"" for name, value in headers if name == ERASE_HEADER), None)
-    if said is None:
+    moment = next((value or b"" for name, value in headers if name == ERASE_HEADER), None)
+    if moment is None:
         return None
     field = f"header {ERASE_HEADER}"
     if topic != ERASURES:
         raise Rejected("erase", field, f"an erasure is a record of {ERASURES}")
     try:
-        at = from_rfc3339(said.decode())
+        at = from_rfc3339(moment.decode())
     except ValueError:
         raise Rejected("erase", field, "not an RFC 3339 timestamp") from None
     if at < EARLIEST_S:
@@ -309,10 +309,10 @@ def _invalid(exc: msgspec.ValidationError) -> Rejected:
     # msgspec: "Expected `int` > 0 - at `$.amount_minor`", "Object missing required field `type`"; an invalid enum's
     # message quotes the value, which may be a customer's, so that part is dropped.
     # From the right: the quoted value may itself hold " - at `".
-    message, found, path = str(exc).rpartition(" - at `")
-    if not found:
+    message, has_path, path = str(exc).rpartition(" - at `")
+    if not has_path:
         message = path
-    field = path.rstrip("`") if found else "$"
+    field = path.rstrip("`") if has_path else "$"
     if message.startswith("Object missing required field `"):
         field = f"{field}.{message.split('`')[1]}"
     if message.startswith("Invalid enum value"):

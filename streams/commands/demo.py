@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from streams.demo.follower import Watch
-    from streams.demo.stage import Stage
+    from streams.demo.system import DemoSystem
 
 REFRESH_PER_S = 4
 # Without a terminal: the figures at this interval, with the latest few changes.
@@ -56,7 +56,7 @@ def command(events: int | None, seed: int, rate: float, folder: Path, broker_por
 
     from streams.broker import BrokerError
     from streams.demo.children import ChildFailed
-    from streams.demo.stage import StageFailed, stage
+    from streams.demo.system import DemoFailed, demo_system
     from streams.kafka.errors import BrokerLost
 
     began = time.monotonic()
@@ -67,18 +67,18 @@ def command(events: int | None, seed: int, rate: float, folder: Path, broker_por
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        with stage(settings, folder, broker_port, console.print) as running:
+        with demo_system(settings, folder, broker_port, console.print) as running:
             _show(console, running, began, events, seed, rate)
             console.print("stopping")
     except KeyboardInterrupt:
         raise Failure("interrupted before the demo was up") from None
-    except (BrokerError, BrokerLost, StageFailed) as exc:
+    except (BrokerError, BrokerLost, DemoFailed) as exc:
         raise Failure(str(exc), f"logs are in {folder / 'logs'}") from exc
     except ChildFailed as exc:
         raise Failure(str(exc), f"its log is {exc.log}") from exc
 
 
-def _show(console: "Console", running: "Stage", began: float, events: int | None, seed: int, rate: float) -> None:
+def _show(console: "Console", running: "DemoSystem", began: float, events: int | None, seed: int, rate: float) -> None:
     from streams.demo.follower import Watch
     from streams.demo.screen import summary
 
@@ -106,7 +106,7 @@ def _shop_options(events: int | None, seed: int, rate: float) -> list[str]:
     return [*paced, "--follow"] if events is None else [*paced, "--events", str(events)]
 
 
-async def _draw(console: "Console", watch: "Watch", running: "Stage", following: Any) -> None:
+async def _draw(console: "Console", watch: "Watch", running: "DemoSystem", following: Any) -> None:
     from rich.live import Live
 
     from streams.demo.screen import Screen
@@ -115,7 +115,7 @@ async def _draw(console: "Console", watch: "Watch", running: "Stage", following:
         await following
 
 
-async def _write(console: "Console", watch: "Watch", running: "Stage", following: Any) -> None:
+async def _write(console: "Console", watch: "Watch", running: "DemoSystem", following: Any) -> None:
     from streams.demo.screen import change_line, line
 
     task = asyncio.ensure_future(following)

@@ -107,9 +107,9 @@ def train(data: Path | None, from_topic: bool, latest: int, out: Path, passes: i
     from models.text.sentiment import ANCHORS, AnchorSentiment
     from streams.sources.labelled import OneSided, read_labelled
     from streams.sources.tables import FileRefused
-    from streams.teaching.finetuning import Told
+    from streams.teaching.finetuning import TrainingProgress
     from streams.teaching.head_training import teach
-    from streams.teaching.judging import judged
+    from streams.teaching.judging import binary_measures
     from streams.teaching.ratings import read_ratings
     from streams.teaching.vectors import vectors_of
 
@@ -119,7 +119,7 @@ def train(data: Path | None, from_topic: bool, latest: int, out: Path, passes: i
             directory = open_directory(settings.encoder)
 
             def show(done: int) -> None:
-                bar.show(Told("encoding", done, len(labelled.texts)))
+                bar.show(TrainingProgress("encoding", done, len(labelled.texts)))
                 if bar.stopping():
                     raise Failure("stopped: the same command continues after the texts that are encoded")
 
@@ -127,17 +127,17 @@ def train(data: Path | None, from_topic: bool, latest: int, out: Path, passes: i
             anchors = AnchorSentiment(vectors_of(ANCHORS, directory, settings))
             taught = teach(
                 labelled.texts, vectors, labelled.positive, directory.version, anchors.direction, passes, seed,
-                lambda step: bar.show(Told(f"learning, {step}", 0, 0)),
+                lambda step: bar.show(TrainingProgress(f"learning, {step}", 0, 0)),
             )  # fmt: skip
         except (FileRefused, OneSided, EncoderUnavailable) as exc:
             raise Failure(str(exc)) from exc
     print_judged(
         f"{len(labelled.texts):,} texts, {labelled.positive.mean():.1%} content; 5 folds",
         {
-            "n-grams": judged(taught.base + taught.said[:, 0], labelled.positive),
-            "vector": judged(taught.base + taught.said[:, 1], labelled.positive),
-            "anchors": judged(taught.base + taught.said[:, 2], labelled.positive),
-            "blended": judged(taught.raw, labelled.positive),
+            "n-grams": binary_measures(taught.base + taught.outputs[:, 0], labelled.positive),
+            "vector": binary_measures(taught.base + taught.outputs[:, 1], labelled.positive),
+            "anchors": binary_measures(taught.base + taught.outputs[:, 2], labelled.positive),
+            "blended": binary_measures(taught.raw, labelled.positive),
         },
     )
     encoded = encode_head(taught.head)

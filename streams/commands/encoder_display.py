@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from streams.teaching.finetuning import Figures, Told
-    from streams.teaching.judging import Judged
+    from streams.teaching.finetuning import Figures, TrainingProgress
+    from streams.teaching.judging import BinaryMeasures
 
 
 class ProgressBar:
@@ -44,7 +44,7 @@ class ProgressBar:
         """Whether somebody asked to stop."""
         return self._asked
 
-    def show(self, progress: "Told") -> None:
+    def show(self, progress: "TrainingProgress") -> None:
         """Shows how far the work is."""
         if progress.what != self._what:
             if self._task is not None:
@@ -68,7 +68,7 @@ def print_figures(figures: "Figures") -> None:
     click.echo(f"log loss lower by {figures.gain.mean:.4f} (standard error {figures.gain.error:.4f})")
 
 
-def print_judged(title: str, rows: "dict[str, Judged]") -> None:
+def print_judged(title: str, rows: "dict[str, BinaryMeasures]") -> None:
     """Prints the measures of each row of `rows`, and its confusion matrix."""
     from rich.console import Console
     from rich.table import Table

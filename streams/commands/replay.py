@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from streams.commands.options import Failure, Moment, setting_options, settings_from
-from streams.sources.pace import MAX, Pace
+from streams.sources.pace import MAX, SendingPace
 from streams.sources.registry import SOURCES
 
 
@@ -15,14 +15,14 @@ class Speed(click.ParamType):
 
     name = "max|X"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Pace:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> SendingPace:
         """The pace of `value`; exit code 2 if it is neither."""
-        if isinstance(value, Pace):
+        if isinstance(value, SendingPace):
             return value
         if value == "max":
             return MAX
         try:
-            return Pace(times=float(value))
+            return SendingPace(times=float(value))
         except ValueError:
             self.fail(f"{value!r} is neither max nor a number above 0", param, ctx)
 
@@ -54,7 +54,7 @@ class Speed(click.ParamType):
 def command(
     dataset: str,
     file: Path,
-    speed: Pace,
+    speed: SendingPace,
     from_s: float | None,
     to_s: float | None,
     currency: str | None,
@@ -70,7 +70,7 @@ def command(
     import asyncio
     import re
 
-    from streams.sources.replaying import NothingToReplay, Replay, run_replay
+    from streams.sources.replaying import NothingToReplay, ReplayPlan, run_replay
     from streams.sources.sender import PartitionsDiffer, SendFailed
     from streams.sources.tables import FileRefused
 
@@ -79,7 +79,7 @@ def command(
     if from_s is not None and to_s is not None and from_s >= to_s:
         raise click.BadParameter("it must be after --from", param_hint="--to")
     settings = settings_from(**options)
-    plan = Replay(dataset, file, speed, from_s, to_s, currency, restart)
+    plan = ReplayPlan(dataset, file, speed, from_s, to_s, currency, restart)
     try:
         sent = asyncio.run(run_replay(settings, plan, say=lambda line: click.echo(line, err=True), bar=True))
     except (FileRefused, NothingToReplay, PartitionsDiffer, SendFailed) as exc:

@@ -115,15 +115,17 @@ def lasting_producer(settings: Settings, *, max_request_bytes: int = REQUEST_BYT
 
 
 @contextlib.asynccontextmanager
-async def started(client: Client, settings: Settings) -> AsyncIterator[Client]:
+async def started(client: Client, settings: Settings, purpose: str = "") -> AsyncIterator[Client]:
     """Starts `client` for the block and stops it afterwards, whether the broker still answers or not.
+
+    `purpose` says in an error what the client was for, as `writing to policies`.
 
     Raises:
         AccessRefused: a broker answers and refuses this client.
         KafkaError: it could not be started.
     """
     try:
-        async with explaining_refusals(settings):
+        async with explaining_refusals(settings, purpose):
             await client.start()
         yield client
     finally:

@@ -58,7 +58,13 @@ class AccessRefused(KafkaError):
         return str(self.args[0])
 
 
-def denied(exc: BaseException) -> str:
-    """The message for one of `DENIALS`: Kafka let the client in but does not allow what it asked for."""
-    reason = str(exc) or type(exc).__name__
+def denied(exc: BaseException, purpose: str = "") -> str:
+    """The message for one of `DENIALS`: Kafka let the client in but does not allow what it asked for.
+
+    Args:
+        exc: one of `DENIALS`.
+        purpose: what the client wanted, as `writing to policies`; an idempotent producer that may write nowhere is refused
+            as a client of the cluster, and Kafka's own message names no topic.
+    """
+    reason = ": ".join(part for part in (purpose, str(exc) or type(exc).__name__) if part)
     return f"Kafka does not allow that ({reason}); give the client's user what docs/operations.md lists for the command"

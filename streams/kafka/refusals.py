@@ -35,8 +35,8 @@ _OTHER_NAME = (62, 64)
 
 
 @contextlib.asynccontextmanager
-async def explaining_refusals(settings: Settings) -> AsyncIterator[None]:
-    """A block that talks to Kafka: where it fails because a broker refuses this client, the error says why.
+async def explaining_refusals(settings: Settings, purpose: str = "") -> AsyncIterator[None]:
+    """A block that talks to Kafka for a `purpose`: if it fails because a broker refuses this client, the error says why.
 
     Raises:
         AccessRefused: a broker answers and refuses this client; it replaces the error that left the block.
@@ -46,7 +46,7 @@ async def explaining_refusals(settings: Settings) -> AsyncIterator[None]:
     except AccessRefused:
         raise
     except DENIALS as exc:
-        raise AccessRefused(denied(exc)) from exc
+        raise AccessRefused(denied(exc, purpose)) from exc
     except (KafkaError, OSError, TimeoutError) as exc:
         if (why := await refusal(settings)) is not None:
             raise AccessRefused(why) from exc

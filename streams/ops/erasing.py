@@ -55,7 +55,7 @@ async def send(settings: Settings, customer_ids: Sequence[str], at: float) -> Er
         table = dict(await consumer.end_offsets([tp for tp in tps if tp.topic == standings]))
     headers = [(ERASE_HEADER, to_rfc3339(at).encode())]
     sent = []
-    async with started(new_producer(settings), settings) as producer:
+    async with started(new_producer(settings), settings, f"writing to {purchases}") as producer:
         for customer_id in dict.fromkeys(customer_ids):
             key = customer_id.encode()
             partition = partition_of(key, partitions)

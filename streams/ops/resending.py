@@ -79,7 +79,8 @@ async def replay(settings: Settings, choice: Choice, *, send: bool, again: bool 
 
 async def _send(settings: Settings, places: Collection[Place], acknowledged: set[Place]) -> None:
     """Sends the letters at `places`; adds to `acknowledged` those that Kafka has."""
-    async with started(new_producer(settings, max_request_bytes=MAX_REQUEST_BYTES), settings) as producer:
+    made = new_producer(settings, max_request_bytes=MAX_REQUEST_BYTES)
+    async with started(made, settings, "writing to the input topics") as producer:
         in_flight: dict[Place, asyncio.Future[Any]] = {}
         async for letter in letters(settings):
             if letter.place not in places:

@@ -1,9 +1,9 @@
-"""Faust's consumer with micro-batches: one poll becomes one event of the agent, and progress is explicit.
+"""Faust's consumer with micro-batches: polls go to the agent whole, and the pipeline says what may be committed.
 
-Faust keeps the thread, the group, the assignor, the listener and the commit loop. Records of a `BatchTopic` leave its
-per-record path. What may be committed is what the pipeline marked as durable.
+Faust keeps the thread, the group, the assignor, the listener and the commit loop. The records of a `BatchTopic` leave its
+per-record path: one poll becomes one event.
 
-This leans on the inside of faust 0.15.3 and aiokafka 0.14; `tests/contracts/test_seams_*.py` fail when that moves.
+This relies on the inside of faust 0.15.3 and aiokafka 0.14; `tests/contracts/test_seams_libraries.py` guards that.
 """
 
 import asyncio
@@ -19,31 +19,44 @@ from faust.types import TP, ConsumerMessage
 from streams.kafka.errors import InfrastructureFailure
 from streams.plane.batch import Batch, BatchTopic
 from streams.plane.crash import crash_point
+from streams.plane.lease import Lease
+from streams.plane.pipeline import Pipeline
 from streams.plane.polling import ConsumerThread, Poll
+from streams.plane.ports import World
 from streams.plane.progress import Span
 
 log = structlog.get_logger(__name__)
 
-# While a partition is throttled, a poll without records ends after this, so that it notices when the throttle ends.
+# While a partition is throttled, a poll without records ends after this time, and the next one looks at the throttle again.
 THROTTLED_POLL_S = 0.05
+
+# A poll that has no partition to ask comes back after this time.
+NOTHING_ASSIGNED_S = 0.02
 
 
 class Consumer(base.Consumer):
-    """Faust's consumer; batches for the agent, and commits of what the pipeline's progress allows."""
+    """Faust's consumer, which gives the agent batches, and commits what the pipeline's progress allows.
 
-    def __init__(self, transport: Any, *args: Any, **kwargs: Any) -> None:
-        self.pipeline, self.lease, self.world = transport.pipeline, transport.lease, transport.world
-        self._delivered: dict[TP, int] = {}  # next offset to hand to the agent
-        super().__init__(transport, *args, **kwargs)
+    Args:
+        pipeline: its progress says what may be committed; it hears of each assignment's end.
+        lease: begins with the assignment.
+        world: claims, which end with the assignment, and the process that a refusal ends.
+    """
+
+    def __init__(self, *args: Any, pipeline: Pipeline, lease: Lease, world: World, **kwargs: Any) -> None:
+        self._pipeline, self._lease, self._world = pipeline, lease, world
+        self._progress = pipeline.progress
+        self._delivered: dict[TP, int] = {}  # the next offset to hand to the agent
+        super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> ConsumerThread:
-        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon, lease=self._lease, world=self._world)
 
     async def create_topic(self, *args: Any, **kwargs: Any) -> None:
-        """Does nothing: topics are made by `regulars topics create` and checked when the app starts."""
+        """Does nothing: `regulars topics create` makes the topics, and the app checks them when it starts."""
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Does nothing: faust's stall detector counts events, and a batch is one event of one of its partitions."""
+        """Does nothing: faust's stall detector counts events, but a batch of many partitions is a single event."""
 
     # --- fetch
 
@@ -56,17 +69,17 @@ class Consumer(base.Consumer):
         timeout: float,  # noqa: ASYNC109 - faust's name
     ) -> Mapping[TP, list[ConsumerRecord]]:
         topics = self._batch_topics()
-        pipeline = self.pipeline
-        active = active_partitions - pipeline.throttled
+        progress = self._progress
+        active = active_partitions - self._pipeline.throttled
         if len(active) < len(active_partitions):
             timeout = THROTTLED_POLL_S
         if self.app.rebalancing:
-            # Until it ends faust may still seek, and flow_control.resume() clears every queue: take no batches.
+            # Until the rebalance ends, faust may still seek, and flow_control.resume() clears every queue: poll no batches.
             active = {tp for tp in active if tp.topic not in topics}
-        if not active:  # fetched_records takes an empty set for all
-            await self.sleep(0.02)
+        if not active:  # for fetched_records an empty set means all partitions
+            await self.sleep(NOTHING_ASSIGNED_S)
             return {}
-        epoch, generation = pipeline.progress.epoch, self.app.consumer_generation_id
+        epoch, generation = progress.epoch, self.app.consumer_generation_id
         poll = await self._thread.poll(active, timeout)
         self._pass_holes(active, poll, epoch, topics)
         hot: dict[BatchTopic, dict[TP, list[ConsumerRecord]]] = {}
@@ -77,9 +90,9 @@ class Consumer(base.Consumer):
             else:
                 hot.setdefault(topic, {})[tp] = records
         for topic, parts in hot.items():
-            current = epoch == pipeline.progress.epoch and generation == self.app.consumer_generation_id
+            current = epoch == progress.epoch and generation == self.app.consumer_generation_id
             if not (current and self.flow_active and not self.app.rebalancing):
-                await self._rewind()  # the fetch position has moved past records that nobody will process
+                await self._rewind()  # the fetch position has moved past records that will not be processed
                 break
             if not await self._deliver(topic, self._batch(parts, poll, epoch, generation)):
                 await self._rewind()
@@ -87,8 +100,8 @@ class Consumer(base.Consumer):
         return cold
 
     def _pass_holes(self, active: set[TP], poll: Poll, epoch: int, topics: Mapping[str, BatchTopic]) -> None:
-        """Moves on where a fetch passed offsets without records (transaction markers, compaction) and nothing waits."""
-        progress = self.pipeline.progress
+        """Advances where a fetch passed offsets without records (transaction markers, compaction) and nothing waits."""
+        progress = self._progress
         if epoch != progress.epoch or self.app.rebalancing:
             return
         for tp in active:
@@ -104,14 +117,14 @@ class Consumer(base.Consumer):
             start = self._delivered[tp]
             if records[0].offset < start:
                 raise InfrastructureFailure(
-                    f"{tp.topic}[{tp.partition}] goes on at offset {records[0].offset}, below {start} where it stood: "
-                    "the topic lost records or was made anew; reset the group's offsets to accept that"
+                    f"{tp.topic}[{tp.partition}] continues at offset {records[0].offset}, but {start} was reached before: "
+                    "the topic lost records or was made again; reset the group's offsets to accept that"
                 )
             spans[tp] = Span(start, max(poll.positions[tp], records[-1].offset + 1))
         return Batch(parts, spans, epoch, generation, poll.bytes)
 
     async def _deliver(self, topic: BatchTopic, batch: Batch) -> bool:
-        """Puts the batch into the agent's queue, waiting for room; False where the flow stopped instead."""
+        """Puts the batch into the agent's queue and waits for room there; False where the flow stopped instead."""
         tp, records = next(iter(batch.records.items()))
         last = records[-1]
         message = ConsumerMessage(
@@ -149,69 +162,66 @@ class Consumer(base.Consumer):
     async def _rewind(self) -> None:
         try:
             await self.perform_seek()
-        except Exception as exc:  # not assigned at the moment: the rebalance seeks when it ends
+        except Exception as exc:  # the partitions are not assigned at the moment: the rebalance seeks when it ends
             log.debug("rewind left to the rebalance", error=repr(exc))
 
     async def perform_seek(self) -> None:
-        """Seeks every partition to the next record to process.
+        """Seeks every partition to the next record to process. It differs from faust's method in four ways.
 
-        Unlike faust's: also where nothing, or 0, was committed (aiokafka skips those), within an assignment to what is
-        done rather than committed, past what retention has deleted, saying so, and only by what the broker answered for
-        this very assignment.
+        It also seeks where nothing, or 0, was committed; aiokafka skips those. Within an assignment it seeks to what is
+        done, not to what is committed. It goes past records that retention has deleted, and counts them. It uses only
+        what the broker answered for this assignment.
         """
-        progress = self.pipeline.progress
+        progress = self._progress
         epoch = progress.epoch
         committed = {ensure_TP(tp): offset for tp, offset in (await self.seek_to_committed()).items()}
         topics = self._batch_topics()
         hot = {tp: offset for tp, offset in committed.items() if tp.topic in topics}
         fresh = [tp for tp, offset in hot.items() if not offset]
-        found = await self.earliest_offsets(*hot) if hot else {}
-        earliest = {ensure_TP(tp): offset for tp, offset in found.items()}
+        earliest = {ensure_TP(tp): at for tp, at in (await self.earliest_offsets(*hot) if hot else {}).items()}
         known = {tp: position for tp in hot if (position := progress.position(tp)) is not None}
         stood = hot | known
         lost = {tp: at for tp, at in stood.items() if at is not None and at < earliest[tp]}
         if seeks := {tp: max(stood[tp] or 0, earliest[tp]) for tp in {*fresh, *known, *lost}}:
             await self.seek_wait(seeks)
         if epoch != progress.epoch:
-            return  # another assignment meanwhile: its own seek follows
+            return  # another assignment has begun: its own seek follows
         for tp, at in lost.items():
-            self.pipeline.count_lost(tp, at, earliest[tp])
+            self._pipeline.count_lost(tp, at, earliest[tp])
         hot.update({tp: earliest[tp] for tp in {*fresh, *lost}})
         for tp, offset in committed.items():
             self._read_offset[tp] = offset if offset is not None and offset >= 0 else None
             if offset is not None:
                 self._committed_offset[tp] = offset or None
         progress.begin(hot)
+        progress.commit(epoch, {tp: offset for tp, offset in committed.items() if offset})
         self._delivered.update({tp: position for tp in hot if (position := progress.position(tp)) is not None})
 
     # --- commit
 
     def _filter_committable_offsets(self, tps: Iterable[TP]) -> dict[TP, int]:
         offsets: dict[TP, int] = super()._filter_committable_offsets(tps)
-        committable = self.pipeline.progress.committable()
+        committable = self._progress.committable()
         return offsets | {tp: offset for tp, offset in committable.items() if self._should_commit(tp, offset)}
 
     async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
+        epoch = self._progress.epoch
         crash_point("before_commit")
         committed: bool = await super()._commit_offsets(offsets, start_new_transaction)
         if committed:
             crash_point("after_commit")
+            self._progress.commit(epoch, offsets)
         return committed
 
     async def commit_and_end_transactions(self) -> None:
-        """The last commit before a revoke or the end: of all that is done by now.
+        """The last commit before a revoke or the end: of everything that is done by now.
 
-        Faust's finds a commit of its loop under way, waits for it and leaves it at that; it may have begun before the last
-        chunk was done, whose records would come again.
+        Where a commit of faust's loop is under way, faust's method only waits for it. That commit may have begun before the
+        last chunk was done, and the records of that chunk would come again.
         """
         while await self.maybe_wait_for_commit_to_finish():
             pass
         await super().commit_and_end_transactions()
-
-    def committed(self, tp: TP) -> int | None:
-        """Last offset committed for the topic partition in this assignment; None: none yet."""
-        offset: int | None = self._committed_offset.get(tp)
-        return offset
 
     # --- assignment
 
@@ -222,20 +232,20 @@ class Consumer(base.Consumer):
         await super().on_partitions_revoked(revoked)
         self._forget()
         for tp in revoked:
-            # faust pops it BEFORE its last commit sets it again: it would be stale when the partition returns
+            # Faust pops it before its last commit sets it again. It would be stale when the partition returns.
             self._committed_offset.pop(tp, None)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Starts a new assignment; positions come with the seek that ends the rebalance."""
+        """Begins a new assignment; its positions come with the seek that ends the rebalance."""
         log.info("partitions assigned", partitions=self._numbers(assigned), generation=generation_id)
         self._forget()
-        self.lease.renew(self.lease.clock())
+        self._lease.renew(self._lease.clock())
         await super().on_partitions_assigned(assigned, generation_id)
 
     def _numbers(self, tps: Iterable[TP]) -> list[int]:
-        return sorted({tp.partition for tp in tps if tp.topic in self.pipeline.job.topics})
+        return sorted({tp.partition for tp in tps if tp.topic in self._pipeline.job.topics})
 
     def _forget(self) -> None:
-        self.pipeline.forget()
-        self.world.forget_claims()
+        self._pipeline.forget()
+        self._world.forget_claims()
         self._delivered.clear()

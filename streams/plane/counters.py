@@ -1,20 +1,19 @@
-"""What the pipeline did since the process began: numbers for metrics and benchmarks."""
+"""What the data plane did since the process began, and how long each stage took."""
 
-import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator
+from types import TracebackType
 
 STAGES = ("decode", "get", "step", "produce", "write")
 
 
 class Counters:
-    """Counts, and seconds per stage.
+    """Counts since the process began.
 
     Attributes:
-        seconds: per stage, of the event loop's time; `produce` includes the waits for acknowledgements.
-        lost: offsets per topic that were deleted before they were read.
-        set_aside: records per topic that made the job fail and are dead letters.
+        lost: offsets that were deleted before they were read, by topic.
+        set_aside: records that made the job fail and are dead letters, by topic.
+        seconds: by stage; "produce" includes the wait for acknowledgements, the others are time of the event loop.
     """
 
     def __init__(self) -> None:
@@ -31,9 +30,23 @@ class Counters:
         self.set_aside: Counter[str] = Counter()
         self.seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
 
-    @contextlib.contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Adds the seconds of its block to `stage`, where the block ends without an exception."""
-        began = time.perf_counter()
-        yield
-        self.seconds[stage] += time.perf_counter() - began
+    def time(self, stage: str) -> "Stage":
+        """Adds the time of a `with` block to `stage`."""
+        return Stage(self.seconds, stage)
+
+
+class Stage:
+    """Measures one `with` block."""
+
+    __slots__ = ("_began", "_seconds", "_stage")
+
+    def __init__(self, seconds: dict[str, float], stage: str) -> None:
+        self._seconds, self._stage, self._began = seconds, stage, 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._seconds[self._stage] += time.perf_counter() - self._began

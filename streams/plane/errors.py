@@ -1,4 +1,4 @@
-"""Why a worker stops that Kafka is not to blame for. Each message says what happened, where, and the way out."""
+"""Why a worker stops while Kafka is well. Each message says what happened, where, and the way out."""
 
 from streams.kafka.errors import InfrastructureFailure
 
@@ -12,4 +12,4 @@ class ChangelogTruncated(InfrastructureFailure):
 
 
 class Fenced(InfrastructureFailure):
-    """Another worker has claimed the partition: this one had been out of the group without knowing."""
+    """Another worker has claimed the partition: this one was out of the group and did not know it."""

@@ -1,7 +1,7 @@
 """Which chunks made the job fail, remembered over restarts, so that one bad record cannot stop a partition for good.
 
-A worker whose job raises ends, and its supervisor starts it again at the same records. The third time, `chunks.Chunks`
-halves the chunk until the record is alone. The file lies beside the local stores: another worker counts for itself.
+A worker whose job raises ends, and its supervisor starts it again at the same records. The third time, `fault_search` halves
+the chunk until the record is alone. The file lies beside the local stores: each worker counts its own starts.
 
     {"3": {"count": 2, "first": {"purchases": 1041}}}     partition -> failures, first offset of each topic
 """
@@ -13,7 +13,9 @@ from pathlib import Path
 
 from aiokafka.structs import ConsumerRecord
 
-# A first failure may be the machine's (memory, a signal); the same records twice are the records'.
+from streams.kafka.errors import InfrastructureFailure
+
+# The machine may cause a first failure (memory, a signal). When the same records fail twice, a record is the cause.
 MOST_STARTS = 2
 
 
@@ -27,6 +29,11 @@ class JobFailed(Exception):
     def __init__(self, cause: Exception) -> None:
         super().__init__(f"the job raised {type(cause).__name__}: {cause}")
         self.cause = cause
+
+
+def as_job_failure(exc: Exception) -> Exception:
+    """What the job raised as a JobFailed; broken infrastructure stays what it is."""
+    return exc if isinstance(exc, InfrastructureFailure) else JobFailed(exc)
 
 
 class Failures:

@@ -1,6 +1,6 @@
-"""The thread that polls Kafka: Faust's, whose heartbeats renew the lease and whose polls say where they ended.
+"""Faust's consumer thread: polls that also give positions, heartbeats that renew the lease, refusals that end the process.
 
-This leans on the inside of faust 0.15.3 and aiokafka 0.14; `tests/contracts/test_seams_*.py` fail when that moves.
+This relies on the inside of faust 0.15.3 and aiokafka 0.14; `tests/contracts/test_seams_libraries.py` guards that.
 """
 
 import asyncio
@@ -23,18 +23,23 @@ from faust.types import TP
 
 from streams.kafka.errors import InfrastructureFailure
 from streams.kafka.patience import REQUEST_TIMEOUT_S, away, patiently, renewing
+from streams.plane.lease import Lease
 from streams.plane.portion import portion, taking_portions
+from streams.plane.ports import World
 
-# Faust hard-codes 1500: on a quiet topic the broker would sit on a fetch, and with it on partitions added meanwhile.
+# Faust hard-codes 1500 ms. On a quiet topic the broker would hold a fetch back for so long, also when partitions were added.
 FETCH_MAX_WAIT_MS = 50
 
 ALLOW_READ = "give the worker's principal Read and Describe on it and Read on the group"
 
 
 class Poll(NamedTuple):
-    """What one poll returned: records by topic partition, and where each partition with records stands after it.
+    """What one poll returned.
 
-    `bytes`: keys, values and headers.
+    Attributes:
+        records: by topic partition.
+        positions: the offset at which each topic partition with records continues.
+        bytes: the size of keys, values and headers.
     """
 
     records: dict[TP, list[ConsumerRecord]]
@@ -43,7 +48,16 @@ class Poll(NamedTuple):
 
 
 class ConsumerThread(base.AIOKafkaConsumerThread):
-    """Faust's consumer thread; heartbeats renew the lease, polls also say where they ended."""
+    """See the module.
+
+    Args:
+        lease: is renewed by each answered heartbeat.
+        world: the process that a refusal ends.
+    """
+
+    def __init__(self, *args: Any, lease: Lease, world: World, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lease, self._world = lease, world
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         taking_portions()
@@ -55,7 +69,7 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         return consumer
 
     async def on_start(self) -> None:
-        """Starts the consumer, waiting for a broker that is away, then listens to the answers its heartbeats get."""
+        """Starts the consumer, waiting for a broker that is away, then watches the answers to its heartbeats."""
         consumer = self._consumer = self._create_consumer(loop=self.thread_loop)
         self.time_started = time.monotonic()
         await patiently("starting the consumer", consumer.start)
@@ -63,21 +77,21 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         self._watch_refusals(consumer._coordinator)
 
     async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
-        """As faust's, waiting for a broker that is away: an exception in a rebalance would end the worker."""
+        """Faust's, but it waits for a broker that is away: an exception in a rebalance would end the worker."""
         return await patiently("earliest offsets", lambda: super(ConsumerThread, self).earliest_offsets(*partitions))
 
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
-        """As faust's, waiting for a broker that is away."""
+        """Faust's, but it waits for a broker that is away."""
         return await patiently("end offsets", lambda: super(ConsumerThread, self).highwaters(*partitions))
 
     def _watch_heartbeats(self, coordinator: Any) -> None:
-        lease, heartbeat = self.consumer.lease, coordinator._do_heartbeat
+        lease, heartbeat = self._lease, coordinator._do_heartbeat
 
         async def watched() -> bool:
             sent_at = lease.clock()
             answered: bool = await heartbeat()
             if answered:
-                # a rebalance in progress also counts as answered, but asks for a rejoin
+                # A rebalance in progress counts as an answer, too, but asks for a rejoin.
                 lease.renew(sent_at, rebalancing=coordinator._rejoin_needed_fut.done())
             elif coordinator.generation == base.DEFAULT_GENERATION_ID:
                 lease.lose()
@@ -86,12 +100,12 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         coordinator._do_heartbeat = watched
 
     def _watch_refusals(self, coordinator: Any) -> None:
-        """Ends the process where the group refuses it: aiokafka's coordinator then waits, for ever, to be asked why."""
+        """Ends the process where the group refuses it; aiokafka's coordinator would wait for ever for a call that asks."""
         push = coordinator._push_error_to_user
 
         def pushed(exc: Exception) -> Any:
             if not away(exc):
-                self.consumer.world.fail(InfrastructureFailure(self._refused(exc)))
+                self._world.fail(InfrastructureFailure(self._refused(exc)))
             return push(exc)
 
         coordinator._push_error_to_user = pushed
@@ -100,8 +114,8 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         if isinstance(exc, InvalidSessionTimeoutError):
             return (
                 f"Kafka refuses a session of {self.app.conf.broker_session_timeout:g} s (REGULARS_SESSION_TIMEOUT_S): it is "
-                "beyond the brokers' group.min.session.timeout.ms or group.max.session.timeout.ms (unless set, 6 s and 30 "
-                "minutes); change either"
+                "below the brokers' group.min.session.timeout.ms or above their group.max.session.timeout.ms (by default "
+                "6 s and 30 minutes); change the setting or the brokers"
             )
         if isinstance(exc, GroupAuthorizationFailedError):
             return f"Kafka does not allow to join the group {self.app.conf.id}; {ALLOW_READ}"
@@ -110,15 +124,15 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         return f"Kafka refuses this worker in the group {self.app.conf.id}: {exc!r}"
 
     async def poll(self, active: set[TP], timeout_s: float) -> Poll:
-        """Records of the `active` partitions, at most the configured number and a portion; empty after `timeout_s`."""
-        # Not through the thread's method queue: its two workers cost four tasks a call, and this is every poll.
+        """Records of the `active` partitions, at most the configured number and one portion; none after `timeout_s`."""
+        # Not through the thread's method queue: that costs four tasks per call.
         future = asyncio.run_coroutine_threadsafe(self._poll(active, timeout_s), self.thread_loop)
         return await asyncio.wrap_future(future)
 
     async def _poll(self, active: set[TP], timeout_s: float) -> Poll:
         consumer = self._ensure_consumer()
         if not self.consumer.flow_active:
-            return Poll({}, {})  # a fetch that begins after the flow stopped would wait for ever
+            return Poll({}, {})  # a fetch that began after the flow stopped would wait for ever
         fetcher = consumer._fetcher
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError
@@ -141,7 +155,7 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         )
 
     def _unreadable(self, exc: UnicodeDecodeError) -> str:
-        """Which record aiokafka could not read, and how to go on: it never gets past the batch that holds it."""
+        """Which record aiokafka could not read, and the way out: aiokafka never gets past the batch that holds it."""
         (found,) = (
             frame.f_locals
             for frame, _ in traceback.walk_tb(exc.__traceback__)
@@ -150,13 +164,13 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         tp, at, end = found["tp"], found["self"].next_fetch_offset, found["next_batch"].next_offset
         return (
             f"{tp.topic}[{tp.partition}]: the name of a header of the record at offset {at} is not UTF-8; "
-            "mend its producer; to go on, leaving out what is from the committed offset up to there and the rest of its "
-            f"batch, stop all workers and run Kafka's kafka-consumer-groups --group {self.app.conf.id} "
+            "mend its producer; to go on without the records from the committed offset to the end of that record's batch, "
+            f"stop all workers and run Kafka's kafka-consumer-groups --group {self.app.conf.id} "
             f"--topic {tp.topic}:{tp.partition} --reset-offsets --to-offset {end} --execute"
         )
 
     def reached(self, tp: TP) -> int | None:
-        """Position of the next fetch; None while unknown."""
+        """The offset of the next fetch; None while it is unknown."""
         consumer = self._ensure_consumer()
         subscription = consumer._subscription.subscription
         assignment = None if subscription is None else subscription.assignment

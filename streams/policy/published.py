@@ -198,5 +198,10 @@ async def _send(settings: Settings, name: str, document: str, before: tuple[Vers
 
 
 async def _produce(settings: Settings, key: bytes, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
-    async with started(new_producer(settings), settings) as producer, explaining_refusals(settings):
-        await producer.send_and_wait(settings.topic(POLICIES), value, key, headers=headers)
+    topic = settings.topic(POLICIES)
+    purpose = f"writing to {topic}"
+    async with (
+        started(new_producer(settings), settings, purpose) as producer,
+        explaining_refusals(settings, purpose),
+    ):
+        await producer.send_and_wait(topic, value, key, headers=headers)

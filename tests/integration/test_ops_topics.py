@@ -280,6 +280,6 @@ def test_ratings_all_alike_teach_nothing(own: Settings, tmp_path: Path) -> None:
     untold = CliRunner().invoke(main, [*command, "--topic-prefix", "nobody-"])
 
     assert (told.exit_code, untold.exit_code) == (1, 1)
-    assert "3 texts say whether their writer was content, all the same" in told.stderr
+    assert "3 texts have a label, all the same one" in told.stderr
     assert "nobody-reviews does not exist" in untold.stderr
     assert not out.exists()

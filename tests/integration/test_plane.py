@@ -54,13 +54,13 @@ def test_a_graceful_stop_leaves_nothing_to_replay_or_to_send_again(plane: Plane,
     wait_until(lambda: sum(plane.ends("changes").values()) > 300, 60)
     assert worker.stop() == 0
     done = sum(plane.committed("a").values()) + sum(plane.committed("b").values())
-    assert worker.said("records") == f"records {done} resent 0"
+    assert worker.last_line("records") == f"records {done} resent 0"
     assert 0 < done <= 5000
 
     second = plane.start()
     wait_until(lambda: plane.lag() == 0, 60)
     assert second.stop() == 0
-    assert second.said("records") == f"records {5000 - done} resent 0"
+    assert second.last_line("records") == f"records {5000 - done} resent 0"
     assert plane.verify().wrong == []
     assert plane.verify().repeated == 0
 
@@ -103,7 +103,7 @@ def test_killed_at_any_point_nothing_is_lost_or_doubled(plane: Plane, wait_until
             worker.wait_for("ready")
             worker.process.terminate()
         assert worker.wait() == -9, (point, worker.lines[-20:])
-        assert worker.said(f"crash point {point}")
+        assert worker.last_line(f"crash point {point}")
     if store == "wiped":
         shutil.rmtree(plane.settings.data_dir, ignore_errors=True)
     last = plane.start()
@@ -206,7 +206,7 @@ def test_a_second_worker_takes_over_and_gives_back(plane: Plane, wait_until: Wai
     second = plane.start("w2", static=False)
     second.wait_for("ready")
     plane.send_numbers(3000)
-    assert second.said("ready") != "ready []"
+    assert second.last_line("ready") != "ready []"
     assert second.stop() == 0
     plane.send_numbers(1000)
     third = plane.start("w3", static=False)

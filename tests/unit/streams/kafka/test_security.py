@@ -9,7 +9,7 @@ import pytest
 
 from streams.kafka.errors import AccessRefused
 from streams.kafka.security import kafka_options
-from streams.plane.runtime import credentials
+from streams.plane.faust_options import credentials
 from streams.settings import Settings
 
 USER: dict[str, Any] = {"security_protocol": "SASL_PLAINTEXT", "sasl_username": "shop"}
