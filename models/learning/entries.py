@@ -10,7 +10,7 @@ from msgspec import Struct
 from models.learning.challenger import Challenger
 from models.learning.persistence import StateError, decode_estimator, encode_estimator
 
-# The topic and the trainer's producer take records of 4 MiB.
+# Half of what the topic takes (`schemas.topics`, 4 MiB).
 LARGEST_BYTES = 2_000_000
 
 
