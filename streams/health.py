@@ -1,6 +1,8 @@
-"""How a process says whether it can be counted on: why it is not ready, and what else is worth knowing."""
+"""What a process tells about its health: why it is not ready, what it is busy with, and its metrics."""
 
 from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, disable_created_metrics
 
 
 class Reason(NamedTuple):
@@ -12,11 +14,21 @@ class Reason(NamedTuple):
 
 
 class Note(NamedTuple):
-    """What is worth knowing about a process that is ready: one word, and what was observed."""
+    """What a process is busy with, ready or not: one word, and what was observed."""
 
     note: str
     detail: str
 
 
-# The Prometheus text format, as /metrics answers it.
+# The type of a /metrics page: the Prometheus text format.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def new_registry() -> CollectorRegistry:
+    """An empty registry for the metrics of this process.
+
+    No metric of the process gets a `_created` gauge from now on: those would double the page, and they only say when the
+    process started.
+    """
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    return CollectorRegistry()

@@ -43,15 +43,18 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
     from models.learning.plug import PlugError, plugged
     from models.scores import PriorScorer
     from streams.kafka.errors import BrokerLost
+    from streams.training.checkpoint import Beginner
     from streams.training.pages import TrainerView, pages
-    from streams.training.trainer import Pace, Trainer
+    from streams.training.schedule import PublishSchedule
+    from streams.training.trainer import Trainer
 
     settings = settings_from(**options)
-    pace = Pace(publish_every, publish_interval)
     try:
-        contenders = plugged(settings.models)
+        contenders = tuple(plugged(settings.models))
     except PlugError as exc:
         raise Failure(str(exc), "correct REGULARS_MODELS; `regulars models check` shows what is wrong") from exc
+    beginner = Beginner(features.NAMES, features.FEATURE_SET, PriorScorer(), contenders)
+    schedule = PublishSchedule(publish_every, publish_interval)
     way_out = "start the trainer again; it continues from the last published snapshot"
 
     async def run() -> None:
@@ -64,8 +67,7 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
                 await stack.enter_async_context(pages(view, host, port))
             except OSError as exc:
                 raise Failure(f"no pages at {host}:{port}: {exc}", "choose another --web-port, or 0 for none") from exc
-            trainer = Trainer(settings, features.NAMES, features.FEATURE_SET, PriorScorer(), pace, view, contenders)
-            await trainer.run(stopping)
+            await Trainer(settings, beginner, schedule, view).run(stopping)
 
     try:
         with kafka_errors_as_failures(f"the broker at {settings.bootstrap_servers} failed", way_out):

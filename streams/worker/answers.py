@@ -18,9 +18,9 @@ from streams.kafka.topics import partition_of
 from streams.plane.pipeline import Pipeline
 from streams.plane.records import PartitionGone
 from streams.settings import Settings
-from streams.worker.encoding import TextLane
 from streams.worker.scoring import ScoringJob
 from streams.worker.status import Counts, NotHere, Status, TextProgress
+from streams.worker.text_lane import TextLane
 from streams.worker.text_queue import TextQueue
 
 

@@ -18,13 +18,14 @@ from streams.ops.lag import LagMonitor
 from streams.plane.runtime import App
 from streams.settings import Settings
 from streams.worker.answers import WorkerAnswers
-from streams.worker.encoding import BatchDone, open_lane
+from streams.worker.encoding import open_lane
 from streams.worker.feed import ChangeFeed, SegmentCounts
 from streams.worker.metrics import Metrics
 from streams.worker.observer import ViewObserver
 from streams.worker.passing_time import TICK_S, PartitionTime, TextLog
 from streams.worker.scoring import ScoringJob
 from streams.worker.serving import Serving
+from streams.worker.text_lane import BatchDone
 from streams.worker.text_queue import MOST_HELD, TextQueue
 from streams.worker.text_server import TextServer
 from streams.worker.view import WorkerView

@@ -20,7 +20,7 @@ from streams.kafka.broadcast import read_latest
 from streams.kafka.topics import create
 from streams.settings import Settings
 from streams.training import orders
-from streams.training.trainer import Pace
+from streams.training.schedule import PublishSchedule
 from tests.support.training import FEATURES, label, running, send_labels
 
 WaitAsync = Callable[..., Awaitable[Any]]
@@ -47,10 +47,10 @@ async def test_challengers_go_on_over_a_restart_as_if_nothing_had_happened(
     """700 labels, a restart in between: evidence and forecasts are, to the bit, those of a course without Kafka."""
     await create(settings)
     await send_labels(settings, range(400))
-    async with running(settings, Pace(400, 60.0), contenders=plugged(MODELS)) as trainer:
+    async with running(settings, PublishSchedule(400, 60.0), contenders=plugged(MODELS)) as trainer:
         await wait_until_async(lambda: trainer.published)
     await send_labels(settings, range(400, 700))
-    async with running(settings, Pace(300, 60.0), contenders=plugged(MODELS)) as trainer:
+    async with running(settings, PublishSchedule(300, 60.0), contenders=plugged(MODELS)) as trainer:
         await wait_until_async(lambda: trainer.published)
         published = trainer.published
 
@@ -77,7 +77,7 @@ async def test_an_order_is_served_at_once_and_evidence_decides_again_after(
             model.take(key, value)
         return model
 
-    async with running(settings, Pace(600, 60.0), contenders=plugged(MODELS)) as trainer:
+    async with running(settings, PublishSchedule(600, 60.0), contenders=plugged(MODELS)) as trainer:
         await wait_until_async(lambda: trainer.published)
         await orders.give(settings, Orders({TARGET: "adagrad", "expected_spend_90d": "nobody"}))
         await wait_until_async(lambda: trainer.published.served.get(TARGET) == "adagrad")
