@@ -1,7 +1,8 @@
 """Any River estimator as bytes and back, without pickle: a table of plain values and allowed classes.
 
     bytes   zlib of JSON {"format": 1, "nodes": [...]}; node 0 is the estimator
-    value   null, true, false, a number, a string; [i] is the node i; {"f": "inf" | "-inf" | "nan"} is a float
+    value   null, true, false, a number, a string; [i] is the node i; {"f": "inf" | "-inf" | "nan"} is a float;
+            {"n": "random"} is a random generator that nobody seeded
     node    {"k": kind, ...}: a container, an array, a random state; {"k": "object", "c": class, "v": attributes}
 
 Each object is one node however often it is referred to, so what was shared is shared again. As with skops, which persists
@@ -158,7 +159,12 @@ class _Writer:
             for slot in (slots,) if isinstance(slots, str) else slots:
                 if slot not in ("__dict__", "__weakref__") and hasattr(value, slot):
                     attributes[slot] = getattr(value, slot)
-        pairs = [[key, self._ref(each, f"{path}.{key}")] for key, each in attributes.items()]
+        # A generator that was never seeded promises no sequence; a tree has hundreds, of 2.5 KB each.
+        unseeded = "seed" in attributes and attributes["seed"] is None
+        pairs = [
+            [key, {"n": "random"} if unseeded and type(each) is random.Random else self._ref(each, f"{path}.{key}")]
+            for key, each in attributes.items()
+        ]
         return {"k": "object", "c": name, "v": pairs} | ({} if content is None else {"n": content})
 
     def _name(self, value: Any, path: str) -> str:
@@ -189,7 +195,7 @@ class _Reader:
 
     def _value(self, ref: Any) -> Any:
         if isinstance(ref, dict):
-            return int(ref["i"]) if "i" in ref else float(ref["f"])
+            return random.Random() if "n" in ref else int(ref["i"]) if "i" in ref else float(ref["f"])
         if not isinstance(ref, list):
             return ref
         (place,) = ref
