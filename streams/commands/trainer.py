@@ -56,7 +56,7 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
         stopping = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-        view, host, port = TrainerView(), settings.web_host, settings.trainer_web_port
+        view, host, port = TrainerView(settings.app_id), settings.web_host, settings.trainer_web_port
         async with contextlib.AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(pages(view, host, port))

@@ -36,8 +36,8 @@ class TrainerView:
         answered_at: when Kafka last answered with the end, monotonic.
     """
 
-    def __init__(self) -> None:
-        self.registry = new_registry()
+    def __init__(self, app_id: str | None = None) -> None:
+        self.registry = new_registry(app_id)
         self.state: State = "joining"
         self.next_offset: int | None = None
         self.end: int | None = None

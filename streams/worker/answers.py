@@ -100,6 +100,7 @@ class WorkerAnswers:
             foreign=none | self._job.foreign,
             texts_cut=self._job.texts_cut,
             cache_failures=self._lane.cache_failures,
+            set_aside=none | dict(counters.set_aside),
         )
 
     def owned(self) -> Collection[int]:

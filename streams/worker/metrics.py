@@ -11,8 +11,9 @@ from prometheus_client import generate_latest
 
 from models.shadow import Comparison
 from schemas.changes import Change
-from streams.health import new_registry
+from streams.health import new_registry, watch_disk
 from streams.ops.lag import LagMonitor
+from streams.settings import Settings
 from streams.worker.collectors import CountsCollector, LagCollector, ShadowCollector
 from streams.worker.latency import Latency
 from streams.worker.status import Counts
@@ -30,10 +31,17 @@ class ModelQuality(NamedTuple):
 
 
 class Metrics:
-    """The metrics of one worker, in a registry of their own. Every method is cheap and none raises."""
+    """The metrics of one worker, in a registry of their own. Every method is cheap and none raises.
 
-    def __init__(self, lag: LagMonitor | None = None) -> None:
-        self.registry = new_registry()
+    Args:
+        lag: whose samples are shown.
+        settings: name the shop in a label of every sample, and the disk of the local store; None: neither.
+    """
+
+    def __init__(self, lag: LagMonitor | None = None, settings: Settings | None = None) -> None:
+        self.registry = new_registry(None if settings is None else settings.app_id)
+        if settings is not None:
+            watch_disk(self.registry, settings.data_dir)
         self.events = 0  # applied since the start
         self.changes = 0
         self.texts = 0

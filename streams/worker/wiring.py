@@ -52,7 +52,7 @@ class ScoringWorker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         lag = LagMonitor(settings)
-        metrics = Metrics(lag=lag)
+        metrics = Metrics(lag=lag, settings=settings)
 
         def count_texts(done: BatchDone) -> None:
             metrics.count_texts(done.texts, done.tokens)
