@@ -10,7 +10,7 @@ from streams.commands.options import Failure, setting_option, setting_options, s
 
 @click.command()
 @setting_option("trainer_web_port", "--web-port")
-@setting_options("web_host", "bootstrap_servers", "topic_prefix", "app_id", "session_timeout_s")
+@setting_options("models", "web_host", "bootstrap_servers", "topic_prefix", "app_id", "session_timeout_s")
 @click.option(
     "--publish-every",
     type=click.IntRange(min=1),
@@ -40,6 +40,7 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
     import signal
 
     from models import features
+    from models.learning.plug import PlugError, plugged
     from models.scores import PriorScorer
     from streams.kafka.errors import BrokerLost
     from streams.training.checkpoint import Beginner
@@ -48,7 +49,11 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
     from streams.training.trainer import Trainer
 
     settings = settings_from(**options)
-    beginner = Beginner(features.NAMES, features.FEATURE_SET, PriorScorer())
+    try:
+        contenders = tuple(plugged(settings.models))
+    except PlugError as exc:
+        raise Failure(str(exc), "correct REGULARS_MODELS; `regulars models check` shows what is wrong") from exc
+    beginner = Beginner(features.NAMES, features.FEATURE_SET, PriorScorer(), contenders)
     schedule = PublishSchedule(publish_every, publish_interval)
     way_out = "start the trainer again; it continues from the last published snapshot"
 

@@ -7,10 +7,13 @@ from typing import NamedTuple
 
 import structlog
 
+from models.learning.contest import Contest
 from models.learning.course import Course
 from models.learning.learner import Learner
+from models.learning.plug import Plugged
 from models.learning.snapshots import DYNAMIC, SnapshotError, decode_snapshot
 from models.scores import Scorer
+from streams.training import challengers
 from streams.training.connection import Connection
 
 SNAPSHOT_KEY = DYNAMIC.encode()
@@ -25,15 +28,21 @@ class Beginner(NamedTuple):
         names: of the features, in order.
         feature_set: the digest of the features.
         prior: forecasts as long as nothing has been learnt.
+        contenders: the shop's own models, which learn as challengers.
     """
 
     names: tuple[str, ...]
     feature_set: str
     prior: Scorer
+    contenders: tuple[Plugged, ...] = ()
 
     def course(self) -> Course:
         """A new course, at the start of model-train."""
-        return Course(Learner(self.names, self.feature_set, self.prior))
+        return Course(Learner(self.names, self.feature_set, self.prior), contest=self.contest())
+
+    def contest(self) -> Contest:
+        """A new contest of the challengers."""
+        return Contest(self.contenders, self.names)
 
 
 class Checkpoint(NamedTuple):
@@ -74,7 +83,11 @@ def _restored(latest: dict[bytes, bytes], beginner: Beginner) -> Course:
     data = latest.get(SNAPSHOT_KEY)
     if data is not None:
         try:
-            return Course.restored(decode_snapshot(data, beginner.feature_set), beginner.prior)
+            snapshot = decode_snapshot(data, beginner.feature_set)
         except SnapshotError as exc:
             log.warning("the last snapshot can't be restored; learning starts anew", reason=str(exc))
+        else:
+            contest = beginner.contest()
+            challengers.go_on(contest, int(snapshot.contest.get("judged", 0)), latest)
+            return Course.restored(snapshot, beginner.prior, contest)
     return beginner.course()

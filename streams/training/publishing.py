@@ -1,6 +1,7 @@
 """Publishes snapshots of a course when they are due, and logs what each of them says about learning."""
 
 import time
+from collections.abc import Sequence
 
 import structlog
 
@@ -41,12 +42,18 @@ class Publisher:
         """Whether the schedule asks for a snapshot now."""
         return self._schedule.due(self.new_labels(course), time.monotonic() - self._at)
 
-    async def publish(self, course: Course) -> None:
+    async def publish(self, course: Course, challengers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Writes a snapshot, waits until it is acknowledged, and commits how far model-train was read.
+
+        Args:
+            course: what is published.
+            challengers: key and value of its challengers' records, which go before the snapshot.
 
         Raises:
             BrokerLost: Kafka did not acknowledge it in time.
         """
+        for key, value in challengers:
+            await self._connection.write(MODEL_SNAPSHOTS, key, value)
         snapshot = course.snapshot()
         await self._connection.write(MODEL_SNAPSHOTS, SNAPSHOT_KEY, encode_snapshot(snapshot))
         self.published = snapshot

@@ -5,6 +5,9 @@
 The last published snapshot is the only checkpoint: whoever takes over restores it and reads on from its offset. The
 offsets committed to the group only show the lag.
 
+The shop's own models learn as challengers beside the learner. Each has a record of its own, which is published just before
+the snapshot (`models.learning.serving`).
+
 A version that the scoreboard finds worse than the one before is taken back at once: the next snapshot has the previous
 version's weights, and learning goes on from those.
 
@@ -17,7 +20,9 @@ When the group takes model-train away, what was learnt and not published is lear
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -25,17 +30,22 @@ from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from models.learning.course import Course
 from models.learning.snapshots import Snapshot
 from schemas.learning import Label
+from schemas.orders import Orders
 from schemas.topics import DEAD_LETTERS
 from streams.kafka.patience import PATIENCE_S
 from streams.settings import Settings
+from streams.training import challengers
 from streams.training.checkpoint import Beginner, take_over
 from streams.training.connection import Connection, StopRequested
 from streams.training.labels import decoded
+from streams.training.orders import follow
 from streams.training.pages import State, TrainerView
 from streams.training.publishing import Publisher
 from streams.training.schedule import PublishSchedule
 
 log = structlog.get_logger("regulars.trainer")
+
+T = TypeVar("T")
 
 
 class Trainer(ConsumerRebalanceListener):
@@ -70,6 +80,8 @@ class Trainer(ConsumerRebalanceListener):
         self._course: Course | None = None
         self._is_spare = False
         self._revocations = 0
+        self._settings = settings
+        self._orders: Orders | None = None  # that came and were not taken yet
 
     @property
     def learning(self) -> bool:
@@ -90,14 +102,19 @@ class Trainer(ConsumerRebalanceListener):
             BrokerLost: Kafka was away for longer than `patience_s`, or didn't acknowledge a record in that time.
             KafkaError: it refused what was asked.
         """
+        orders: asyncio.Task[None] | None = None
         try:
             with contextlib.suppress(StopRequested):
                 await self._connection.start(stopping, listener=self)
+                orders = asyncio.create_task(follow(self._settings, self._take_orders, stopping))
                 while not stopping.is_set():
                     await self._turn()
             if self._course is not None and self._publisher.new_labels(self._course) > 0:
                 await self._publish(self._course)
         finally:
+            if orders is not None:
+                orders.cancel()
+                await asyncio.gather(orders, return_exceptions=True)
             await self._connection.close()
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
@@ -125,7 +142,8 @@ class Trainer(ConsumerRebalanceListener):
             await self._learn(course, records)
             if course is not self._course:
                 return  # the partition went away while dead letters were written
-        if self._publisher.is_due(course):
+        await self._obey(course)
+        if course is self._course and self._publisher.is_due(course):
             await self._publish(course)
 
     async def _take_over(self) -> None:
@@ -133,7 +151,7 @@ class Trainer(ConsumerRebalanceListener):
         course, backlog = await take_over(self._connection, self._beginner)
         if revocations != self._revocations:
             return  # the partition went away meanwhile
-        course.learner.on_judged = self._publisher.log_judged
+        course.on_judged = self._publisher.log_judged
         self._connection.seek(course.next_offset)
         self._publisher.restart(course)
         self._course, self._is_spare = course, False
@@ -145,9 +163,14 @@ class Trainer(ConsumerRebalanceListener):
         if course is not self._course:
             return
         rollbacks = course.learner.rollbacks
-        counts = course.learn(labels, records[-1].offset + 1)
+        course.changes.clear()
+        counts = await self._working(partial(course.learn, labels, records[-1].offset + 1))
+        if course is not self._course:
+            return
         self.view.count_learnt(counts.learnt, course.next_offset)
-        if course.learner.rollbacks > rollbacks:
+        for change in course.changes:
+            challengers.say(change)
+        if course.learner.rollbacks > rollbacks or course.changes:
             await self._publish(course)
         if counts.foreign:
             log.warning(
@@ -169,7 +192,35 @@ class Trainer(ConsumerRebalanceListener):
             log.warning("held up; taking over anew from the last snapshot")
             self._give_up("taking over")
             return
-        await self._publisher.publish(course)
+        published = await self._working(lambda: list(challengers.records(course.contest)))
+        if course is self._course:
+            await self._publisher.publish(course, published)
+
+    def _take_orders(self, orders: Orders) -> None:
+        self._orders = orders
+
+    async def _obey(self, course: Course) -> None:
+        """Serves what somebody wants served, and publishes it at once."""
+        orders, self._orders = self._orders, None
+        if orders is None:
+            return
+        changes = course.contest.follow(orders.pinned)
+        for change in changes:
+            challengers.say(change)
+        for target, name in orders.pinned.items():
+            if course.contest.pinned.get(target) != name:
+                log.warning("there is no such contestant to be served", target=target, name=name)
+        if changes:
+            await self._publish(course)
+
+    async def _working(self, work: Callable[[], T]) -> T:
+        """What `work` gives. A shop's own models may be slow: they work in a thread, so that the loop sends heartbeats."""
+        if not self._beginner.contenders:
+            return work()
+        done = await asyncio.to_thread(work)
+        self._turned_at = time.monotonic()
+        self.view.beat()
+        return done
 
     def _give_up(self, state: State) -> None:
         self._course = None

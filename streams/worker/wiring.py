@@ -73,7 +73,7 @@ class ScoringWorker:
         self.app = App(settings, self.job)
         self.pipeline = self.app.pipeline
         self._texts = TextServer(queue, self.pipeline)
-        serving = Serving(self.job, metrics)
+        serving = Serving(self.job, metrics, settings.models)
         self._broadcasts = {
             POLICIES: Broadcast(settings, POLICIES, serving.serve_policy, on_past=serving.serve_published),
             MODEL_SNAPSHOTS: Broadcast(settings, MODEL_SNAPSHOTS, serving.serve_snapshot),

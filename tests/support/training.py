@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 from models import features
 from models.learning.course import Course
 from models.learning.learner import Learner
+from models.learning.plug import Plugged
 from models.learning.snapshots import Snapshot, decode_snapshot
 from models.scores import PriorScorer
 from schemas.learning import Label, encode_label
@@ -63,16 +64,20 @@ async def last_snapshot(settings: Settings) -> Snapshot | None:
     return None if data is None else decode_snapshot(data, features.FEATURE_SET)
 
 
-def trainer_of(settings: Settings, schedule: PublishSchedule, patience_s: float = PATIENCE_S) -> Trainer:
+def trainer_of(
+    settings: Settings, schedule: PublishSchedule, patience_s: float = PATIENCE_S, contenders: Sequence[Plugged] = ()
+) -> Trainer:
     """A trainer as the command makes it."""
-    beginner = Beginner(features.NAMES, features.FEATURE_SET, PriorScorer())
+    beginner = Beginner(features.NAMES, features.FEATURE_SET, PriorScorer(), tuple(contenders))
     return Trainer(settings, beginner, schedule, patience_s=patience_s)
 
 
 @asynccontextmanager
-async def running(settings: Settings, schedule: PublishSchedule) -> AsyncIterator[Trainer]:
+async def running(
+    settings: Settings, schedule: PublishSchedule, contenders: Sequence[Plugged] = ()
+) -> AsyncIterator[Trainer]:
     """A trainer that runs until the block ends; its failure is the test's."""
-    trainer, stopping = trainer_of(settings, schedule), asyncio.Event()
+    trainer, stopping = trainer_of(settings, schedule, contenders=contenders), asyncio.Event()
     task = asyncio.create_task(trainer.run(stopping))
     try:
         yield trainer
