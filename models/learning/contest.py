@@ -44,7 +44,7 @@ _FEWEST_LABELS = 2_000
 _TRIAL_S = 183 * DAY_S
 
 
-class Trial(NamedTuple):
+class PairedTrial(NamedTuple):
     """One contestant beside the served one."""
 
     began: float  # event time of the first block, epoch seconds
@@ -53,21 +53,21 @@ class Trial(NamedTuple):
     served_loss: float = 0.0  # sums
     own_loss: float = 0.0
 
-    def with_block(self, labels: int, served: float, own: float) -> "Trial":
+    def with_block(self, labels: int, served: float, own: float) -> "PairedTrial":
         """One block more."""
         evidence = self.evidence.with_block(served - own)
-        return Trial(self.began, evidence, self.labels + labels, self.served_loss + served, self.own_loss + own)
+        return PairedTrial(self.began, evidence, self.labels + labels, self.served_loss + served, self.own_loss + own)
 
-    def of_default(self) -> "Trial":
+    def of_default(self) -> "PairedTrial":
         """The same labels as the default beside itself."""
-        return Trial(self.began, Evidence(self.evidence.blocks), self.labels, self.served_loss, self.served_loss)
+        return PairedTrial(self.began, Evidence(self.evidence.blocks), self.labels, self.served_loss, self.served_loss)
 
     def to_list(self) -> list[float]:
         """Its numbers."""
         return [self.began, *self.evidence, self.labels, self.served_loss, self.own_loss]
 
     @classmethod
-    def of(cls, numbers: Sequence[float]) -> "Trial":
+    def of(cls, numbers: Sequence[float]) -> "PairedTrial":
         """The inverse of `to_list`."""
         began, blocks, total, squares, labels, served, own = numbers
         return cls(began, Evidence(blocks, total, squares), int(labels), served, own)
@@ -82,7 +82,7 @@ class Trial(NamedTuple):
         return self.evidence.lower(_RISK, _NARROWEST, self.repeats(at, horizon)) > least
 
 
-class Change(NamedTuple):
+class Promotion(NamedTuple):
     """What is served for a target has changed: from whom, to whom, and the mean losses of both on `labels`."""
 
     target: str
@@ -140,9 +140,9 @@ class Contest:
         self.served = dict.fromkeys(SCORES, DEFAULT)
         self.pinned: dict[str, str] = {}
         self.judged = 0
-        self.trials: dict[tuple[str, str], Trial] = {}
+        self.trials: dict[tuple[str, str], PairedTrial] = {}
         # Each challenger beside the default over all labels since it joined.
-        self.records: dict[tuple[str, str], Trial] = {}
+        self.records: dict[tuple[str, str], PairedTrial] = {}
         self._at = 0.0
 
     def of(self, target: str) -> list[Challenger]:
@@ -153,7 +153,7 @@ class Contest:
         """The challenger of this name."""
         return next((each for each in self.of(target) if each.name == name), None)
 
-    def take(self, judged: Judged) -> list[Change]:
+    def take(self, judged: Judged) -> list[Promotion]:
         """Judges a block by what was known before it, then learns it. Gives what is served differently from now on."""
         block, changes = judged.block, []
         self.judged += len(block.x)
@@ -189,16 +189,16 @@ class Contest:
         for name, own in lost.items():
             key = (target, name)
             if name != DEFAULT:
-                record = self.records.get(key, Trial(self._at))
+                record = self.records.get(key, PairedTrial(self._at))
                 self.records[key] = record.with_block(labels, lost[DEFAULT], own)
             if name == self.served[target]:
                 continue
             trial = self.trials.get(key)
             if trial is None or self._at > trial.began + _TRIAL_S:
-                trial = Trial(self._at)
+                trial = PairedTrial(self._at)
             self.trials[key] = trial.with_block(labels, served, own)
 
-    def _decide(self, target: str, score: int) -> list[Change]:
+    def _decide(self, target: str, score: int) -> list[Promotion]:
         served = self.get(target, self.served[target])
         if served is not None and served.failure:
             self.pinned.pop(target, None)
@@ -215,17 +215,17 @@ class Contest:
         ]
         return [self._serve(target, max(better)[-1], "evidence")] if better else []
 
-    def _serve(self, target: str, name: str, why: str) -> Change:
-        trial = self.trials.get((target, name), Trial(self._at))
+    def _serve(self, target: str, name: str, why: str) -> Promotion:
+        trial = self.trials.get((target, name), PairedTrial(self._at))
         labels = max(trial.labels, 1)
-        change = Change(
+        change = Promotion(
             target, self.served[target], name, trial.labels, trial.served_loss / labels, trial.own_loss / labels, why
         )
         self.served[target] = name
         self.trials = {key: trial for key, trial in self.trials.items() if key[0] != target}
         return change
 
-    def pin(self, name: str | None, target: str) -> list[Change]:
+    def pin(self, name: str | None, target: str) -> list[Promotion]:
         """Serves the contestant `name` of a target from now on, whatever the evidence; None: evidence decides again.
 
         Raises:
@@ -240,7 +240,7 @@ class Contest:
         self.pinned[target] = name
         return [] if self.served[target] == name else [self._serve(target, name, "pinned")]
 
-    def follow(self, pinned: Mapping[str, str]) -> list[Change]:
+    def follow(self, pinned: Mapping[str, str]) -> list[Promotion]:
         """Pins what `pinned` (target -> contestant) says; evidence decides elsewhere. Unknown names are passed over."""
         changes = []
         for target in SCORES:
@@ -266,13 +266,13 @@ class Contest:
                 self._row(score, DEFAULT, self.records[target, PRIOR].of_default()),
                 self._row(score, PRIOR, self.records[target, PRIOR]),
                 *(
-                    self._row(score, each.name, self.records.get((target, each.name), Trial(self._at)), each)
+                    self._row(score, each.name, self.records.get((target, each.name), PairedTrial(self._at)), each)
                     for each in self.of(target)
                 ),
             )
         ]
 
-    def _row(self, score: int, name: str, record: Trial, challenger: Challenger | None = None) -> Row:
+    def _row(self, score: int, name: str, record: PairedTrial, challenger: Challenger | None = None) -> Row:
         target, labels, evidence = SCORES[score], max(record.labels, 1), record.evidence
         error = evidence.error(record.repeats(self._at, HORIZON_OF[score])) * evidence.blocks / labels
         return Row(
@@ -309,7 +309,9 @@ class Contest:
         self.pinned = {target: name for target, name in state.get("pinned", {}).items() if (target, name) in known}
         for kept, name in ((self.trials, "trials"), (self.records, "records")):
             kept |= {
-                (target, of): Trial.of(numbers) for target, of, *numbers in state.get(name, ()) if (target, of) in known
+                (target, of): PairedTrial.of(numbers)
+                for target, of, *numbers in state.get(name, ())
+                if (target, of) in known
             }
 
     @classmethod

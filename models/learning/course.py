@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Self
 
-from models.learning.contest import Change, Contest
+from models.learning.contest import Contest, Promotion
 from models.learning.learner import Judged, Learner
 from models.learning.seen import SeenLabels
 from models.learning.snapshots import Snapshot
@@ -37,7 +37,7 @@ class Course:
         self.learner = learner
         self.next_offset = next_offset
         self.contest = Contest((), learner.names) if contest is None else contest
-        self.changes: list[Change] = []
+        self.changes: list[Promotion] = []
         self.on_judged: Callable[[Judged], None] = lambda judged: None
         self._seen = SeenLabels() if seen is None else seen
         learner.on_judged = self._judged

@@ -19,7 +19,7 @@ from models.policy import Rules, load
 from models.scores import PriorScorer
 from schemas.learning import SCORES
 from schemas.times import DAY_S
-from streams.report.challengers import told
+from streams.report.challengers import promotion_words
 from streams.report.evaluation import differences, groups, rows_by_score
 from streams.report.page import Report, page
 from streams.report.timeline import Timeline
@@ -129,7 +129,7 @@ class Backtest:
     def _take(self, judged: Judged) -> None:
         self._timeline.take(judged)
         for change in self.contest.take(judged):
-            self._say(told(change, judged.block.at))
+            self._say(promotion_words(change, judged.block.at))
 
     @property
     def done(self) -> Done:

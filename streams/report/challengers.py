@@ -7,7 +7,7 @@ import numpy as np
 
 from models.features import FloatArray
 from models.learning.backtest import Forecasts, Sale
-from models.learning.contest import Change, Row
+from models.learning.contest import Promotion, Row
 from models.learning.measures import level, paired_difference
 from models.learning.snapshots import DEFAULT
 from schemas.learning import SCORES
@@ -16,7 +16,7 @@ from streams.report.evaluation import measures_of, rows_by_score
 _DRAWS = 100
 
 
-def told(change: Change, at: float) -> str:
+def promotion_words(change: Promotion, at: float) -> str:
     """One line for a change of what is served."""
     day = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
     if change.why != "evidence":

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import structlog
 
-from models.learning.contest import Change, Contest
+from models.learning.contest import Contest, Promotion
 from models.learning.entries import EntryError, encode_challenger, resume
 from models.learning.serving import key_of
 
@@ -40,7 +40,7 @@ def records(contest: Contest) -> Iterator[tuple[bytes, bytes]]:
             log.warning("a challenger is out", target=each.target, name=each.name, reason=each.failure)
 
 
-def say(change: Change) -> None:
+def say(change: Promotion) -> None:
     """Writes to the log that another model is served."""
     log.warning(
         "another model is served",

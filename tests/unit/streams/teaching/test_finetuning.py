@@ -140,7 +140,7 @@ def test_what_is_not_better_is_not_published_unless_forced(tiny: Path, data: Pat
     refused = CliRunner().invoke(command, given)
 
     assert refused.exit_code == 1
-    assert "Nothing was published; --force would" in refused.output
+    assert "Nothing was published; --force publishes" in refused.output
     assert not list(out.glob("encoder-*"))
 
     forced = CliRunner().invoke(command, [*given, "--force"])
