@@ -53,7 +53,7 @@ class Action(Struct, frozen=True, omit_defaults=True):
     reasons: tuple[Contribution, ...] = ()
 
 
-class Outcome(Struct, frozen=True, gc=False, omit_defaults=True):
+class ActionOutcome(Struct, frozen=True, gc=False, omit_defaults=True):
     """What became of an action, as the system says that carried it out: one record of `outcomes`."""
 
     outcome_id: EventId
@@ -67,7 +67,7 @@ class Outcome(Struct, frozen=True, gc=False, omit_defaults=True):
 
 _encoder = msgspec.json.Encoder()
 _action = msgspec.json.Decoder(Action)
-_outcome = msgspec.json.Decoder(Outcome)
+_outcome = msgspec.json.Decoder(ActionOutcome)
 
 
 def action_id(customer_id: str, campaign: str, n: int) -> str:
@@ -89,12 +89,12 @@ def decode_action(body: bytes) -> Action:
     return _action.decode(body)
 
 
-def encode_outcome(outcome: Outcome) -> bytes:
+def encode_outcome(outcome: ActionOutcome) -> bytes:
     """The value of an `outcomes` record."""
     return _encoder.encode(outcome)
 
 
-def decode_outcome(value: bytes) -> Outcome:
+def decode_outcome(value: bytes) -> ActionOutcome:
     """Raises msgspec.DecodeError where `value` is no outcome."""
     return _outcome.decode(value)
 

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from schemas.actions import ACTION_TYPE, Action, Outcome
+from schemas.actions import ACTION_TYPE, Action, ActionOutcome
 from schemas.changes import CHANGE_TYPE, Change, Standing
 from schemas.events import EVENT_TIME_PATTERN, Click, Purchase, Reason, Review
 from schemas.headers import (
@@ -41,7 +41,7 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "standing": Standing,
     "label": Label,
     "action": Action,
-    "outcome": Outcome,
+    "outcome": ActionOutcome,
     "customer-state": CustomerState,
 }
 

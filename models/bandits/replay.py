@@ -18,7 +18,7 @@ import numpy as np
 from models.bandits.bandit import Bandit
 from models.bandits.scaling import Scaling
 from models.bandits.trial import Judgement, Trial
-from models.decisions.confidence import Span
+from models.decisions.confidence import Interval
 from models.decisions.draw import FloatArray
 from models.decisions.estimators import Estimate, IntArray, Logged, constant, effective_size, evaluate
 
@@ -172,12 +172,12 @@ def joined(parts: dict[str, Replay]) -> Replay:
     rows = sum(part.rows for part in parts.values())
     share = {name: part.rows / rows for name, part in parts.items()}
 
-    def mixed(spans: dict[str, Span]) -> Span:
+    def mixed(spans: dict[str, Interval]) -> Interval:
         value = sum(share[name] * span.value for name, span in spans.items())
         # Errors of separate rows are independent: their squares add up.
         below = np.sqrt(sum((share[name] * (span.value - span.low)) ** 2 for name, span in spans.items()))
         above = np.sqrt(sum((share[name] * (span.high - span.value)) ** 2 for name, span in spans.items()))
-        return Span(value, value - float(below), value + float(above))
+        return Interval(value, value - float(below), value + float(above))
 
     judgements = {name: part.judgement for name, part in parts.items()}
     difference = mixed({name: each.difference for name, each in judgements.items()})

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.decisions.confidence import Moments, Span, asymptotic, lower_bound
+from models.decisions.confidence import Interval, Moments, asymptotic, lower_bound
 from models.decisions.draw import FloatArray
 from models.decisions.estimators import Logged, doubly_robust_scores
 
@@ -43,9 +43,9 @@ class Judgement(NamedTuple):
 
     better: bool
     arm: int
-    constant: Span
-    policy: Span
-    difference: Span
+    constant: Interval
+    policy: Interval
+    difference: Interval
 
 
 class Trial:
@@ -107,7 +107,7 @@ class Trial:
             self._span(self._differences[arm]),
         )
 
-    def _span(self, moments: Moments) -> Span:
+    def _span(self, moments: Moments) -> Interval:
         """The weighted mean with its always-valid interval, two-sided at 95 %."""
         unit = self._weight / moments.n if moments.n else 1.0
-        return Span(*(part / unit for part in asymptotic(moments, 2.0 * ALPHA, self._size)))
+        return Interval(*(part / unit for part in asymptotic(moments, 2.0 * ALPHA, self._size)))

@@ -30,7 +30,7 @@ USUAL_SIZE = 10_000.0
 UNSEEN = 3.0
 
 
-class Span(NamedTuple):
+class Interval(NamedTuple):
     """A mean with its interval. `value` lies within; both bounds are infinite where nothing can be said."""
 
     value: float
@@ -100,7 +100,7 @@ class Moments(NamedTuple):
         return math.sqrt(self.variance / self.n) if self.n else math.inf
 
 
-def asymptotic(moments: Moments, alpha: float = ALPHA, size: float = USUAL_SIZE) -> Span:
+def asymptotic(moments: Moments, alpha: float = ALPHA, size: float = USUAL_SIZE) -> Interval:
     """The asymptotic confidence sequence of a mean, two-sided.
 
     Args:
@@ -109,11 +109,11 @@ def asymptotic(moments: Moments, alpha: float = ALPHA, size: float = USUAL_SIZE)
         size: number of observations at which it is to be narrowest; chosen before the first.
     """
     if moments.n < FEWEST:
-        return Span(moments.mean, -math.inf, math.inf)
+        return Interval(moments.mean, -math.inf, math.inf)
     n, rho2 = moments.n, _rho2(alpha, size)
     grown = n * rho2 + 1.0
     radius = math.sqrt(moments.variance * 2.0 * grown / (n**2 * rho2) * math.log(math.sqrt(grown) / alpha))
-    return Span(moments.mean, moments.mean - radius, moments.mean + radius)
+    return Interval(moments.mean, moments.mean - radius, moments.mean + radius)
 
 
 def lower_bound(moments: Moments, alpha: float = ALPHA, size: float = USUAL_SIZE) -> float:
@@ -131,13 +131,13 @@ def _rho2(alpha: float, size: float) -> float:
     return (-2.0 * math.log(alpha) + math.log(-2.0 * math.log(alpha)) + 1.0) / size
 
 
-def fixed(moments: Moments, alpha: float = ALPHA) -> Span:
+def fixed(moments: Moments, alpha: float = ALPHA) -> Interval:
     """The normal interval of a mean for one look."""
     radius = float(ndtri(1.0 - alpha / 2.0)) * moments.se
-    return Span(moments.mean, moments.mean - radius, moments.mean + radius)
+    return Interval(moments.mean, moments.mean - radius, moments.mean + radius)
 
 
-def bounded(observations: FloatArray, low: float, high: float, alpha: float = ALPHA) -> Span:
+def bounded(observations: FloatArray, low: float, high: float, alpha: float = ALPHA) -> Interval:
     """The empirical Bernstein confidence sequence after the last of `observations` (n,), in their order.
 
     Args:
@@ -150,7 +150,7 @@ def bounded(observations: FloatArray, low: float, high: float, alpha: float = AL
         ValueError: an observation lies outside.
     """
     if not len(observations):
-        return Span((low + high) / 2.0, low, high)
+        return Interval((low + high) / 2.0, low, high)
     if observations.min() < low or observations.max() > high:
         raise ValueError(
             f"observations from {observations.min():g} to {observations.max():g}, not within {low:g} to {high:g}"
@@ -167,4 +167,4 @@ def bounded(observations: FloatArray, low: float, high: float, alpha: float = AL
     centre = float((bets * x).sum() / bets.sum())
     radius = float((math.log(2.0 / alpha) + cost.sum()) / bets.sum())
     ends = max(centre - radius, 0.0), min(centre + radius, 1.0)
-    return Span(*(low + (high - low) * part for part in (centre, *ends)))
+    return Interval(*(low + (high - low) * part for part in (centre, *ends)))

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decisions.confidence import ALPHA, Moments, Span, asymptotic, fixed
+from models.decisions.confidence import ALPHA, Interval, Moments, asymptotic, fixed
 from models.decisions.draw import FloatArray
 
 IntArray = NDArray[np.int64]
@@ -55,7 +55,7 @@ class Estimate(NamedTuple):
         estimator: which.
     """
 
-    span: Span
+    span: Interval
     se: float
     effective: float
     clipped: int
@@ -155,7 +155,7 @@ def evaluate(
         scores = value + (ratio * (logged.reward - value) / mean if mean else np.zeros(len(ratio)))
     moments = Moments.of(scores - value)
     around = asymptotic(moments, alpha, max(moments.n, 1.0)) if peeking else fixed(moments, alpha)
-    span = Span(value, value + around.low, value + around.high)
+    span = Interval(value, value + around.low, value + around.high)
     return Estimate(span, moments.se, effective_size(ratio), clipped, estimator)
 
 

@@ -11,7 +11,7 @@ from streams.commands.options import Failure
 if TYPE_CHECKING:
     from models.bandits.replay import LoggedTrial, Replay
     from models.bandits.trial import Judgement
-    from models.decisions.confidence import Span
+    from models.decisions.confidence import Interval
 
 DATASETS = ("hillstrom", "karlan-list", "open-bandit", "dsjson", "generic")
 
@@ -144,7 +144,7 @@ def _trials(dataset: str, file: Path, reward: str | None) -> "dict[str, LoggedTr
     return trials
 
 
-def _span(span: "Span") -> dict[str, float | None]:
+def _span(span: "Interval") -> dict[str, float | None]:
     return {name: value if abs(value) < float("inf") else None for name, value in zip(span._fields, span, strict=True)}
 
 
@@ -171,7 +171,7 @@ def _plain(replayed: "Replay") -> dict[str, Any]:
     }
 
 
-def _words(span: "Span") -> str:
+def _words(span: "Interval") -> str:
     return f"{span.value:.5f} ({span.low:.5f} to {span.high:.5f})"
 
 

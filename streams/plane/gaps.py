@@ -17,7 +17,7 @@ from streams.plane.progress import Span
 log = structlog.get_logger(__name__)
 
 
-class Explained:
+class ExplainedOffsets:
     """Offsets without a record that fetches passed, and that are no loss.
 
     Attributes:
@@ -63,7 +63,7 @@ class Explained:
 class _Watched:
     """The batches of a fetch, in the form in which aiokafka reads them; each is looked at as it is taken."""
 
-    def __init__(self, batches: Any, explained: Explained, tp: TP, start: int, is_compacted: bool) -> None:
+    def __init__(self, batches: Any, explained: ExplainedOffsets, tp: TP, start: int, is_compacted: bool) -> None:
         self._batches, self._explained, self._tp = batches, explained, tp
         self._at, self._is_compacted = start, is_compacted
 

@@ -19,7 +19,7 @@ from streams.plane.counters import Counters
 from streams.plane.effects import DurableOrder
 from streams.plane.failures import Failures
 from streams.plane.fault_search import FaultSearch
-from streams.plane.gaps import Explained, Losses
+from streams.plane.gaps import ExplainedOffsets, Losses
 from streams.plane.lease import Lease
 from streams.plane.ownership import Ownership
 from streams.plane.ports import World
@@ -47,7 +47,7 @@ class Pipeline:
         self.job = job
         self.counters = Counters()
         self.progress = Progress()
-        self.explained = Explained()
+        self.explained = ExplainedOffsets()
         self._losses = Losses(self.counters)
         self._world = world
         changelog = ChangelogWriter(changelog_topic, world)

@@ -23,7 +23,7 @@ from faust.types import TP
 
 from streams.kafka.errors import InfrastructureFailure
 from streams.kafka.patience import REQUEST_TIMEOUT_S, away, patiently, renewing
-from streams.plane.gaps import Explained
+from streams.plane.gaps import ExplainedOffsets
 from streams.plane.lease import Lease
 from streams.plane.portion import portion, taking_portions
 from streams.plane.ports import World
@@ -59,7 +59,7 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
         explained: notes the offsets without a record that polls pass.
     """
 
-    def __init__(self, *args: Any, lease: Lease, world: World, explained: Explained, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, lease: Lease, world: World, explained: ExplainedOffsets, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lease, self._world, self._explained = lease, world, explained
 

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.structs import ConsumerRecord
 
-from streams.plane.gaps import Explained
+from streams.plane.gaps import ExplainedOffsets
 
 # For all partitions together; the last record may exceed it. A poll has up to eight thousand events (`max_poll_records`) of
 # half a kilobyte, which are a quarter of it.
@@ -21,7 +21,7 @@ PORTION_BYTES = 16 << 20
 class Portion:
     """What a poll may still take, in bytes, and where it notes the offsets without a record that it passes."""
 
-    def __init__(self, explained: Explained) -> None:
+    def __init__(self, explained: ExplainedOffsets) -> None:
         self.left, self.explained = PORTION_BYTES, explained
 
     @property
@@ -34,7 +34,7 @@ _portion: ContextVar[Portion | None] = ContextVar("portion", default=None)
 
 
 @contextmanager
-def portion(explained: Explained) -> Iterator[Portion]:
+def portion(explained: ExplainedOffsets) -> Iterator[Portion]:
     """In its block aiokafka's fetcher gives one portion in all, but at least one record where there is one."""
     made = Portion(explained)
     token = _portion.set(made)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.actions import Action, Outcome, decode_action, decode_outcome, encode_action, encode_outcome
+from schemas.actions import Action, ActionOutcome, decode_action, decode_outcome, encode_action, encode_outcome
 from schemas.changes import (
     Change,
     Contribution,
@@ -156,7 +156,7 @@ ACTION = Action(
     expires_at="2024-05-02T12:00:00Z",
     reasons=(Contribution("recency_days", 31.0, 0.25),),
 )
-OUTCOME = Outcome("o-1", "c-1:win-back:2", "c-1", AT, "redeemed")
+OUTCOME = ActionOutcome("o-1", "c-1:win-back:2", "c-1", AT, "redeemed")
 
 
 @pytest.mark.parametrize(("name", "topic", "expected"), [(name, *event) for name, event in EVENTS.items()])

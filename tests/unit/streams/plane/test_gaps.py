@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.plane.counters import Counters
-from streams.plane.gaps import Explained, Losses
+from streams.plane.gaps import ExplainedOffsets, Losses
 from streams.plane.progress import Span
 
 HERE = TP("clicks", 3)
@@ -49,7 +49,7 @@ def test_holes_are_what_neither_records_nor_explanations_cover(
     present: set[int], marked: set[int], start: int, length: int
 ) -> None:
     """Compared offset by offset."""
-    explained, span = Explained(), Span(start, start + length)
+    explained, span = ExplainedOffsets(), Span(start, start + length)
     for offset in marked - present:
         explained.note(HERE, Span(offset, offset + 1))
     inside = sorted(present & set(range(*span)))
@@ -62,7 +62,7 @@ def test_holes_are_what_neither_records_nor_explanations_cover(
 @pytest.mark.parametrize(("compacted", "holes"), [(False, [Span(4, 7), Span(8, 12)]), (True, [])])
 def test_what_a_fetch_lacks_is_lost_unless_the_topic_is_compacted(compacted: bool, holes: list[Span]) -> None:
     """Within a batch, between batches and at a batch's end."""
-    explained = Explained()
+    explained = ExplainedOffsets()
     explained.compacted = frozenset({HERE.topic} if compacted else ())
     records = fetched(2, batch([2, 3, 7]), batch([12, 13]))
 
@@ -75,7 +75,7 @@ def test_what_a_fetch_lacks_is_lost_unless_the_topic_is_compacted(compacted: boo
 
 def test_a_jump_between_two_fetches_is_lost_also_in_a_compacted_topic() -> None:
     """A fetch that begins beyond where the last one ended: what lay between was deleted, not replaced."""
-    explained = Explained()
+    explained = ExplainedOffsets()
     explained.compacted = frozenset({HERE.topic})
     first, second = fetched(0, batch([0, 2])), fetched(9, batch([9, 11]))
     explained.watch(first)
@@ -88,7 +88,7 @@ def test_a_jump_between_two_fetches_is_lost_also_in_a_compacted_topic() -> None:
 
 def test_a_poll_that_stops_within_a_fetch_and_goes_on_watches_it_once() -> None:
     """The second look at the same fetch changes nothing."""
-    explained = Explained()
+    explained = ExplainedOffsets()
     records = fetched(0, batch([0, 1]), batch([2]))
     explained.watch(records)
     taken = [next(records)]
@@ -99,7 +99,7 @@ def test_a_poll_that_stops_within_a_fetch_and_goes_on_watches_it_once() -> None:
 
 def test_what_is_forgotten_is_no_explanation_any_more() -> None:
     """What lies beyond stays one."""
-    explained = Explained()
+    explained = ExplainedOffsets()
     explained.note(HERE, Span(1, 2))
     explained.note(HERE, Span(5, 6))
     explained.forget(HERE, 4)

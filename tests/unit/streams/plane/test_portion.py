@@ -10,7 +10,7 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.plane.gaps import Explained
+from streams.plane.gaps import ExplainedOffsets
 from streams.plane.portion import PORTION_BYTES, portion, taking_portions
 
 
@@ -64,7 +64,7 @@ def test_portions_give_every_record_once_and_are_exceeded_by_one_at_most(sizes: 
     result, assignment = _fetched(sizes)
     found: list[int] = []
     while result.has_more():
-        with portion(Explained()):
+        with portion(ExplainedOffsets()):
             records = result.getall(most)
         if not records:
             break
@@ -79,11 +79,11 @@ def test_a_used_up_portion_leaves_the_next_partition_for_the_next_poll() -> None
     """All partitions share it; what is left stays where it is."""
     first, _ = _fetched([PORTION_BYTES, 1])
     second, _ = _fetched([1])
-    with portion(Explained()):
+    with portion(ExplainedOffsets()):
         assert len(first.getall(100)) == 1
         assert second.getall(100) == []
     assert second.has_more()
-    with portion(Explained()) as taking:
+    with portion(ExplainedOffsets()) as taking:
         assert len(first.getall(100)) == len(second.getall(100)) == 1
     assert 0 < taking.taken < 100
 
