@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -298,7 +299,7 @@ class Stage:
 
 
 def metrics(port: int) -> dict[str, float]:
-    """A worker's metrics by name with labels."""
+    """A worker's metrics by name with labels, without the label `app_id` that all of them have."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        lines = answer.read().decode().splitlines()
+        lines = re.sub(r'app_id="[^"]*",?', "", answer.read().decode()).replace("{}", "").splitlines()
     return {name: float(value) for line in lines if line[:1] != "#" for name, _, value in [line.rpartition(" ")]}

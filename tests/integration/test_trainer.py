@@ -313,9 +313,10 @@ async def test_a_signal_ends_the_command_with_all_published(
     assert found.labels >= 10
     assert b"published" in said
     assert b"c1:0" not in said
-    assert "regulars_trainer_learning 1.0" in page
-    assert "regulars_trainer_labels_total 10.0" in page
-    assert "regulars_trainer_last_publish_timestamp_seconds " in page
+    labels = f'{{app_id="{settings.app_id}"}}'
+    assert f"regulars_trainer_learning{labels} 1.0" in page
+    assert f"regulars_trainer_labels_total{labels} 10.0" in page
+    assert f"regulars_trainer_last_publish_timestamp_seconds{labels} " in page
 
 
 async def page_of(port: int, path: str) -> str:
