@@ -63,9 +63,11 @@ class Metadata(Struct, frozen=True):
     rollbacks: int = 0
     drifts: dict[str, int] = {}
     contest: dict[str, Any] = {}
+    origins: dict[str, tuple[int, int]] = {}
+    topic_id: str = ""
 
 
-_MAPPINGS = ("quality", "scoreboard", "drifts", "contest")
+_MAPPINGS = ("quality", "scoreboard", "drifts", "contest", "origins")
 _PLAIN = [name for name in Metadata.__struct_fields__ if name not in ("format", *_MAPPINGS)]
 
 
@@ -86,6 +88,8 @@ class Snapshot:
         rollbacks: versions taken back so far.
         drifts: score -> alarms of its drift detector since the trainer started.
         contest: who is served for each target, and why: the state of a `models.learning.contest.Contest`.
+        origins: partition of a changelog -> the place of the latest label learnt of it (`models.learning.seen`).
+        topic_id: Kafka's id of the model-train that `next_offset` is of; empty: not known.
         arrays: of the kind `DYNAMIC`, with I inputs (`models.learning.inputs`), rows in the order of SCORES:
             population (22,): see `models.learning.population`; means and variances (I,) of the inputs;
             weights (4, I + 1): constant first; experts_<score> (any,): those that they are the mean of, for the trainer
@@ -111,6 +115,8 @@ class Snapshot:
     rollbacks: int = 0
     drifts: Mapping[str, int] = field(default_factory=dict)
     contest: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    topic_id: str = ""
 
     @property
     def served(self) -> Mapping[str, str]:
@@ -142,6 +148,7 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
         scoreboard={score: dict(losses) for score, losses in snapshot.scoreboard.items()},
         drifts=dict(snapshot.drifts),
         contest=dict(snapshot.contest),
+        origins=dict(snapshot.origins),
     )
     data: bytes = safetensors.save(
         {name: np.ascontiguousarray(array) for name, array in snapshot.arrays.items()},

@@ -55,7 +55,8 @@ class Checkpoint(NamedTuple):
 async def take_over(connection: Connection, beginner: Beginner) -> Checkpoint:
     """The last snapshot's course; a new one when there is no snapshot, or none that can be restored.
 
-    When model-train no longer has the course's offset, or doesn't reach it, the course goes on at the topic's start.
+    When model-train is another topic than the course's, no longer has its offset, or doesn't reach it, the course goes on
+    at the topic's start: labels that it has learnt are known by their origins.
 
     Raises:
         TopicsNotReady: model-train has several partitions.
@@ -66,16 +67,20 @@ async def take_over(connection: Connection, beginner: Beginner) -> Checkpoint:
     course = _restored(await connection.snapshots(), beginner)
     first = await connection.start_offset()
     end = await connection.end()
-    if course.learner.labels and not first <= course.next_offset <= end:
+    topic_id = await connection.topic_id()
+    made_anew = bool(topic_id and course.topic_id) and topic_id != course.topic_id
+    course.topic_id = topic_id
+    if made_anew or (course.learner.labels and not first <= course.next_offset <= end):
         log.warning(
             "model-train doesn't hold the checkpoint's offset; learning goes on from its start",
+            made_anew=made_anew,
             next_offset=course.next_offset,
             first=first,
             end=end,
         )
         course.next_offset = first
     else:
-        course.next_offset = max(course.next_offset, first)
+        course.next_offset = min(max(course.next_offset, first), end)
     return Checkpoint(course, end - course.next_offset)
 
 

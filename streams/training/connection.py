@@ -18,6 +18,7 @@ from schemas.topics import DEAD_LETTERS, MODEL_SNAPSHOTS, MODEL_TRAIN
 from streams.kafka.broadcast import check_exists, check_single_partition, read_latest
 from streams.kafka.clients import lasting_producer, member_consumer
 from streams.kafka.errors import BrokerLost
+from streams.kafka.incarnations import ids_of
 from streams.kafka.patience import leave, patiently
 from streams.kafka.refusals import explaining_refusals
 from streams.settings import Settings
@@ -106,6 +107,11 @@ class Connection:
         ask = partial(self._consumer.beginning_offsets, [self._tp])
         first: int = (await self._patiently(f"asking for the start of {self._tp.topic}", ask))[self._tp]
         return first
+
+    async def topic_id(self) -> str:
+        """Kafka's id of model-train; empty: not known."""
+        ids = await self._patiently(f"id of {self._tp.topic}", partial(ids_of, self._settings, [self._tp.topic]))
+        return ids.topics.get(self._tp.topic, "")
 
     async def end(self) -> int:
         """The offset of the next record that model-train will get."""
