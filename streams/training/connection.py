@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from schemas.letters import Headers
 from schemas.topics import DEAD_LETTERS, MODEL_SNAPSHOTS, MODEL_TRAIN
-from streams.kafka.broadcast import check_exists, check_single_partition, read_latest
+from streams.kafka.broadcast import check_exists, check_single_partition, read_recent
 from streams.kafka.clients import lasting_producer, member_consumer
 from streams.kafka.errors import BrokerLost
 from streams.kafka.incarnations import ids_of
@@ -93,9 +93,9 @@ class Connection:
             await self.end()
         return records
 
-    async def snapshots(self) -> dict[bytes, bytes]:
-        """The latest value of each key of model-snapshots."""
-        read = partial(read_latest, self._settings, MODEL_SNAPSHOTS)
+    async def snapshots(self) -> dict[bytes, list[bytes]]:
+        """The latest values of each key of model-snapshots, the newest first."""
+        read = partial(read_recent, self._settings, MODEL_SNAPSHOTS)
         return await self._patiently(f"reading {self._settings.topic(MODEL_SNAPSHOTS)}", read)
 
     def check_partitions(self) -> None:
