@@ -99,12 +99,13 @@ def main() -> None:
     which `regulars worker --help` explains.
     """
     from streams.logs import configure_logging
-    from streams.settings import WrongSetting, check_environment
+    from streams.settings import OWNER_ALONE, WrongSetting, check_environment
 
     try:
         check_environment()
     except WrongSetting as exc:
         raise click.UsageError(str(exc)) from exc
+    os.umask(OWNER_ALONE)
     configure_logging()
 
 

@@ -26,6 +26,7 @@ from schemas.learning import Origin
 from schemas.states import NEVER, Held, decode_state, due_of, encode_partition
 from schemas.topics import CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN, SEGMENT_CHANGES
 from streams.kafka.changelog import PARTITION_KEY
+from streams.keys import pseudonym_key
 from streams.plane.records import Effects, Output, Put
 from streams.settings import Settings
 from streams.worker.chunk import ChunkWork, Waiting
@@ -122,7 +123,7 @@ class ScoringJob:
         names = (SEGMENT_CHANGES, CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN)
         self.outputs = tuple(settings.topic(name) for name in names)
         self.gathered = (settings.topic(MODEL_TRAIN),)
-        self._pseudonym_key = blake2b(settings.pseudonym_key.encode(), digest_size=32).digest()
+        self._pseudonym_key = pseudonym_key(settings)
 
     @property
     def versions(self) -> Versions:

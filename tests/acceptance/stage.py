@@ -44,6 +44,7 @@ class Stage:
             "REGULARS_APP_ID": self.app_id,
             "REGULARS_CLOCK": "event",
             "REGULARS_WEB_PORT": "0",
+            "REGULARS_PSEUDONYM_KEY": "only-for-tests-only-for-tests-only-for-tests",
         }
 
     def __enter__(self) -> "Stage":
