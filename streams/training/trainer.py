@@ -29,7 +29,7 @@ from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 
 from models.learning.course import Course
 from models.learning.snapshots import Snapshot
-from schemas.learning import Label
+from schemas.learning import Label, Origin
 from schemas.orders import Orders
 from schemas.topics import DEAD_LETTERS
 from streams.kafka.patience import PATIENCE_S
@@ -151,7 +151,6 @@ class Trainer(ConsumerRebalanceListener):
         course, backlog = await take_over(self._connection, self._beginner)
         if revocations != self._revocations:
             return  # the partition went away meanwhile
-        course.on_judged = self._publisher.log_judged
         self._connection.seek(course.next_offset)
         self._publisher.restart(course)
         self._course, self._is_spare = course, False
@@ -159,32 +158,33 @@ class Trainer(ConsumerRebalanceListener):
         log.info("learning", labels=course.learner.labels, next_offset=course.next_offset, backlog=backlog)
 
     async def _learn(self, course: Course, records: Sequence[ConsumerRecord]) -> None:
-        labels = await self._labels(records)
+        labels, origins = await self._labels(records)
         if course is not self._course:
             return
         rollbacks = course.learner.rollbacks
-        course.changes.clear()
-        counts = await self._working(partial(course.learn, labels, records[-1].offset + 1))
+        counts = await self._working(partial(course.learn, labels, records[-1].offset + 1, origins))
         if course is not self._course:
             return
         self.view.count_learnt(counts.learnt, course.next_offset)
-        for change in course.changes:
+        for judged in counts.judged:
+            self._publisher.log_judged(judged)
+        for change in counts.promotions:
             challengers.say(change)
-        if course.learner.rollbacks > rollbacks or course.changes:
+        if course.learner.rollbacks > rollbacks or counts.promotions:
             await self._publish(course)
         if counts.foreign:
             log.warning(
                 "labels of another feature set passed over", count=counts.foreign, own=self._beginner.feature_set
             )
 
-    async def _labels(self, records: Sequence[ConsumerRecord]) -> list[Label]:
-        """The labels in `records`; whatever is no label goes to the dead letters."""
-        labels, dead = decoded(records, self._beginner.feature_set, len(self._beginner.names))
+    async def _labels(self, records: Sequence[ConsumerRecord]) -> tuple[list[Label], list[Origin | None]]:
+        """The labels in `records`, and their origins; whatever is no label goes to the dead letters."""
+        labels, origins, dead = decoded(records, self._beginner.feature_set, len(self._beginner.names))
         for key, value, headers in dead:
             await self._connection.write(DEAD_LETTERS, key, value, headers)
         if dead:
             log.warning("labels that can't be read are in the dead letters", count=len(dead))
-        return labels
+        return labels, origins
 
     async def _publish(self, course: Course) -> None:
         if time.monotonic() - self._turned_at > self._turn_limit_s:
