@@ -80,7 +80,7 @@ EventTime = Annotated[
     ),
 ]
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3, description="ISO 4217")]
-Amount = Annotated[int, Meta(gt=0, le=AMOUNT_LIMIT_MINOR, description=_MINOR)]
+Amount = Annotated[int, Meta(ge=0, le=AMOUNT_LIMIT_MINOR, description=f"{_MINOR}; 0: a free order")]
 Price = Annotated[int, Meta(ge=0, le=AMOUNT_LIMIT_MINOR, description=_MINOR)]
 Quantity = Annotated[int, Meta(gt=0, le=10**9)]
 Name = Annotated[str, Meta(max_length=256)]

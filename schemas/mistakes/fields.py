@@ -97,8 +97,6 @@ def _of_integer(kind: inspect.IntType, value: Any, name: str, event: dict[str, A
     low = kind.ge if kind.ge is not None else (kind.gt or 0) + 1
     high = kind.le
     if number_int < low:
-        if name == "amount_minor" and number_int == 0:
-            return "0", "leave out events without money"
         if name.endswith(_MINOR):
             return "less than 0", "money that goes back is of type refund, with an amount above 0"
         return (value if len(value) <= 20 else "a negative number"), ""

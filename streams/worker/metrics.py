@@ -19,7 +19,7 @@ from streams.worker.collectors import CountsCollector, LagCollector, ShadowColle
 from streams.worker.latency import Latency
 from streams.worker.status import Counts
 
-Outcome = Literal["applied", "rejected", "clock", "duplicate", "replayed", "erasure", "void"]
+Outcome = Literal["applied", "rejected", "clock", "duplicate", "conflict", "replayed", "erasure", "void"]
 
 TOKEN_BUCKETS = (64, 256, 1024, 2048, 4096, 8192, 16384, 32768)
 

@@ -17,6 +17,7 @@ from schemas.topics import CUSTOMER_SEGMENTS, MODEL_TRAIN, SEGMENT_CHANGES
 from streams.plane.records import Output, Put
 from streams.settings import Settings
 from streams.worker.chunk import ChunkWork
+from streams.worker.conflicts import Conflicts
 from streams.worker.partition import Partition
 
 
@@ -45,6 +46,7 @@ class OutcomeWriter:
         self._changes, self._standings = settings.topic(SEGMENT_CHANGES), settings.topic(CUSTOMER_SEGMENTS)
         self._train, self._source = settings.topic(MODEL_TRAIN), settings.source
         self.foreign: Counter[str] = Counter()
+        self._conflicts = Conflicts()
 
     def write(
         self, work: ChunkWork, part: Partition, outcomes: Sequence[Outcome], versions: Versions, scored_at: float
@@ -75,6 +77,9 @@ class OutcomeWriter:
             for heard in events:
                 work.counts[heard.topic, "applied"] -= 1
                 work.counts[heard.topic, name] += 1
+        for heard in self._conflicts.among(outcome.customer.heard, outcome.repeated):
+            work.counts[heard.topic, "duplicate"] -= 1
+            work.counts[heard.topic, "conflict"] += 1
         for heard in outcome.customer.heard:
             if heard.topic == PURCHASE and _is_foreign(heard, outcome, currency):
                 self.foreign[heard.topic_name] += 1

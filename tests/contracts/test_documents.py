@@ -97,7 +97,7 @@ def test_messages_have_the_bindings_of_kafka() -> None:
 
 def test_schema_turns_away_what_decode_turns_away() -> None:
     """A limit of the struct is a limit of the schema."""
-    bad = Purchase("e", "c", datetime(2024, 5, 1, tzinfo=UTC), "purchase", "o", amount_minor=0, currency="gbp\n")
+    bad = Purchase("e", "c", datetime(2024, 5, 1, tzinfo=UTC), "purchase", "o", amount_minor=-1, currency="gbp\n")
     event = json.loads(msgspec.json.encode(bad))
 
     errors = Draft202012Validator(documents.record_schema("purchase")).iter_errors(event)
