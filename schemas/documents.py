@@ -13,9 +13,9 @@ from typing import Any, get_args
 import msgspec
 
 from schemas.actions import ACTION_TYPE, Action, ActionOutcome
-from schemas.changes import CHANGE_TYPE, Change, Standing, cloudevent_headers
+from schemas.changes import CHANGE_TYPE, STANDING_TYPE, Change, Standing, cloudevent_headers, standing_headers
 from schemas.events import ERASURES, EVENT_TIME_PATTERN, Click, Purchase, Reason, Review
-from schemas.examples import CHANGE, examples_of
+from schemas.examples import CHANGE, STANDING, examples_of
 from schemas.headers import (
     CLOCK_HEADER,
     DETAIL_HEADER,
@@ -201,11 +201,15 @@ def _message(name: str) -> dict[str, Any]:
         "schema": {"$ref": f"./schemas/{name}.json"},
     }
     content = "application/x-msgpack" if name == "customer-state" else "application/json"
-    headers = {Change: _cloudevent_headers, Action: _action_headers}.get(struct, dict)()
-    described = _described(struct.__name__, _summary(struct), payload, headers, content)
+    headers = {Change: _change_headers, Standing: _standing_headers, Action: _action_headers}.get(struct, dict)()
+    always = [header for header in headers if header != "ce_previous"]
+    described = _described(struct.__name__, _summary(struct), payload, headers, content, always)
     examples = [{"payload": example} for example in examples_of(name)]
     if struct is Change:
         sent = {key: value.decode() for key, value in cloudevent_headers(CHANGE, "/regulars/regulars")}
+        examples = [{"headers": sent, **each} for each in examples]
+    if struct is Standing:
+        sent = {key: value.decode() for key, value in standing_headers(STANDING, "/regulars/regulars")}
         examples = [{"headers": sent, **each} for each in examples]
     return described | {"bindings": _key_binding(name)} | ({"examples": examples} if examples else {})
 
@@ -284,6 +288,22 @@ def _cloudevent_headers() -> dict[str, Any]:
         "ce_subject": {"type": "string", "description": "customer_id"},
         "ce_time": {"type": "string", "format": "date-time", "description": "changed_at"},
         "content-type": {"type": "string", "const": "application/json"},
+    }
+
+
+def _change_headers() -> dict[str, Any]:
+    return _cloudevent_headers() | {
+        "ce_dimension": {"type": "string", "description": "dimension"},
+        "ce_current": {"type": "string", "description": "current"},
+        "ce_previous": {"type": "string", "description": "previous; absent the first time"},
+    }
+
+
+def _standing_headers() -> dict[str, Any]:
+    return _cloudevent_headers() | {
+        "ce_id": {"type": "string", "description": "<customer_id>:<sequence>:<as_of>"},
+        "ce_type": {"type": "string", "const": STANDING_TYPE},
+        "ce_time": {"type": "string", "format": "date-time", "description": "as_of"},
     }
 
 

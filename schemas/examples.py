@@ -94,6 +94,9 @@ CHANGE = Change(
     _VERSIONS,
     Trace("2026-03-01T09:30:00.412Z", "2026-03-01T09:30:00.415Z", "2026-03-01T09:30:00.416Z"),
     12.5,
+    "GBP",
+    1,
+    0,
 )
 STANDING = Standing(
     CUSTOMER,
@@ -117,6 +120,10 @@ STANDING = Standing(
     _NEXT,
     _VERSIONS,
     "2026-03-01T09:30:00Z",
+    {"lifecycle": "2026-03-01T09:30:00Z", "value": "2026-03-01T09:30:00Z"},
+    "GBP",
+    100,
+    {"lifecycle": 1, "value": 1},
 )
 
 

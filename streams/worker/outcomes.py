@@ -5,10 +5,20 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from models.policy import Policy
 from models.standing import change, standing
 from models.state import CLICK, PURCHASE
 from models.step import Heard, Outcome
-from schemas.changes import Change, Trace, Versions, cloudevent_headers, encode_change, encode_standing, erased_headers
+from schemas.changes import (
+    Change,
+    Trace,
+    Versions,
+    cloudevent_headers,
+    encode_change,
+    encode_standing,
+    erased_headers,
+    standing_headers,
+)
 from schemas.events import Purchase
 from schemas.learning import encode_label
 from schemas.states import CustomerState, encode_state
@@ -67,7 +77,7 @@ class OutcomeWriter:
             if state is None:
                 continue
             part.customers += (not state.is_erased) - (before is not None and not before.is_erased)
-            outputs = self._outputs(written, key, outcome, state, versions, trace)
+            outputs = self._outputs(written, key, outcome, state, versions, trace, part.rules.policy)
             written.puts.append(Put(key, encode_state(state, outcome.due), outputs))
         return written
 
@@ -85,7 +95,14 @@ class OutcomeWriter:
                 self.foreign[heard.topic_name] += 1
 
     def _outputs(
-        self, written: Written, key: bytes, outcome: Outcome, state: CustomerState, versions: Versions, trace: Trace
+        self,
+        written: Written,
+        key: bytes,
+        outcome: Outcome,
+        state: CustomerState,
+        versions: Versions,
+        trace: Trace,
+        policy: Policy,
     ) -> list[Output]:
         """The records that the customer's new state causes, in order; adds the changes among them to `written`."""
         customer_id, before = outcome.customer.customer_id, outcome.customer.state
@@ -95,13 +112,16 @@ class OutcomeWriter:
             headers = erased_headers(state.erased_at, 0 if before is None else before.sequence)
             outputs.append(Output(self._standings, key, None, headers))
         for move in outcome.moves:
-            moved = change(customer_id, move, versions, trace)
+            moved = change(customer_id, move, versions, trace, policy)
             body = encode_change(moved)
             written.changes.append(moved)
             written.bodies.append(body)
             outputs.append(Output(self._changes, key, body, cloudevent_headers(moved, self._source)))
         if outcome.moves or (not state.is_erased and _needs_standing(outcome, before, state)):
-            outputs.append(Output(self._standings, key, encode_standing(standing(customer_id, state, versions)), []))
+            stands = standing(customer_id, state, versions, policy)
+            outputs.append(
+                Output(self._standings, key, encode_standing(stands), standing_headers(stands, self._source))
+            )
         outputs += [
             Output(self._train, label.label_id.partition(":")[0].encode(), encode_label(label), [])
             for label in outcome.labels
