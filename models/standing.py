@@ -75,8 +75,19 @@ def standing(customer_id: str, state: CustomerState, versions: Versions, policy:
             for dimension, held in state.segments.items()
             if held.segment in ranks.get(dimension, {})
         },
+        {} if policy is None else _held_until(state, policy, at),
         () if policy is None else tuple(dimension for dimension in state.segments if dimension not in ranks),
     )
+
+
+def _held_until(state: CustomerState, policy: Policy, at: float) -> dict[str, str]:
+    """Per dimension the end of its dwell, where that is after `at`."""
+    ends = {
+        dimension.name: state.segments[dimension.name].since + dimension.dwell_days * DAY_S
+        for dimension in policy.dimensions
+        if dimension.dwell_days and dimension.name in state.segments
+    }
+    return {name: to_rfc3339(end) for name, end in ends.items() if end > at}
 
 
 def _ranks(policy: Policy | None) -> dict[str, dict[str, int]]:

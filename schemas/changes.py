@@ -170,6 +170,10 @@ class Standing(Struct, frozen=True, omit_defaults=True):
     ranks: Annotated[
         dict[str, int], Meta(description="dimension -> place of its segment in the policy's order; 0: the lowest bound")
     ] = {}
+    held_until: Annotated[
+        dict[str, Timestamp],
+        Meta(description="dimension -> until when its dwell holds, if later than as_of: purchases and refunds pass it"),
+    ] = {}
     retired: Annotated[
         tuple[str, ...], Meta(description="dimensions that the policy no longer has: their segments stay as they were")
     ] = ()

@@ -124,6 +124,7 @@ STANDING = Standing(
     "GBP",
     100,
     {"lifecycle": 1, "value": 1},
+    {"value": "2026-03-02T09:30:00Z"},
 )
 
 

@@ -75,6 +75,10 @@ def _print_standing(console: "Console", customer: "CustomerHistory", interval: t
     table = _grid("standing")
     for dimension, segment in customer.standing.segments.items():
         since = f"since {day(to_rfc3339(held[dimension].since))}" if dimension in held else ""
+        if (until := customer.standing.held_until.get(dimension)) is not None:
+            since += f", held until {day(until)} unless they buy or return"
+        if dimension in customer.standing.retired:
+            since += ", retired: the policy no longer has it"
         table.add_row(escape(dimension), f"[bold]{escape(segment)}[/bold]", since)
     console.print(table)
     scores = _grid("scores")

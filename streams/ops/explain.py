@@ -73,7 +73,13 @@ async def look_up(
     if record is not None and decoded is not None and not decoded.is_erased:
         now = standing(customer_id, decoded, record.versions)
         record = msgspec.structs.replace(
-            now, currency=record.currency, unit_minor=record.unit_minor, retired=record.retired
+            now,
+            currency=record.currency,
+            unit_minor=record.unit_minor,
+            retired=record.retired,
+            held_until={
+                name: at for name, at in record.held_until.items() if record.since.get(name) == now.since.get(name)
+            },
         )
     return CustomerHistory(customer_id, partition, decoded, record, changes)
 

@@ -72,6 +72,15 @@ def test_a_standing_is_a_cloudevent_and_says_since_when() -> None:
     assert "retired" not in body
 
 
+def test_a_standing_says_until_when_a_dwell_holds() -> None:
+    """The default policy holds `value` for a day from its entry; days since a purchase have no dwell."""
+    desk = Desk()
+
+    ((_, body),) = _outputs(desk, _purchase(1, 30_000))["customer-segments"]
+
+    assert body["held_until"] == {"value": AT.format(1).replace("2024-01-01", "2024-01-02")}
+
+
 def test_a_dimension_that_the_policy_dropped_is_retired_in_the_standing() -> None:
     """Its segment is the last that was told, and nobody takes it for a current one."""
     desk = Desk()
