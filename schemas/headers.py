@@ -12,6 +12,8 @@ ERASE_HEADER = "regulars-erase"
 ERASED_AT_HEADER, SEQUENCE_HEADER = "regulars-erased-at", "regulars-sequence"
 # Of a record of the simulated shop.
 SYNTHETIC_HEADER = "regulars-synthetic"
+# Of a label in `model-train`: where it was written first (`schemas.learning.Origin`).
+ORIGIN_HEADER = "regulars-origin"
 # Of a policy: what was served before it.
 HISTORY_HEADER = "regulars-history"
 

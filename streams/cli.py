@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "policy": ("streams.commands.policy:command", "Check, preview or publish a segment policy."),
     "campaign": ("streams.commands.campaign:command", "Check a campaign; judge its learning on a logged trial."),
     "backtest": ("streams.commands.backtest:command", "Forecast history with the live code, using only the past."),
+    "evaluate": ("streams.commands.evaluate:command", "Judge segments against what then came."),
     "models": ("streams.commands.models:command", "Check, list and promote the shop's own models."),
     "encoder": ("streams.commands.encoder:command", "Fine-tune the text encoder, train its sentiment head."),
     "bench": ("streams.commands.bench:command", "Measure speed."),

@@ -22,6 +22,7 @@ from models.scores import Scorer
 from models.shadow import Shadow
 from models.step import Customer, Outcome, Terms, advance_groups
 from schemas.changes import Change, Versions
+from schemas.learning import Origin
 from schemas.states import NEVER, Held, decode_state, due_of, encode_partition
 from schemas.topics import CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN, SEGMENT_CHANGES
 from streams.kafka.changelog import PARTITION_KEY
@@ -182,6 +183,10 @@ class ScoringJob:
     def unswept(self) -> int:
         """How many customers are still to be judged by the rules that are served."""
         return sum(len(p.unswept) if p.rules is self.rules else len(p.due) for p in self.parts.values())
+
+    def origin(self, changelog_id: str, partition: int, offset: int, number: int) -> tuple[str, bytes]:
+        """The header by which the trainer knows a label that comes again."""
+        return Origin(changelog_id, partition, offset, number).header()
 
     def refuse(self, partition: int, record: ConsumerRecord, cause: Exception) -> Output:
         """The dead letter of a record at which this job raised `cause`."""

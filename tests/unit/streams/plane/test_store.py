@@ -35,6 +35,10 @@ class Idle:
     def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
         """Nothing."""
 
+    def origin(self, changelog_id: str, partition: int, offset: int, number: int) -> tuple[str, bytes]:
+        """Where an output was written first."""
+        return "origin", f"{changelog_id}/{partition}/{offset}/{number}".encode()
+
     def refuse(self, partition: int, record: Any, cause: Exception) -> Any:
         """Nothing is set aside here."""
         raise cause
