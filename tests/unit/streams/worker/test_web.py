@@ -1,8 +1,11 @@
 """Laws of the worker's pages: paths, status codes, reasons."""
 
 import asyncio
+import base64
 import dataclasses
+import hashlib
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -245,6 +248,23 @@ async def test_open_streams_do_not_hold_up_the_end(worker: StatedWorker) -> None
         await asyncio.wait_for(server.close(), 5.0)
 
         assert await answer.content.read() == b""
+
+
+async def test_the_dashboards_policy_allows_its_own_script_and_style_and_nothing_else(
+    client: TestClient[Any, Any],
+) -> None:
+    """By digest, so that markup in a customer id runs nothing; the page has no other script, handler or style."""
+    answer = await client.get("/")
+    page, policy = await answer.text(), answer.headers["Content-Security-Policy"]
+
+    for tag in ("script", "style"):
+        (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    assert not re.findall(r"<[^>]*\s(?:on\w+|style)=", page)
+    assert "innerHTML" not in page
+    assert "eval(" not in page
 
 
 async def test_dashboard_needs_nothing_from_elsewhere(client: TestClient[Any, Any]) -> None:
