@@ -2,11 +2,15 @@
 
 The secret is the setting `pseudonym_key`: from a file or the environment, the same for all workers. It names customers in
 `model-train`. Its other keys are digests of it, so that none of them says anything about another one.
+
+A group whose broker is on this machine needs no secret from its user: all of its workers are on this machine too, so one is
+made at random, once, in a file for its owner alone.
 """
 
 import secrets
 from contextlib import suppress
 from hashlib import blake2b
+from ipaddress import ip_address
 from pathlib import Path
 
 from streams.settings import Settings, WrongSetting
@@ -14,6 +18,8 @@ from streams.settings import Settings, WrongSetting
 # `openssl rand -hex 16` gives so many. Whoever has the labels can try keys as fast as a machine computes digests.
 SHORTEST_SECRET_CHARS = 32
 KEY_BYTES = 32
+LOOPBACK_NAMES = frozenset({"localhost", "localhost."})
+LOCAL_SECRET_FILE = "pseudonym.key"  # in `cache_dir`
 
 WAY_OUT = (
     "make one once, for all workers, and keep it: `openssl rand -hex 32 > FILE` and REGULARS_PSEUDONYM_KEY_FILE=FILE, "
@@ -37,11 +43,35 @@ def secret_text(path: Path, variable: str) -> str:
     return text
 
 
+def is_local(bootstrap_servers: str) -> bool:
+    """Whether every broker is reached over this machine's loopback.
+
+    >>> is_local("127.0.0.1:9092"), is_local("localhost:9092,[::1]:9093"), is_local("127.0.0.1:9092,kafka-1:9092")
+    (True, True, False)
+    """
+    return all(is_loopback(server.strip().rpartition(":")[0]) for server in bootstrap_servers.split(","))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address, as in a URL or a setting, is this machine's own.
+
+    >>> [is_loopback(host) for host in ("localhost", "127.0.0.1", "::1", "[::1]", "0.0.0.0", "shop.example")]
+    [True, True, True, True, False, False]
+    """
+    if host.lower() in LOOPBACK_NAMES:
+        return True
+    try:
+        return ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return False
+
+
 def pseudonym_key(settings: Settings) -> bytes:
     """The key of customers' pseudonyms, 32 bytes.
 
     Raises:
-        WrongSetting: there is no secret, there are two, or it is shorter than `SHORTEST_SECRET_CHARS`.
+        WrongSetting: there is no secret and a broker is on another machine, there are two, or it is shorter than
+            `SHORTEST_SECRET_CHARS`.
     """
     return blake2b(_secret(settings).encode(), digest_size=KEY_BYTES).digest()
 
@@ -59,13 +89,22 @@ def text_cache_key(settings: Settings) -> bytes:
     """
     if settings.pseudonym_key.get_secret_value() or settings.pseudonym_key_file is not None:
         return key_for(settings, "text-cache")
-    file = settings.cache_dir / "text-vectors.key"
     try:
-        if not file.exists():
-            _make_key_file(file)
+        secret = _kept_secret(settings.cache_dir / "text-vectors.key")
     except OSError:  # no disk: a cache that nobody finds again, which is what the cache itself does then
         return secrets.token_bytes(KEY_BYTES)
-    return blake2b(secret_text(file, "REGULARS_CACHE_DIR").encode(), digest_size=KEY_BYTES).digest()
+    return blake2b(secret.encode(), digest_size=KEY_BYTES).digest()
+
+
+def _kept_secret(file: Path) -> str:
+    """The secret in `file`, made at random where there is none.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if not file.exists():
+        _make_key_file(file)
+    return secret_text(file, "REGULARS_CACHE_DIR")
 
 
 def _make_key_file(file: Path) -> None:
@@ -86,6 +125,9 @@ def _secret(settings: Settings) -> str:
     if given and file is not None:
         raise WrongSetting("REGULARS_PSEUDONYM_KEY and REGULARS_PSEUDONYM_KEY_FILE are both set; unset one")
     secret = given if file is None else secret_text(file, "REGULARS_PSEUDONYM_KEY_FILE")
+    if not secret and is_local(settings.bootstrap_servers):
+        with suppress(OSError):
+            secret = _kept_secret(settings.cache_dir / LOCAL_SECRET_FILE)
     if not secret:
         raise WrongSetting(f"a worker needs a secret of its own to name customers in model-train; {WAY_OUT}")
     if len(secret) < SHORTEST_SECRET_CHARS:

@@ -164,7 +164,7 @@ class Settings(BaseSettings):
     )
     pseudonym_key_file: Path | None = Field(
         None,
-        description="file with that key, 32 characters or more; the same for all workers",
+        description="file with the secret key of the pseudonyms in model-train, 32 characters or more, for all workers",
     )
 
     @field_validator(

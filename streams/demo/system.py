@@ -21,8 +21,8 @@ from pydantic import SecretStr
 
 from streams.broker import Broker
 from streams.demo.children import Child, Children
+from streams.keys import is_loopback
 from streams.settings import Settings
-from streams.signin.readers import is_loopback
 from streams.signin.tokens import own_headers
 
 WEB_PORT = 6066

@@ -9,9 +9,10 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from streams.keys import is_loopback
 from streams.settings import Settings
 from streams.signin.pages import Page
-from streams.signin.readers import SignIn, host_name, is_loopback
+from streams.signin.readers import SignIn, host_name
 from streams.signin.tokens import Reader
 
 log = structlog.get_logger(__name__)

@@ -5,13 +5,16 @@ from hashlib import blake2b
 from streams.keys import key_for
 from streams.settings import Settings
 
-USE = "look-ups"
 
-
-def digest_of(settings: Settings, customer_id: str) -> str:
-    """16 hex digits, keyed by the secret; another digest than the customer's pseudonym in `model-train`.
+def lookup_key(settings: Settings) -> bytes:
+    """The key of the digests; another one than that of the pseudonyms in `model-train`.
 
     Raises:
         WrongSetting: there is no secret, or it is too short.
     """
-    return blake2b(customer_id.encode("utf-8", "replace"), key=key_for(settings, USE), digest_size=8).hexdigest()
+    return key_for(settings, "look-ups")
+
+
+def digest_of(customer_id: str, key: bytes) -> str:
+    """The customer in a log, 16 hex digits."""
+    return blake2b(customer_id.encode("utf-8", "replace"), key=key, digest_size=8).hexdigest()

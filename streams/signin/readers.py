@@ -11,7 +11,6 @@ from streams.settings import Settings, WrongSetting
 from streams.signin.tokens import Reader, Tokens
 
 NAME_LIMIT_CHARS = 128
-LOOPBACK_NAMES = frozenset({"localhost", "localhost."})
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -47,20 +46,6 @@ class SignIn:
         if not 1 <= len(name) <= NAME_LIMIT_CHARS or not name.isprintable():
             return None
         return Reader(self._role, name)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address, as in a URL or a setting, is this machine's own.
-
-    >>> [is_loopback(host) for host in ("localhost", "127.0.0.1", "::1", "[::1]", "0.0.0.0", "shop.example")]
-    [True, True, True, True, False, False]
-    """
-    if host.lower() in LOOPBACK_NAMES:
-        return True
-    try:
-        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
-    except ValueError:
-        return False
 
 
 def host_name(host: str) -> str:

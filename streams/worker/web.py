@@ -20,7 +20,7 @@ from schemas.events import id_mistake
 from streams.health import CONTENT_TYPE
 from streams.ops.lag import total
 from streams.signin.guard import READER, PageGuard
-from streams.signin.lookups import digest_of
+from streams.signin.lookups import digest_of, lookup_key
 from streams.signin.pages import WORKER_PAGES, Page
 from streams.worker.change_stream import RETRY_S, ChangeReaders, TooManyReaders
 from streams.worker.status import NotHere
@@ -81,7 +81,7 @@ async def serve_customer_pages(view: WorkerView) -> None:
 
 class _Pages:
     def __init__(self, view: WorkerView) -> None:
-        self._view = view
+        self._view, self._key = view, lookup_key(view.settings)
         self._readers = ChangeReaders(view.changes, view.settings.web_readers)
         self._dashboard = files("streams.worker").joinpath("dashboard.html").read_text("utf-8")
         self._dashboard_policy = dashboard_policy(self._dashboard)
@@ -185,7 +185,7 @@ class _Pages:
     async def customer(self, request: web.Request) -> web.Response:
         customer_id = request.match_info["id"]
         answer = self._standing(customer_id)
-        digest = digest_of(self._view.settings, customer_id)
+        digest = digest_of(customer_id, self._key)
         log.info("customer looked up", **_who(request), customer=digest, status=answer.status)
         return answer
 

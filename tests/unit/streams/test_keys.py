@@ -28,18 +28,33 @@ def with_secret(secret: str = SECRET, **others: object) -> Settings:
 def test_a_secret_that_is_missing_or_short_is_refused_with_the_way_out(secret: str) -> None:
     """There is no default; the error shows how to make a secret and does not show the one that was given."""
     with pytest.raises(WrongSetting, match="openssl rand -hex 32") as caught:
-        pseudonym_key(with_secret(secret))
+        pseudonym_key(with_secret(secret, bootstrap_servers="kafka-1:9092"))
 
     assert not secret or secret not in str(caught.value).replace("pseudonym", "")
 
 
 def test_a_worker_without_a_secret_does_not_start(tmp_path: Path) -> None:
     """Wrong use, in one line, before anything is asked of Kafka."""
-    ended = CliRunner().invoke(command, ["--data-dir", str(tmp_path / "data"), "--cache-dir", str(tmp_path)])
+    elsewhere = ["--bootstrap-servers", "kafka-1:9092"]
+    ended = CliRunner().invoke(
+        command, ["--data-dir", str(tmp_path / "data"), "--cache-dir", str(tmp_path), *elsewhere]
+    )
 
     assert ended.exit_code == 2
     assert "REGULARS_PSEUDONYM_KEY_FILE" in ended.output
     assert not (tmp_path / "data").exists()
+
+
+def test_workers_beside_their_broker_share_a_secret_that_nobody_else_has(tmp_path: Path) -> None:
+    """All of them are on this machine: the first one makes it, at random, for its owner alone."""
+    settings = Settings(bootstrap_servers="127.0.0.1:9092", cache_dir=tmp_path / "one")
+
+    assert pseudonym_key(settings) == pseudonym_key(settings)
+    assert (tmp_path / "one" / "pseudonym.key").stat().st_mode & 0o077 == 0
+    assert pseudonym_key(settings) != pseudonym_key(settings.model_copy(update={"cache_dir": tmp_path / "two"}))
+    (tmp_path / "file").touch()
+    with pytest.raises(WrongSetting, match="openssl rand -hex 32"):
+        pseudonym_key(settings.model_copy(update={"cache_dir": tmp_path / "file"}))
 
 
 def test_the_secret_is_no_option() -> None:
