@@ -159,7 +159,7 @@ def turn(checkout: Path, options: list[str]) -> dict[str, float]:
         env={**os.environ, "PYTHONPATH": str(checkout)},
         cwd=checkout,
         check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
     )
     measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models.features import COLUMN, FEATURES, FloatArray
 from models.reasons import Shift, column_value, is_logged, natural
-from models.scores import Scorer
+from models.scores import Scorer, wanted
 from schemas.changes import Counterfactual
 from schemas.states import NEVER
 from schemas.times import DAY_S
@@ -169,8 +169,11 @@ def _first_look(case: _Case) -> _Race:
     """Every feature, both ways; then of each shift those that could still be the smallest."""
     own = case.x[:, _columns]
     values = np.clip(own[:, :, None] + _STEPS, case.least[:, :, None], case.most[:, :, None])
-    row, chosen, _ = np.indices(values.shape).reshape(3, -1)
-    back = case.is_back(row, chosen, values.ravel()).reshape(values.shape)
+    # A feature that the scorer doesn't read leads nowhere.
+    read = np.flatnonzero(np.isin(_columns, wanted(case.scorer)))
+    row, place, _ = np.indices(values[:, read].shape).reshape(3, -1)
+    back = np.zeros(values.shape, dtype=bool)
+    back[:, read] = case.is_back(row, read[place], values[:, read].ravel()).reshape(len(values), len(read), -1)
     distance = np.where(back, np.abs(values - own[:, :, None]), NEVER)
     best, far = distance.argmin(axis=2), distance.min(axis=2)
     before = np.searchsorted(_GRID, np.abs(_STEPS[best]) - 1e-9)

@@ -104,9 +104,13 @@ def counted(x: FloatArray, which: Sequence[int]) -> FloatArray:
 
 def exposure(state: CustomerState, at: float, row: FloatArray) -> Exposure:
     """The features of `state` at `at`, kept as float16 until their label matures."""
+    return Exposure(at, halved(row), state.purchases, state.spend_minor, False, FEATURE_SET)
+
+
+def halved(row: FloatArray) -> bytes:
+    """A row of features as an exposure keeps it."""
     # Whoever writes nothing has no text features, and these stand last: zeros at the end aren't stored.
-    kept = row.astype(np.float16).tobytes().rstrip(b"\0")
-    return Exposure(at, kept, state.purchases, state.spend_minor, False, FEATURE_SET)
+    return row.astype(np.float16).tobytes().rstrip(b"\0")
 
 
 def exposed(kept: Exposure) -> tuple[float, ...]:

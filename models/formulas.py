@@ -74,7 +74,8 @@ class Numbers:
         """Logs of the season's index over the next 30 (0) or 90 (1) days."""
         if "season" not in self._kept:
             self._kept["season"] = self._season.ahead(self._now)
-        return self._kept["season"][horizon]
+        ahead: FloatArray = self._kept["season"][horizon]
+        return ahead
 
     def since(self, name: str) -> FloatArray:
         """Seconds since a moment that the state holds; 0 before it."""

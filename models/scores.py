@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from models.features import COLUMN, FloatArray, counted
+from models.features import COLUMN, EVERY, FloatArray, counted
 from schemas.learning import SCORES
 
 P_30, P_90, COUNT_90, SPEND_90 = range(len(SCORES))
@@ -29,6 +29,17 @@ class Scorer(Protocol):
         Probabilities in [0, 1]; expected purchases >= 0; expected spend >= 0 in units of the currency.
         """
         ...
+
+
+def wanted(scorer: Scorer) -> tuple[int, ...]:
+    """The columns of features that a scorer reads, ascending: its attribute `reads`, where it has one, else all.
+
+    Only these need to be computed where nothing but scores is asked for.
+    """
+    # Of a class that scores in another way than the one it derives from, what that one reads says nothing.
+    scores = next(each for each in type(scorer).__mro__ if "score" in vars(each))
+    reads: tuple[int, ...] = vars(scorer).get("reads", vars(scores).get("reads", EVERY))
+    return reads
 
 
 class Population(NamedTuple):
@@ -69,6 +80,26 @@ class PriorScorer:
     """
 
     version = "prior-1"
+    #: The columns that `score` looks at.
+    reads = tuple(
+        sorted(
+            COLUMN[name]
+            for name in (
+                "bought",
+                "purchases",
+                "recency_days",
+                "customer_days",
+                "known_days",
+                "repeat_span_days",
+                "monetary",
+                "carts_14d",
+                "checkouts_14d",
+                "sentiment",
+                "season_30d",
+                "season_90d",
+            )
+        )
+    )
 
     p, q = 6.25, 3.74
     cart, checkout = 0.05, 0.2
@@ -127,6 +158,7 @@ class Counted:
     def __init__(self, scorer: Scorer, features: Sequence[int]) -> None:
         """Args: features: columns of `models.features.FEATURES`."""
         self._scorer, self._features = scorer, features
+        self.reads = tuple(sorted({*wanted(scorer), *features}))
 
     @property
     def version(self) -> str:

@@ -18,7 +18,7 @@ from schemas.times import DAY_S
 # An event id is known again among the latest 32 of its customer and topic: a producer's retry comes within seconds,
 # and 32 ids of 8 bytes keep a state small. Documented in docs/guarantees.md.
 REMEMBERED_IDS = 32
-_WINDOW = REMEMBERED_IDS * 8
+WINDOW = REMEMBERED_IDS * 8
 
 CLICK, PURCHASE, REVIEW = 0, 1, 2
 
@@ -104,7 +104,7 @@ def observe(
         brought = {"one": 1, "sentiment": reading.sentiment, "vector": reading.vector}
         voice = after_event(voice or _NO_VOICE, PLANS["voice"][READING], brought, at, age)
     offsets, seen = state.offsets, state.seen
-    window = (seen[topic] + hashed)[-_WINDOW:]
+    window = (seen[topic] + hashed)[-WINDOW:]
     applied = max(offsets[topic], offset)
     if topic == CLICK:
         offsets, seen = (applied, offsets[1], offsets[2]), (window, seen[1], seen[2])

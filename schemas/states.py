@@ -1,17 +1,18 @@
-"""The stored state of a customer: one value a key in the changelog and the local store.
+"""The state of a customer: one value a key in the changelog and the local store, laid out as `schemas.layout` says.
 
-Layout: 8 bytes, little-endian float64, the event time at which the state must be looked at again if nothing is heard
-(`inf`: never), then msgpack of `CustomerState` as an array. The due time stands first so that a scan over a million
-customers reads it without decoding them. New fields go to the end of a struct, with a default; a field's meaning never
-changes. Times are epoch seconds; where `0.0` means "never", the count beside it is 0.
+New fields go to the end of a struct, with a default; a field's meaning never changes. Times are epoch seconds; where `0.0`
+means "never", the count beside it is 0.
 """
 
 import struct
-from typing import Annotated, NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import astuple
 
+from schemas.layout import ERASED, HEAD, LAYOUT, LAYOUT_AT, SCORED, Field, fields_of, packer
 from schemas.numbers import (
     BOUGHT,
     CLICKED,
@@ -32,9 +33,14 @@ from schemas.numbers import (
     Streak,
     numbers_of,
 )
+from schemas.times import DAY_S
 
 TEXT_DIM = 16
 NEVER = float("inf")
+
+# A label matures at a moment computed by another sum; a millisecond covers the rounding.
+THIRTY_S = 30 * DAY_S - 0.001
+NINETY_S = 90 * DAY_S - 0.001
 
 
 # What decayed sums sum. Another half-life is one more line in a group below.
@@ -226,20 +232,162 @@ class PartitionState(Struct, frozen=True, array_like=True, gc=False):
 # 0xff never occurs in UTF-8, so no customer has this key.
 PARTITION_KEY = b"\xff\x01partition"
 
-_due = struct.Struct("<d")
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(CustomerState)
 _partition_decoder = msgspec.msgpack.Decoder(PartitionState)
+_names = msgspec.msgpack.Decoder(list[str])
+_exposures = msgspec.msgpack.Decoder(tuple[Exposure, ...])
+
+_due = struct.Struct("<d")
+_head = packer(HEAD)
+
+#: The fixed-width parts behind the head, in their order: name, fields. The bit of the i-th is 1 << i.
+PARTS: tuple[tuple[str, tuple[Field, ...]], ...] = (
+    ("scores", SCORED),
+    *((group, fields_of(numbers)) for group, numbers in GROUPS.items()),
+    ("text", tuple((f"text_{i}", "<f8") for i in range(TEXT_DIM))),
+    ("erased", ERASED),
+)
+BITS: dict[str, int] = {name: 1 << i for i, (name, _) in enumerate(PARTS)}
+_packers = {name: packer(fields) for name, fields in PARTS}
+_NO_TEXT = (0.0,) * TEXT_DIM
 
 
 def encode_state(state: CustomerState, due: float) -> bytes:
     """The stored value of `state`, to be looked at again at `due` (epoch seconds; `NEVER`)."""
-    return _due.pack(due) + _encoder.encode(state)
+    try:
+        return _row(state, due)
+    except struct.error:  # a number that doesn't fit its place
+        return _due.pack(due) + _encoder.encode(state)
+
+
+def _row(state: CustomerState, due: float) -> bytes:
+    seen, spending, browsing, voice = state.seen, state.spending, state.browsing, state.voice
+    groups, parts = 0, []
+    for name, row in (
+        ("scores", state.scores),
+        ("spending", spending and astuple(spending)),
+        ("browsing", browsing and astuple(browsing)),
+        ("voice", voice and astuple(voice)[:-1]),
+        ("text", voice and voice.text_60d if voice is None or voice.text_60d != _NO_TEXT else None),
+        ("erased", None if state.erased_at is None else (state.erased_at,)),
+    ):
+        if row:
+            groups |= BITS[name]
+            parts.append(_packers[name].pack(*row))
+    promised = b""
+    if state.promise is not None:
+        promised = encode_names(state.promise[1:])
+        parts += [_due.pack(state.promise.at), promised]
+    names = encode_names([name for dimension, held in state.segments.items() for name in (dimension, held.segment)])
+    parts += [names, *(_due.pack(held.since) for held in state.segments.values()), *seen]
+    parts += map(_encoder.encode, state.exposures)
+    exposures = state.exposures
+    head = _head.pack(
+        due,
+        LAYOUT,
+        groups,
+        *(len(ids) // 8 for ids in seen),
+        len(promised),
+        len(state.segments),
+        len(exposures),
+        len(names),
+        *state.offsets,
+        state.sequence,
+        state.ruled,
+        state.first_event_at,
+        state.last_event_at,
+        state.as_of,
+        state.landmark,
+        ripe_at(exposures),
+        exposures[-1].at if exposures else -NEVER,
+    )
+    return b"".join((head, *parts))
+
+
+def encode_names(names: Sequence[str]) -> bytes:
+    """Names as they are stored: of segments dimension, segment, ...; of a promise its two."""
+    return _encoder.encode(names)
+
+
+def names_in(stored: bytes) -> list[str]:
+    """The inverse of `encode_names`."""
+    return _names.decode(stored)
+
+
+def exposures_in(stored: bytes, count: int) -> tuple[Exposure, ...]:
+    """The exposures in the last part of a stored state."""
+    return _exposures.decode(b"\xdc" + count.to_bytes(2) + stored)
+
+
+def encode_exposure(exposure: Exposure) -> bytes:
+    """One exposure as it is stored."""
+    return _encoder.encode(exposure)
 
 
 def decode_state(value: bytes) -> CustomerState:
     """Raises msgspec.DecodeError where `value` is no stored state."""
-    return _decoder.decode(memoryview(value)[_due.size :])
+    if len(value) <= LAYOUT_AT or value[LAYOUT_AT] != LAYOUT:
+        return _decoder.decode(memoryview(value)[LAYOUT_AT:])
+    try:
+        return _state(value)
+    except struct.error as exc:
+        raise msgspec.DecodeError(f"a stored state of {len(value)} bytes ends too early") from exc
+
+
+def _state(value: bytes) -> CustomerState:
+    head = _head.unpack_from(value)
+    _, _, groups, *counts = head[:8]
+    exposures, names_size, *offsets = head[8:13]
+    sequence, ruled, first, last, as_of, landmark = head[13:19]
+    at = _head.size
+    parts: dict[str, tuple[Any, ...]] = {}
+    for name, bit in BITS.items():
+        if groups & bit:
+            parts[name] = _packers[name].unpack_from(value, at)
+            at += _packers[name].size
+    promise = None
+    if counts[3]:
+        (promised_at,) = _due.unpack_from(value, at)
+        at += _due.size
+        promise = Promise(promised_at, *names_in(value[at : at + counts[3]]))
+        at += counts[3]
+    names = names_in(value[at : at + names_size])
+    at += names_size
+    since = struct.unpack_from(f"<{counts[4]}d", value, at)
+    at += 8 * counts[4]
+    seen = []
+    for count in counts[:3]:
+        seen.append(value[at : at + 8 * count])
+        at += 8 * count
+    return CustomerState(
+        (offsets[0], offsets[1], offsets[2]),
+        sequence,
+        {names[2 * i]: Held(names[2 * i + 1], each) for i, each in enumerate(since)},
+        first,
+        last,
+        as_of,
+        landmark,
+        Spending(*parts["spending"]) if "spending" in parts else None,
+        Browsing(*parts["browsing"]) if "browsing" in parts else None,
+        Voice(*parts["voice"], text_60d=parts.get("text", _NO_TEXT)) if "voice" in parts else None,  # type: ignore[misc]
+        (seen[0], seen[1], seen[2]),
+        parts.get("scores", ()),
+        promise,
+        exposures_in(value[at:], exposures) if exposures else (),
+        ruled,
+        *parts.get("erased", (None,)),
+    )
+
+
+def ripe_at(exposures: Sequence[Exposure]) -> float:
+    """No label matures before this moment; exposures stand in the order in which they were kept."""
+    halves = NEVER
+    for kept in exposures:
+        if not kept.half:
+            return min(halves, kept.at + THIRTY_S)
+        halves = min(halves, kept.at + NINETY_S)
+    return halves
 
 
 def due_of(value: bytes) -> float:

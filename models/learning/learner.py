@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.features import FloatArray
+from models.labels import EXPOSE_DAYS
 from models.learning.averaging import AveragedGlm
 from models.learning.drift import DriftWatch
 from models.learning.forecasting import Fit, Forecaster, beta_views
@@ -27,7 +28,6 @@ from models.learning.quality import LABELS, AmountQuality, ProbabilityQuality, Q
 from models.learning.scoreboard import BG_NBD, HORIZON_OF, Block, Scoreboard, Verdict
 from models.learning.snapshots import BLOCK, DYNAMIC, PENDING, Snapshot, version_of
 from models.scores import COUNT_90, P_30, P_90, SPEND_90, PriorScorer, Scorer
-from models.step import EXPOSE_DAYS
 from schemas.learning import SCORES, Label
 from schemas.times import DAY_S
 

@@ -15,13 +15,14 @@ from typing import Protocol
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
+from models.chunk import advance_stored
 from models.clock import UNKNOWN, PartitionClock
 from models.policy import Rules
 from models.scores import Scorer
 from models.shadow import Shadow
 from models.standing import change, standing
-from models.state import CLICK, PURCHASE, Erasure, Reading
-from models.step import Customer, Heard, Outcome, Terms, advance_groups
+from models.state import PURCHASE, Erasure, Reading
+from models.step import Customer, Heard, Outcome, Terms
 from schemas.changes import (
     Change,
     Trace,
@@ -51,14 +52,12 @@ from schemas.letters import letter
 from schemas.states import (
     NEVER,
     PARTITION_KEY,
-    CustomerState,
     Held,
     PartitionState,
     decode_partition,
     decode_state,
     due_of,
     encode_partition,
-    encode_state,
 )
 from schemas.times import from_rfc3339, to_rfc3339
 from streams.kafka.topics import partition_of
@@ -435,7 +434,7 @@ class ScoringJob:
         for rules in {id(terms.rules): terms.rules for _, terms in groups}.values():
             # One policy for all, but for the seconds in which a new one reaches the partitions one after another.
             same = [i for i, (_, terms) in enumerate(groups) if terms.rules is rules]
-            for i, of_one in zip(same, advance_groups([groups[i] for i in same]), strict=True):
+            for i, of_one in zip(same, advance_stored([groups[i] for i in same]), strict=True):
                 outcomes[i] = of_one
         scored_at = time.time()
         return [
@@ -457,7 +456,7 @@ class ScoringJob:
                     continue
                 customers.append(Customer(key.decode(), None, NEVER, heard, erasure))
             else:
-                customers.append(Customer(key.decode(), decode_state(value), due_of(value), heard, erasure))
+                customers.append(Customer(key.decode(), None, due_of(value), heard, erasure, value))
         known = part.clock.purchases_known()
         return customers, Terms(part.rules, self.scorer, part.now(), known, part.counts_from(), self.pseudonym)
 
@@ -508,44 +507,46 @@ class ScoringJob:
         changes: list[Change] = []
         bodies: list[bytes] = []
         for outcome in outcomes:
-            before, state = outcome.customer.state, outcome.state
-            passed_over = (("duplicate", outcome.repeated), ("replayed", outcome.replayed), ("void", outcome.void))
-            for as_what, events in passed_over:
-                for heard in events:
-                    work.counts[heard.topic, "applied"] -= 1
-                    work.counts[heard.topic, as_what] += 1
-            for heard in outcome.customer.heard:
-                if heard.topic == PURCHASE and self._is_foreign(heard, outcome, currency):
-                    self.foreign[heard.topic_name] += 1
-            key = outcome.customer.customer_id.encode()
-            now = before if state is None else state
-            if now is None or now.is_erased:
-                part.forget(key)
-            else:
+            self._count(work, outcome, currency)
+            customer, value = outcome.customer, outcome.value
+            key = customer.customer_id.encode()
+            if outcome.is_there:
                 part.schedule(key, outcome.due)
-            if state is None:
+            else:
+                part.forget(key)
+            if value is None:
                 continue
-            part.customers += (not state.is_erased) - (before is not None and not before.is_erased)
+            part.customers += outcome.is_there - outcome.was_there
             outputs: list[Output] = []
             if outcome.erased:  # before what is said of who comes back in the same chunk
-                assert state.erased_at is not None
-                said = erased_headers(state.erased_at, 0 if before is None else before.sequence)
-                outputs.append(Output(self._standings, key, None, said))
+                outputs.append(Output(self._standings, key, None, _erased_headers(outcome)))
             for move in outcome.moves:
-                moved = change(outcome.customer.customer_id, move, versions, trace)
+                moved = change(customer.customer_id, move, versions, trace)
                 body = encode_change(moved)
                 changes.append(moved)
                 bodies.append(body)
                 outputs.append(Output(self._changes, key, body, cloudevent_headers(moved, self._source)))
-            if outcome.moves or (not state.is_erased and self._shows(outcome, before, state)):
-                body = encode_standing(standing(outcome.customer.customer_id, state, versions))
+            if outcome.shows:
+                assert outcome.state is not None
+                body = encode_standing(standing(customer.customer_id, outcome.state, versions))
                 outputs.append(Output(self._standings, key, body, []))
             outputs += [
                 Output(self._train, label.label_id.partition(":")[0].encode(), encode_label(label), [])
                 for label in outcome.labels
             ]
-            puts.append(Put(key, encode_state(state, outcome.due), outputs))
+            puts.append(Put(key, value, outputs))
         return puts, changes, bodies
+
+    def _count(self, work: ChunkWork, outcome: Outcome, currency: str) -> None:
+        """Counts what was passed over, and purchases in another currency."""
+        passed_over = (("duplicate", outcome.repeated), ("replayed", outcome.replayed), ("void", outcome.void))
+        for as_what, events in passed_over:
+            for heard in events:
+                work.counts[heard.topic, "applied"] -= 1
+                work.counts[heard.topic, as_what] += 1
+        for heard in outcome.customer.heard:
+            if heard.topic == PURCHASE and self._is_foreign(heard, outcome, currency):
+                self.foreign[heard.topic_name] += 1
 
     @staticmethod
     def _is_foreign(heard: Heard, outcome: Outcome, currency: str) -> bool:
@@ -553,19 +554,6 @@ class ScoringJob:
         if not isinstance(event, Purchase) or event.currency == currency:
             return False
         return not any(heard is other for other in (*outcome.repeated, *outcome.replayed, *outcome.void))
-
-    @staticmethod
-    def _shows(outcome: Outcome, before: CustomerState | None, state: CustomerState) -> bool:
-        """Whether a standing is due though nobody moved: more than clicks were heard, or something else comes next.
-
-        A click that only puts off what comes next is not told: the standing says as of when it was promised.
-        """
-        if before is None:
-            return True
-        told, now = before.promise, state.promise
-        if (told is None) != (now is None) or (told is not None and now is not None and told[1:] != now[1:]):
-            return True
-        return any(heard.topic != CLICK for heard in outcome.customer.heard)
 
     def pseudonym(self, customer_id: str) -> str:
         """Names a customer in `model-train`: 16 hex digits, keyed by the setting `pseudonym_key`."""
@@ -607,6 +595,13 @@ class ScoringJob:
             self.shadow.forget(partition)
         self.on_revoked(partition)
         self._observer.revoked(partition)
+
+
+def _erased_headers(outcome: Outcome) -> list[tuple[str, bytes]]:
+    before, state = outcome.customer.state, outcome.state
+    assert state is not None
+    assert state.erased_at is not None
+    return erased_headers(state.erased_at, 0 if before is None else before.sequence)
 
 
 def _nobody(partition: int, waiting: Waiting) -> None:
