@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 UV_VERSION := 0.5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit integration test-slow test-faults bench verify-replay verify-promises docs lock clean
+.PHONY: help setup demo test t lint unit integration test-slow test-faults bench verify-replay verify-promises docs hooks release lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,10 @@ demo: $(STAMP) ## a simulated shop, its customers changing segment live
 	$(BIN)/regulars demo $(ARGS)
 
 test: lint unit integration ## everything that must pass before a change lands
+
+t: $(STAMP) ## one file or one test and nothing else: make t T=tests/unit/models/test_step.py
+	@test -n "$(T)" || { echo "make t: name a file or a test: make t T=tests/unit/models/test_step.py" >&2; exit 1; }
+	$(BIN)/pytest $(T) $(ARGS)
 
 lint: $(STAMP) ## style, types, import contracts
 	$(BIN)/ruff check .
@@ -62,6 +66,12 @@ verify-promises: $(STAMP) ## what a replayed year promised, against what then ca
 docs: $(STAMP) ## write the generated documents again
 	$(BIN)/python -m schemas.documents
 	$(BIN)/python -m models.featuredocs
+
+hooks: $(STAMP) ## run the checks of `make lint` before each commit
+	$(BIN)/pre-commit install
+
+release: $(STAMP) ## wheel and sdist into dist/, tried in an empty environment
+	.ci/release $(ARGS)
 
 lock: $(STAMP) ## resolve the dependencies of pyproject.toml again
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --all-extras --python-version 3.11 \

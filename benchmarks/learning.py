@@ -64,7 +64,7 @@ def main() -> int:
     speed(options.repeats)
     if options.online_retail is not None:
         batch = options.batch_labels if options.batch else 0
-        gain(options.online_retail, batch, options.draws, told_season=options.batch_season)
+        gain(options.online_retail, batch, options.draws, with_season=options.batch_season)
     if options.cdnow is not None:
         cdnow(options.cdnow, hindsight=options.hindsight)
     return 0
@@ -97,24 +97,24 @@ def speed(repeats: int) -> None:
 
 
 def made_up(count: int) -> list[Label]:
-    """Labels with the product's features, 2,000 a day, of customers who buy at a rate that two of them tell."""
+    """Labels with the product's features, 2,000 a day, of customers whose purchase rate depends on two of them."""
     rng = np.random.default_rng(1)
     x = rng.gamma(0.7, 1.0, size=(count, len(NAMES))).round(3)
     rate = np.exp(0.4 * (x[:, NAMES.index("count_60d")] - x[:, NAMES.index("recency_days")]))
-    found = []
+    labels = []
     for i, features in enumerate(x.tolist()):
         horizon: Literal[30, 90] = 30 if i % 2 else 90
         n = int(rng.poisson(rate[i] * horizon / 90))
         at = i / 2_000 * DAY_S
         spend = 20.0 * n
-        found.append(Label(f"c{i}:0:{horizon}", at, at, horizon, FEATURE_SET, tuple(features), n > 0, n, spend))
-    return found
+        labels.append(Label(f"c{i}:0:{horizon}", at, at, horizon, FEATURE_SET, tuple(features), n > 0, n, spend))
+    return labels
 
 
 # --- gain ---------------------------------------------------------------------------------------------------------
 
 
-def gain(file: Path, batch: int, draws: int, *, told_season: bool = False) -> None:
+def gain(file: Path, batch: int, draws: int, *, with_season: bool = False) -> None:
     """The backtest's measures, and the paired differences."""
     from streams.report.backtest import Backtest
     from streams.report.evaluation import differences, rows_by_score, table
@@ -124,12 +124,12 @@ def gain(file: Path, batch: int, draws: int, *, told_season: bool = False) -> No
     forecasts = list(run.forecasts)
     against = ["bgnbd"]
     if batch:
-        forecasts = retrained(file, forecasts, batch, told_season=told_season)
+        forecasts = retrained(file, forecasts, batch, with_season=with_season)
         against.append(BATCH)
     by_score = rows_by_score(forecasts, history.sales, history.last_purchase_at)
-    for score, found in by_score.items():
+    for score, scored in by_score.items():
         print(score)
-        for name, values in table(found, score).items():
+        for name, values in table(scored, score).items():
             print(f"  {name:<18}" + "  ".join(f"{measure} {value:,.4f}" for measure, value in values.items()))
     for than in against:
         print(f"served less {than}, same rows, bootstrap over customers ({draws} draws)")
@@ -138,7 +138,7 @@ def gain(file: Path, batch: int, draws: int, *, told_season: bool = False) -> No
             print(f"  {each.score:<24}{each.measure:<16}{each.value:+.4f}  (s.e. {each.error:.4f}, {sure:.1f})")
 
 
-def retrained(file: Path, forecasts: Sequence[Any], most: int, *, told_season: bool) -> list[Any]:
+def retrained(file: Path, forecasts: Sequence[Any], most: int, *, with_season: bool) -> list[Any]:
     """The forecasts, with those of a batch ensemble beside them, retrained at each cut-off from scratch.
 
     Mean of gradient boosting, a penalised linear model over the prior's forecasts, and BG/NBD x Gamma-Gamma; amounts as
@@ -152,7 +152,7 @@ def retrained(file: Path, forecasts: Sequence[Any], most: int, *, told_season: b
     source = open_dataset("online-retail", file)
     keeper = _Keeper()
     policy, population = load(), forecasts
-    if not told_season:
+    if not with_season:
         with tempfile.TemporaryDirectory() as folder:
             even = Path(folder, "even.yaml")
             even.write_text(f"{read()}\nseason: {[1] * 12}\n")
@@ -164,7 +164,7 @@ def retrained(file: Path, forecasts: Sequence[Any], most: int, *, told_season: b
     for each in forecasts_over(source.items(0, len(source.times_s)), kept):
         own = wanted.get(each.as_of)
         if own is not None:
-            scores = _ensemble(keeper.told(), kept.x, bgnbd[own.as_of], most)
+            scores = _ensemble(keeper.matrix(), kept.x, bgnbd[own.as_of], most)
             made.append(own._replace(rivals={**own.rivals, BATCH: scores}))
             print(f"  retrained as of {np.datetime64(int(each.as_of), 's')} on {len(keeper.rows):,} labels", flush=True)
     return made
@@ -181,7 +181,7 @@ class _Keeper(Learner):
         for label in labels:
             self.rows.append((*label.features, label.horizon_days, label.purchases, label.spend))
 
-    def told(self) -> FloatArray:
+    def matrix(self) -> FloatArray:
         """(labels, F + 3): features, horizon, purchases, spend."""
         return np.array(self.rows, dtype=np.float64).reshape(len(self.rows), len(NAMES) + 3)
 
@@ -198,7 +198,7 @@ class _Matrices(History):
         return super().forecasts()
 
 
-def _ensemble(told: FloatArray, x: FloatArray, bgnbd: FloatArray, most: int) -> FloatArray:
+def _ensemble(labels: FloatArray, x: FloatArray, bgnbd: FloatArray, most: int) -> FloatArray:
     import warnings
 
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -210,12 +210,12 @@ def _ensemble(told: FloatArray, x: FloatArray, bgnbd: FloatArray, most: int) -> 
     from models.learning.inputs import links
 
     warnings.simplefilter("ignore", ConvergenceWarning)  # 150 steps of a penalised linear model are near enough
-    found = bgnbd.copy()
+    scores = bgnbd.copy()
     trees: dict[str, Any] = {"max_iter": 120, "learning_rate": 0.05, "min_samples_leaf": 200, "random_state": 0}
     prior, rng = PriorScorer(), np.random.default_rng(0)
     wide = np.hstack([x, links(prior.score(x))])
     for horizon, score in ((30, P_30), (90, P_90)):
-        own = told[told[:, -3] == horizon]
+        own = labels[labels[:, -3] == horizon]
         if len(own) < 500:
             continue
         if len(own) > most:
@@ -224,15 +224,15 @@ def _ensemble(told: FloatArray, x: FloatArray, bgnbd: FloatArray, most: int) -> 
         seen = np.hstack([features, links(prior.score(features))])
         boosted = HistGradientBoostingClassifier(**trees).fit(seen, bought).predict_proba(wide)[:, 1]
         line = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=150)).fit(seen, bought)
-        found[:, score] = (boosted + line.predict_proba(wide)[:, 1] + bgnbd[:, score]) / 3
+        scores[:, score] = (boosted + line.predict_proba(wide)[:, 1] + bgnbd[:, score]) / 3
         if horizon == 90:
             mean = bgnbd[:, SPEND_90] / np.maximum(bgnbd[:, COUNT_90], 1e-9)
             regressor = HistGradientBoostingRegressor(loss="poisson", **trees).fit(seen, n)
             plain = make_pipeline(StandardScaler(), PoissonRegressor(alpha=1e-3, max_iter=150)).fit(seen, n)
             linear = np.minimum(plain.predict(wide), 10 * n.max())
-            found[:, COUNT_90] = (regressor.predict(wide) + linear + bgnbd[:, COUNT_90]) / 3
-            found[:, SPEND_90] = found[:, COUNT_90] * mean
-    return found
+            scores[:, COUNT_90] = (regressor.predict(wide) + linear + bgnbd[:, COUNT_90]) / 3
+            scores[:, SPEND_90] = scores[:, COUNT_90] * mean
+    return scores
 
 
 # --- CDNOW --------------------------------------------------------------------------------------------------------
@@ -283,9 +283,9 @@ def cdnow(file: Path, *, hindsight: bool = False) -> None:
     index = USUAL.mean(until.timestamp(), int(HOLDOUT_DAYS))
     learnt = population_of(fit.population)
     print("  population learnt online (days): " + " ".join(f"{value:.3f}" for value in learnt))
-    told = further(NAMES, fit, history.x, HOLDOUT_DAYS, index)
+    forecasts = further(NAMES, fit, history.x, HOLDOUT_DAYS, index)
     for name, forecast in (
-        ("learner, one pass", told),
+        ("learner, one pass", forecasts),
         ("prior, as published", _published(history.x)),
     ):
         for what, truth, value in (("purchases", n, forecast[:, 0]), ("spend", spend, forecast[:, 1])):
@@ -295,10 +295,10 @@ def cdnow(file: Path, *, hindsight: bool = False) -> None:
                 f"  total {value.sum():,.1f} of {truth.sum():,.1f}"
             )
     if hindsight:
-        _told_afterwards(history.x, told, spend)
+        _fitted_in_hindsight(history.x, forecasts, spend)
 
 
-def _told_afterwards(x: FloatArray, forecast: FloatArray, spend: FloatArray) -> None:
+def _fitted_in_hindsight(x: FloatArray, forecast: FloatArray, spend: FloatArray) -> None:
     """What the spend's correlation could be: models fitted to the spend that is forecast, each customer's out of fold."""
     from sklearn.ensemble import ExtraTreesRegressor
     from sklearn.linear_model import PoissonRegressor
@@ -317,11 +317,13 @@ def _told_afterwards(x: FloatArray, forecast: FloatArray, spend: FloatArray) -> 
         ("forest, two forecasts", forest, two),
         ("forest, all features", forest, everything),
     ):
-        found = []
+        correlations = []
         for shuffle in range(10):
-            told = cross_val_predict(model, seen, spend, cv=KFold(10, shuffle=True, random_state=shuffle))
-            found.append(float(np.corrcoef(told, spend)[0, 1]))
-        print(f"  in hindsight: {name:<34} r {np.mean(found):.4f} ({min(found):.4f} to {max(found):.4f})")
+            fitted = cross_val_predict(model, seen, spend, cv=KFold(10, shuffle=True, random_state=shuffle))
+            correlations.append(float(np.corrcoef(fitted, spend)[0, 1]))
+        print(
+            f"  in hindsight: {name:<34} r {np.mean(correlations):.4f} ({min(correlations):.4f} to {max(correlations):.4f})"
+        )
 
 
 def _published(x: FloatArray) -> FloatArray:

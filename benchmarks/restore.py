@@ -23,6 +23,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from streams.plane.records import CONFIRMED_KEY
+
 ROOT = Path(__file__).parents[1]
 PARTITIONS = 8
 A_BATCH = 100
@@ -46,7 +48,7 @@ async def fill(servers: str, group: str, records: int, size: int) -> None:
             batch = producer.create_batch()
             for number in range(first, min(records, first + A_BATCH)):
                 batch.append(timestamp=None, key=b"c%09d" % number, value=rnd.randbytes(size))
-            batch.append(timestamp=None, key=b"\xff\x00confirmed", value=b"-1")
+            batch.append(timestamp=None, key=CONFIRMED_KEY, value=b"-1")
             batch.close()
             partition = first // A_BATCH % PARTITIONS
             under_way.append(await producer.send_batch(batch, changelog(group), partition=partition))
@@ -99,6 +101,10 @@ def ours(group: str) -> None:
         def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
             """Keeps nothing in memory."""
 
+        def refuse(self, partition: int, record: Any, cause: Exception) -> Any:
+            """Nothing is set aside here."""
+            raise cause
+
         def revoked(self, partition: int) -> None:
             """Keeps nothing in memory."""
 
@@ -106,7 +112,7 @@ def ours(group: str) -> None:
     counters = app.pipeline.counters
 
     async def say() -> None:
-        tell("regulars", counters.restored_records, counters.restore_s)
+        report("regulars", counters.restored_records, counters.restore_s)
 
     app.pipeline.on_tick(0.02, say)
     run_worker(app)
@@ -150,7 +156,7 @@ def idiomatic(group: str, servers: str, folder: str) -> None:
 
     @table.on_recover
     async def recovered() -> None:
-        tell("faust", asyncio_length(servers, group), time.perf_counter() - began)
+        report("faust", asyncio_length(servers, group), time.perf_counter() - began)
 
     sys.argv = ["faust", "--quiet", "worker", "-l", "error", "--without-web"]
     app.main()
@@ -167,7 +173,7 @@ def asyncio_length(servers: str, group: str) -> int:
     return int(code.stdout)
 
 
-def tell(who: str, records: int, seconds: float) -> None:
+def report(who: str, records: int, seconds: float) -> None:
     """One line, and the process ends."""
     cpu = time.process_time()
     line = (

@@ -28,7 +28,7 @@ from streams.settings import Settings
 from streams.sources.clothing_reviews import joined
 from streams.sources.labelled import read_labelled
 from streams.teaching.head_training import FOLDS, teach
-from streams.teaching.judging import judged
+from streams.teaching.judging import binary_measures
 from streams.teaching.vectors import vectors_of
 
 CONTENT = (
@@ -102,18 +102,18 @@ def main() -> None:
     )
     for column in ("", "AUC", "log loss", "ECE", "F1", "F1 not recommended", "accuracy"):
         table.add_column(column, justify="right" if column else "left")
-    confusion = Table(title="at probability .5: said / recommended", title_justify="left")
+    confusion = Table(title="at probability .5: forecast / recommended", title_justify="left")
     for column in ("", "no / no", "no / yes", "yes / no", "yes / yes"):
         confusion.add_column(column, justify="right" if column else "left")
     table.add_row("anchors", f"{area(anchors.score(labelled.texts, vectors), labels):.4f}", *["-"] * 5)
     for passes in map(int, given.passes.split(",")):
         taught = teach(labelled.texts, vectors, labels, directory.version, anchors.direction, passes)
         for name, raw in (
-            ("embedding only", taught.base + taught.said[:, 1]),
-            ("n-grams only", taught.base + taught.said[:, 0]),
+            ("embedding only", taught.base + taught.label[:, 1]),
+            ("n-grams only", taught.base + taught.label[:, 0]),
             ("both", taught.raw),
         ):
-            each = judged(raw, labels)
+            each = binary_measures(raw, labels)
             table.add_row(
                 f"{name}, {passes} {'pass' if passes == 1 else 'passes'}", f"{each.auc:.4f}", f"{each.log_loss:.4f}",
                 f"{each.ece:.4f}", f"{each.f1:.4f}", f"{each.f1_discontent:.4f}", f"{each.accuracy:.4f}",
@@ -126,12 +126,12 @@ def main() -> None:
     console.print(table, confusion)
 
     frame = pq.read_table(path, columns=["Title", "Review Text", "Rating", "Recommended IND"]).to_pydict()
-    rows = [(joined(title, text), stars, said) for title, text, stars, said in zip(*frame.values(), strict=True)]
+    rows = [(joined(title, text), stars, label) for title, text, stars, label in zip(*frame.values(), strict=True)]
     rating = np.array([stars for text, stars, _ in rows if text], dtype=np.int64)
     every = np.full(len(rows), np.log(labels.mean() / (1 - labels.mean())))
     every[[index for index, (text, _, _) in enumerate(rows) if text]] = taught.raw
-    recommended = np.array([said for _, _, said in rows], dtype=np.int64)
-    whole = judged(every, recommended)
+    recommended = np.array([label for _, _, label in rows], dtype=np.int64)
+    whole = binary_measures(every, recommended)
     console.print(f"all {len(rows):,} rows: AUC {whole.auc:.4f}, log loss {whole.log_loss:.4f}, ECE {whole.ece:.4f}")
     base = np.log(labels.mean() / (1 - labels.mean()))
     score = 2 * sigmoid(taught.raw - base) - 1
@@ -157,9 +157,9 @@ def main() -> None:
             continue
         scores = head.score(elsewhere, others).astype(np.float64)
         kinds = [scores[ends == 1], scores[np.isnan(ends)], scores[ends == 0]]
-        said = np.isfinite(ends)
+        opinionated = np.isfinite(ends)
         table.add_row(
-            name, f"{area(scores[said], ends[said]):.3f}", *(f"{each.mean():+.2f}" for each in kinds),
+            name, f"{area(scores[opinionated], ends[opinionated]):.3f}", *(f"{each.mean():+.2f}" for each in kinds),
             f"{np.abs(kinds[1]).max():.2f}",
         )  # fmt: skip
     console.print(table)

@@ -45,7 +45,7 @@ from schemas.states import NEVER
 from schemas.times import DAY_S, from_rfc3339
 from streams.settings import Settings
 from streams.sources.registry import open_dataset
-from streams.sources.shop import Shop, ShopPlan
+from streams.sources.shop import ShopPlan, SimulatedShop
 from streams.teaching.vectors import vectors_of
 
 VARIANTS = {
@@ -153,7 +153,7 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     records: list[Record]
     if given.data == "simulated":
-        records = list(Shop(PLAN).history())
+        records = list(SimulatedShop(PLAN).history())
     else:
         source = open_dataset("online-retail", Path(os.environ["REGULARS_SHARED"]) / "data" / "online_retail.parquet")
         records = list(source.items(0, len(source.times_s)))

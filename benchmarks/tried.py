@@ -14,80 +14,29 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import argparse
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace as replaced
+from tried_history import forecasts, past  # beside this file
+from tried_river import river_model, without_season  # beside this file
 
-from models.features import COLUMN, FEATURE_SET, NAMES, FloatArray, rows
+from models.features import COLUMN, FEATURE_SET, NAMES, FloatArray
 from models.learning.averaging import SPEEDS, AveragedGlm
-from models.learning.backtest import Forecasts, History, Sale, forecasts_over
 from models.learning.forecasting import Forecaster, Mixtures, Stage
 from models.learning.glm import DynamicGlm
-from models.learning.inputs import links, log_of
+from models.learning.inputs import log_of
 from models.learning.learner import Learner
 from models.learning.scoreboard import SERVED, Block
-from models.policy import Rules, load
 from models.scores import COUNT_90, P_30, P_90, SPEND_90, PriorScorer
 from schemas.learning import SCORES, Label
-from schemas.times import DAY_S
 from streams.report.evaluation import by_cutoff, rows_by_score, table
-from streams.sources.registry import SOURCES, open_dataset
+from streams.sources.registry import SOURCES
 
 _WEIGHT = 1 / 3
-
-
-class Cut(NamedTuple):
-    """A cut-off: who is forecast, their features, and how many labels had matured."""
-
-    as_of: float
-    customers: list[str]
-    x: FloatArray
-    labels: int
-
-
-@dataclass
-class Past:
-    """All that the variants have in common."""
-
-    labels: list[Label]
-    cuts: list[Cut]
-    sales: list[Sale]
-    until: float
-
-
-class _Keeper(Learner):
-    """Learns nothing, keeps the labels."""
-
-    def __init__(self) -> None:
-        super().__init__(NAMES, FEATURE_SET, PriorScorer())
-        self.kept: list[Label] = []
-
-    def learn_many(self, labels: Sequence[Label]) -> None:
-        self.kept += labels
-
-
-class _Keeping(History):
-    """Gives the features instead of forecasts."""
-
-    def forecasts(self) -> Any:
-        known = sorted(each for each, (state, _) in self._states.items() if state.purchases)
-        states = [self._states[each][0] for each in known]
-        keeper: Any = self.learner
-        x = rows(states, [self.now] * len(states), self._rules.shop)
-        return Cut(self.now, known, x, len(keeper.kept))
-
-
-def past(dataset: str, file: Path, seed: int = 0) -> Past:
-    """Reads the history once."""
-    source, keeper = open_dataset(dataset, file), _Keeper()
-    history = _Keeping(Rules(load()), keeper, PriorScorer(), seed)
-    cuts: list[Any] = list(forecasts_over(source.items(0, len(source.times_s)), history))
-    until = history.last_purchase_at
-    return Past(keeper.kept, [cut for cut in cuts if cut.as_of + 30 * DAY_S <= until], history.sales, until)
 
 
 # --- variants of the served learner ----------------------------------------------------------------------------------
@@ -239,15 +188,11 @@ class WithoutSeason(Served):
 
     def learn_many(self, labels: Sequence[Label]) -> None:
         """Learns the labels, their season left out."""
-        super().learn_many([replaced(each, features=tuple(_without_season(each.features))) for each in labels])
+        super().learn_many([replaced(each, features=tuple(without_season(each.features))) for each in labels])
 
     def score(self, x: FloatArray) -> FloatArray:
         """Forecasts (n, 4)."""
-        return super().score(np.array([_without_season(row) for row in x.tolist()]))
-
-
-def _without_season(row: Sequence[float]) -> list[float]:
-    return [0.0 if name.startswith("season_") else value for name, value in zip(NAMES, row, strict=True)]
+        return super().score(np.array([without_season(row) for row in x.tolist()]))
 
 
 class SeasonAsInput(Served):
@@ -363,56 +308,6 @@ class TwoStage(Served):
         return scores
 
 
-# --- River's own models, for the 30-day probability --------------------------------------------------------------------
-
-
-class River:
-    """A classifier of River's behind a standard scaler, over features and the prior's forecasts; 30-day labels alone.
-
-    It has no season: as inputs like any other the two columns cost AdaGrad .018 of log loss.
-    """
-
-    def __init__(self, model: Any) -> None:
-        from river import preprocessing
-
-        self._prior = PriorScorer()
-        self._model = preprocessing.StandardScaler() | model
-
-    def _inputs(self, x: FloatArray) -> list[dict[int, float]]:
-        x = np.array([_without_season(row) for row in x.tolist()])
-        given = np.hstack([x, links(self._prior.score(x))])
-        return [dict(enumerate(row)) for row in given.tolist()]
-
-    def learn_many(self, labels: Sequence[Label]) -> None:
-        """Learns the 30-day labels one by one, in order."""
-        mine = [label for label in labels if label.horizon_days == 30]
-        if mine:
-            for row, label in zip(self._inputs(np.array([label.features for label in mine])), mine, strict=True):
-                self._model.learn_one(row, label.bought)
-
-    def score(self, x: FloatArray) -> FloatArray:
-        """The prior's forecasts, with the 30-day probability learnt."""
-        scores = self._prior.score(x)
-        scores[:, P_30] = [self._model.predict_proba_one(row).get(True, 0.5) for row in self._inputs(x)]
-        return scores
-
-
-def _river(name: str) -> Callable[[], River]:
-    def make() -> River:
-        from river import ensemble, forest, linear_model, optim, tree
-
-        models: dict[str, Callable[[], Any]] = {
-            "adagrad": lambda: linear_model.LogisticRegression(optim.AdaGrad(0.05)),
-            "adam": lambda: linear_model.LogisticRegression(optim.Adam(0.003)),
-            "tree": lambda: tree.HoeffdingAdaptiveTreeClassifier(seed=0),
-            "forest": lambda: forest.ARFClassifier(n_models=10, seed=0),
-            "srp": lambda: ensemble.SRPClassifier(tree.HoeffdingTreeClassifier(), n_models=5, seed=0),
-        }
-        return River(models[name]())
-
-    return make
-
-
 VARIANTS: dict[str, Callable[[], Any]] = {
     "served": Served,
     "drift-none": averaging(((0.0, 0.0),)),
@@ -451,23 +346,13 @@ VARIANTS: dict[str, Callable[[], Any]] = {
     "spend-tempered-lower": tempered(1.0, 1.0),
     "spend-tempered-higher": tempered(3.0, 8.0),
     "spend-two-stage": TwoStage,
-    "river-adagrad": _river("adagrad"),
-    "river-adam": _river("adam"),
-    "river-tree": _river("tree"),
-    "river-forest": _river("forest"),
-    "river-srp": _river("srp"),
+    "river-adagrad": river_model("adagrad"),
+    "river-adam": river_model("adam"),
+    "river-tree": river_model("tree"),
+    "river-forest": river_model("forest"),
+    "river-srp": river_model("srp"),
 }
 SLOW = ("river-tree", "river-forest", "river-srp")
-
-
-def forecasts(known: Past, learner: Any) -> Iterator[Forecasts]:
-    """The forecasts of one variant."""
-    done = 0
-    for cut in known.cuts:
-        learner.learn_many(known.labels[done : cut.labels])
-        done = max(done, cut.labels)
-        scores = learner.score(cut.x)
-        yield Forecasts(cut.as_of, cut.customers, scores, scores, np.zeros((len(cut.x), 2)), {})
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Flaps: changes that take back the one before them within a week. A margin and a dwell are there to make them rare."""
+"""Flaps: changes that reverse the change before them within a week. A policy's margin and dwell make them rare."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from models.step import Move
 from schemas.times import DAY_S
 
-#: A change back after longer than this is news, not flutter.
+#: A change back after a longer time counts as news, not as a flap.
 WITHIN_DAYS = 7.0
 
 # A moment is a sum of float64 seconds.
@@ -14,10 +14,10 @@ _WITHIN_S = WITHIN_DAYS * DAY_S + 0.001
 
 
 class Flaps:
-    """Counts changes and reversals by dimension; a customer's moves come in their order.
+    """Counts changes and reversals per dimension. The moves of a customer must come in their order.
 
-    A change counts that leads from one segment to another: being placed for the first time is none. A reversal is one
-    that leads back to where the change before it in that dimension came from, within `WITHIN_DAYS` of it.
+    A move from one segment to another is a change; the first placement in a segment is not. A reversal is a change back to
+    the segment that the change before it, in the same dimension, had left at most `WITHIN_DAYS` earlier.
 
     Attributes:
         changes: by dimension.
@@ -30,7 +30,7 @@ class Flaps:
         self._latest: dict[tuple[str, str], tuple[str, float]] = {}
 
     def count(self, customer_id: str, moves: Iterable[Move]) -> None:
-        """The next moves of a customer."""
+        """Counts the next moves of a customer."""
         for move in moves:
             if move.previous is None:
                 continue
@@ -42,6 +42,6 @@ class Flaps:
             self._latest[place] = (move.previous, move.at)
 
     def rate(self, dimension: str) -> float:
-        """Reversals per 1,000 changes of a dimension; 0 where nothing changed."""
+        """Reversals per 1,000 changes of a dimension; 0 if there was no change."""
         changes = self.changes[dimension]
         return 1000.0 * self.reversals[dimension] / changes if changes else 0.0

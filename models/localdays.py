@@ -1,8 +1,8 @@
-"""Days as a place counts them: from one local midnight to the next, whatever its clocks do in between.
+"""Days of a time zone: from one local midnight to the next, also when its clocks change.
 
-A local day begins at the first second whose local date has come that far: where clocks jump over midnight that is the
-second after the jump, where they go back over it the first of the two midnights, and a day that a place left out
-begins with the one after it. So days only ever go forward, and two moments of equal time have equal days.
+A local day begins at the first second whose local date is at least that day. If the clocks jump over midnight, that is the
+second after the jump. If they go back over midnight, it is the first of the two midnights. A day that a time zone left out
+begins together with the day after it. So days never go back, and equal moments have equal days.
 """
 
 import math
@@ -11,58 +11,60 @@ from zoneinfo import ZoneInfo
 
 from schemas.states import NEVER
 
-# What a datetime can hold in every zone: years 1 to 9999, two days in from both ends.
+# What a datetime can hold in every zone: years 1 to 9999, without two days at both ends.
 _FIRST, _LAST = -62_135_424_000.0, 253_402_128_000.0
 _FIRST_DAY, _LAST_DAY = date.min.toordinal() + 2, date.max.toordinal() - 2
 
 
 class ZoneUnknown(Exception):
-    """No time zone of that name is known here; the message says why and the way out."""
+    """No time zone of that name is known on this machine; the message says what to do."""
 
 
 class LocalDays:
     """The days of one IANA time zone (`Europe/London`).
 
-    Which rules a zone had and has is data: the system's, or that of the package `tzdata` where it has none.
+    The rules of a zone are data of the system, or of the package `tzdata` if the system has none.
 
     Raises:
-        ZoneUnknown: no such zone here.
+        ZoneUnknown: the zone is not known here.
     """
 
     def __init__(self, zone: str) -> None:
         try:
-            if zone in ("localtime", "posixrules"):  # files of some systems: another machine has other ones
+            if zone in ("localtime", "posixrules"):  # files on some systems, which differ from machine to machine
                 raise ValueError(zone)
             self._zone = ZoneInfo(zone)
         except (OSError, ValueError, KeyError) as exc:
             raise ZoneUnknown(
-                f"'{zone}' is no time zone of the IANA data base (as Europe/London, America/Sao_Paulo, UTC) known here; "
-                "a system without that data gets it with the package tzdata"
+                f"'{zone}' is no time zone of the IANA data base (such as Europe/London or UTC) known here; "
+                "on a system without that data, install the package tzdata"
             ) from exc
         self._begins: dict[int, float] = {}
 
     def between(self, start: float, end: float) -> int:
-        """How many local days have begun after that of `start` by `end` (epoch seconds); 0 where `end` is earlier."""
+        """How many local days begin after the day of `start` and by `end` (epoch seconds); 0 if `end` is earlier."""
         return max(self.day(end) - self.day(start), 0)
 
     def after(self, start: float, days: float) -> float:
         """When the first whole number of local days, at least `days`, has passed since the day of `start`.
 
-        Epoch seconds; `NEVER` beyond the calendar.
+        In epoch seconds; `NEVER` after the year 9999.
         """
         return self.begins(self.day(start) + math.ceil(min(days, 4e6)))
 
     def day(self, at: float) -> int:
         """The latest local day that has begun by `at` (epoch seconds), as `date.toordinal` counts."""
-        # Days begin at whole seconds; a fraction would be rounded up to microseconds, and perhaps over midnight.
+        # Days begin at whole seconds. A fraction is dropped, because rounding it to microseconds could cross midnight.
         second = math.floor(min(max(at, _FIRST), _LAST))
-        found = datetime.fromtimestamp(second, self._zone).toordinal()
-        while self.begins(found + 1) <= second:  # clocks that went back over midnight say the day before once more
-            found += 1
-        return found
+        latest = datetime.fromtimestamp(second, self._zone).toordinal()
+        while (
+            self.begins(latest + 1) <= second
+        ):  # after clocks went back over midnight, they show the day before once more
+            latest += 1
+        return latest
 
     def begins(self, day: int) -> float:
-        """The first second of a local day, epoch seconds; `NEVER` beyond the calendar."""
+        """The first second of a local day, epoch seconds; `NEVER` after the year 9999."""
         if day > _LAST_DAY:
             return NEVER
         known = self._begins.get(day)

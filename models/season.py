@@ -1,9 +1,10 @@
-"""The year of a shop: in which months how much is bought, known before it comes.
+"""The season of a shop: how much is bought in each month, known in advance.
 
-A first year of events can't tell what the next quarter brings; a shop knows its year, and who doesn't say it is served
-with that of its trade. A season is an index of twelve months, what is bought on a day of each relative to an average day.
-It acts as time does: a Poisson process whose rate changes is one of rate 1 on a clock that runs as fast as the rate (Cinlar
-1975, Introduction to Stochastic Processes, 4.7), so thirty days of a month with index 1.4 count as 42.
+The first year of events can't show what the next quarter brings. A shop knows its season and states it in its policy; a
+shop that states none gets the usual season of online retail. A season is an index of twelve months: what is bought on a day
+of the month, relative to an average day. It acts like time: a Poisson process with a changing rate is one of rate 1 on a
+clock that runs as fast as the rate (Cinlar 1975, Introduction to Stochastic Processes, 4.7). So thirty days of a month with
+index 1.4 count as 42.
 """
 
 from collections.abc import Sequence
@@ -19,15 +20,15 @@ FloatArray = NDArray[np.float64]
 # of 12 % a year taken out: U.S. Census Bureau, Monthly Retail Trade Survey. January first.
 ONLINE_RETAIL = (0.94, 0.96, 0.98, 0.96, 0.91, 0.97, 0.91, 0.94, 0.97, 0.94, 1.11, 1.41)
 
-# Days whose season is kept; a moment before the first or after the last has theirs.
+# The days whose season is computed; a moment before the first or after the last gets the season of that day.
 _FIRST, _LAST = np.datetime64("1970-01-01"), np.datetime64("2100-01-01")
 _HORIZONS = (30, 90)
-_LEAST_MONTHS = 24  # of a history, to tell a season from growth
+_LEAST_MONTHS = 24  # of history, to distinguish a season from growth
 _MONTH = np.timedelta64(1, "M")
 
 
 class Season:
-    """An index a month, in any unit; it is taken relative to its mean over all days.
+    """One index per month, in any unit: only its ratio to the mean over all days counts.
 
     Args:
         index: twelve positive numbers, January first.
@@ -53,8 +54,8 @@ class Season:
             at: (...), moments, epoch seconds; a moment counts as the midnight (UTC) before it.
         """
         last = self._ahead.shape[1] - 1
-        found: FloatArray = self._ahead[:, np.minimum(np.maximum(at / DAY_S, 0.0), last).astype(np.int64)]
-        return found
+        means: FloatArray = self._ahead[:, np.minimum(np.maximum(at / DAY_S, 0.0), last).astype(np.int64)]
+        return means
 
     def mean(self, at: float, days: int) -> float:
         """Mean index over the next `days`, at most a year; `at`: epoch seconds."""
@@ -66,13 +67,13 @@ USUAL = Season()
 
 
 class TooShort(ValueError):
-    """A history of less than two whole years can't tell a season from growth."""
+    """The history is shorter than two whole years, so a season can't be distinguished from growth."""
 
 
 def measured(at: FloatArray) -> tuple[tuple[float, ...], float]:
-    """The year in a shop's own purchases, and by what factor they grow a year.
+    """The season in a shop's own purchases, and the factor by which they grow per year.
 
-    Least squares of the log of purchases a day on month and time, over the whole months between the first purchase and
+    Least squares of the log of purchases per day on month and time, over the whole months between the first purchase and
     the last.
 
     Args:
@@ -85,7 +86,7 @@ def measured(at: FloatArray) -> tuple[tuple[float, ...], float]:
     # The first and the last month may be cut off.
     whole = np.arange(months[0] + _MONTH, months[-1]) if len(months) else months
     if len(whole) < _LEAST_MONTHS:
-        raise TooShort(f"{len(whole)} whole months between the first purchase and the last; it takes {_LEAST_MONTHS}")
+        raise TooShort(f"{len(whole)} whole months between the first purchase and the last; {_LEAST_MONTHS} are needed")
     starts = np.searchsorted(months, np.append(whole, whole[-1] + _MONTH))
     counts = np.diff(starts)
     if not counts.all():
@@ -93,6 +94,6 @@ def measured(at: FloatArray) -> tuple[tuple[float, ...], float]:
     days = np.diff(np.append(whole, whole[-1] + _MONTH).astype("datetime64[D]")).astype(np.float64)
     of_month = whole.astype(np.int64) % 12
     seen = np.column_stack([of_month[:, None] == np.arange(12), np.arange(len(whole)) / 12.0])
-    found = np.linalg.lstsq(seen.astype(np.float64), np.log(counts / days), rcond=None)[0]
-    index = np.exp(found[:12] - found[:12].mean())
-    return tuple(float(each) for each in index / index.mean()), float(np.exp(found[12]))
+    fitted = np.linalg.lstsq(seen.astype(np.float64), np.log(counts / days), rcond=None)[0]
+    index = np.exp(fitted[:12] - fitted[:12].mean())
+    return tuple(float(each) for each in index / index.mean()), float(np.exp(fitted[12]))

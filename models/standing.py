@@ -1,4 +1,4 @@
-"""Outcomes as the records that the CRM reads."""
+"""Turns moves and states into the records that the CRM reads."""
 
 from models.step import Move
 from schemas.changes import Change, Next, Profile, Standing, Trace, Versions, timestamp
@@ -29,7 +29,7 @@ def change(customer_id: str, move: Move, versions: Versions, trace: Trace) -> Ch
 
 
 def standing(customer_id: str, state: CustomerState, versions: Versions) -> Standing:
-    """The `customer-segments` record of a customer, as of the latest moment that was judged."""
+    """The `customer-segments` record of a customer, as of the latest moment at which they were judged."""
     at = max(state.as_of, state.last_event_at)
     bought_at, purchases = state.last_purchase_at, state.purchases
     return Standing(

@@ -116,7 +116,7 @@ class Outcome:
         erased: everything of before is gone, and `state` begins anew.
         was_there, is_there: whether somebody was known before, and is now; nobody is in a remainder.
         shows: a standing is due: they moved, something other than clicks was heard, or something else comes next. A
-            click that only puts off what comes next is not told: the standing says as of when it was promised.
+            click that only delays what comes next is no reason: the standing says as of when it was promised.
     """
 
     __slots__ = (

@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from schemas.headers import ERASED_AT_HEADER, SEQUENCE_HEADER
 from schemas.times import to_rfc3339
 
 CHANGE_TYPE = "regulars.segment-change.v1"
@@ -196,7 +197,7 @@ def erased_headers(erased_at: float, sequence: int) -> list[tuple[str, bytes]]:
         erased_at: no event up to then counts any more, epoch seconds.
         sequence: the highest that any change of theirs had; changes up to it are of before the erasure.
     """
-    return [("regulars-erased-at", to_rfc3339(erased_at).encode()), ("regulars-sequence", b"%d" % sequence)]
+    return [(ERASED_AT_HEADER, to_rfc3339(erased_at).encode()), (SEQUENCE_HEADER, b"%d" % sequence)]
 
 
 def timestamp(at_s: float | None) -> str | None:

@@ -13,10 +13,22 @@ from typing import Any, get_args
 import msgspec
 
 from schemas.changes import CHANGE_TYPE, Change, Standing
-from schemas.events import CLOCK_HEADER, EVENT_TIME_PATTERN, Click, Purchase, Reason, Review
+from schemas.events import EVENT_TIME_PATTERN, Click, Purchase, Reason, Review
+from schemas.headers import (
+    CLOCK_HEADER,
+    DETAIL_HEADER,
+    FIELD_HEADER,
+    LETTER_HEADERS,
+    OFFSET_HEADER,
+    PARTITION_HEADER,
+    REASON_HEADER,
+    REPLAYED_HEADER,
+    TOPIC_HEADER,
+    TRUNCATED_HEADER,
+)
 from schemas.learning import Label
-from schemas.letters import LETTER_HEADERS
 from schemas.states import CustomerState
+from schemas.topics import APP_ID, TOPICS, Declaration
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -28,46 +40,6 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "standing": Standing,
     "label": Label,
     "customer-state": CustomerState,
-}
-
-# topic -> (record, who sends it: "in" producers to us, "out" we to others, "own" we to ourselves; what it is, key)
-_CUSTOMER_KEY = "customer id, UTF-8"
-CHANNELS: dict[str, tuple[str, str, str, str]] = {
-    "clickstream": ("click", "in", "What customers do in the shop.", _CUSTOMER_KEY),
-    "purchases": (
-        "purchase",
-        "in",
-        "Purchases and refunds. An empty value with the header `regulars-erase` (RFC 3339) erases the key's customer.",
-        _CUSTOMER_KEY,
-    ),
-    "reviews": ("review", "in", "Reviews and messages to support.", _CUSTOMER_KEY),
-    "segment-changes": ("segment-change", "out", "Every move of a customer, in order, for 30 days.", _CUSTOMER_KEY),
-    "customer-segments": (
-        "standing",
-        "out",
-        "Where each customer stands: compacted; null: an erased customer (header `regulars-sequence`: their last).",
-        _CUSTOMER_KEY,
-    ),
-    "dead-letters": (
-        "dead-letter",
-        "out",
-        "Records that are no events, as they came, for 30 days; of one over 2 MiB the beginning.",
-        "as it came",
-    ),
-    "model-train": ("label", "own", "What customers went on to do; one partition.", "customer pseudonym"),
-    "{appId}-customers-changelog": (
-        "customer-state",
-        "own",
-        "Each customer's state: 8 bytes float64, little-endian (when to look again), then msgpack; compacted.",
-        _CUSTOMER_KEY,
-    ),
-    "model-snapshots": ("model-snapshot", "own", "What workers score with; one partition, compacted.", "model name"),
-    "policies": (
-        "policy",
-        "own",
-        "What segments are; one partition, compacted.",
-        "policy name, or shadow: a policy that is only compared",
-    ),
 }
 
 # Messages that no struct describes: name -> (title, what it is, content type, what the bytes are)
@@ -129,32 +101,31 @@ def asyncapi() -> dict[str, Any]:
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
-        "channels": {_channel_id(topic): _channel(topic) for topic in CHANNELS},
+        "channels": {_channel_id(topic): _channel(topic) for topic in TOPICS},
         "operations": {
             _channel_id(topic): {
-                "action": "receive" if direction == "in" else "send",
+                "action": "receive" if topic.is_input else "send",
                 "channel": {"$ref": f"#/channels/{_channel_id(topic)}"},
-                "summary": summary,
+                "summary": topic.summary,
             }
-            for topic, (_, direction, summary, _) in CHANNELS.items()
+            for topic in TOPICS
         },
         "components": {"messages": {name: _message(name) for name in (*RECORDS, *BYTES)}},
     }
 
 
-def _channel_id(topic: str) -> str:
-    return topic.replace("{appId}-", "")
+def _channel_id(topic: Declaration) -> str:
+    return topic.name.replace(f"{APP_ID}-", "")
 
 
-def _channel(topic: str) -> dict[str, Any]:
-    record, direction, summary, key = CHANNELS[topic]
-    messages = (record, "clock") if direction == "in" else (record,)
+def _channel(topic: Declaration) -> dict[str, Any]:
+    messages = (topic.record, "clock") if topic.is_input else (topic.record,)
     channel: dict[str, Any] = {
-        "address": topic,
-        "description": f"{summary} Key: {key}.",
+        "address": topic.name,
+        "description": f"{topic.summary} Key: {topic.key}.",
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
     }
-    if "{appId}" in topic:
+    if APP_ID in topic.name:
         channel["parameters"] = {"appId": {"description": "the setting app_id", "default": "regulars"}}
     return channel
 
@@ -200,18 +171,18 @@ def _clock_headers() -> dict[str, Any]:
 
 def _dead_letter_headers() -> dict[str, Any]:
     return {
-        "regulars-topic": {"type": "string", "description": "topic that the record came from"},
-        "regulars-partition": {"type": "string", "description": "its partition, decimal"},
-        "regulars-offset": {"type": "string", "description": "its offset, decimal"},
-        "regulars-reason": {"type": "string", "enum": list(get_args(Reason))},
-        "regulars-field": {"type": "string", "description": "JSON path of the offending field; $: the whole record"},
-        "regulars-detail": {"type": "string", "description": "what was found and what is allowed, never the text"},
-        "regulars-truncated": {
+        TOPIC_HEADER: {"type": "string", "description": "topic that the record came from"},
+        PARTITION_HEADER: {"type": "string", "description": "its partition, decimal"},
+        OFFSET_HEADER: {"type": "string", "description": "its offset, decimal"},
+        REASON_HEADER: {"type": "string", "enum": list(get_args(Reason))},
+        FIELD_HEADER: {"type": "string", "description": "JSON path of the offending field; $: the whole record"},
+        DETAIL_HEADER: {"type": "string", "description": "what was found and what is allowed, never the text"},
+        TRUNCATED_HEADER: {
             "type": "string",
             "description": "only of a record over 2 MiB, whose letter has its beginning: bytes that it had, as key=5 "
             "value=20000000 headers=0",
         },
-        "regulars-replayed-from": {
+        REPLAYED_HEADER: {
             "type": "string",
             "description": "only of a record that was sent back before: topic/partition/offset where it was refused first",
         },

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from schemas.headers import ERASE_HEADER
 from schemas.times import DAY_S, from_rfc3339
 
 RECORD_LIMIT_BYTES = 64 * 1024
@@ -158,13 +159,10 @@ Reason = Literal[
     "future-time",
     "clock",
     "erase",
+    "internal",
 ]
 
-# Of a clock record: without a key, it says that event time in its partition has come as far as this (RFC 3339).
-CLOCK_HEADER = "regulars-clock"
-# Of an erasure: a record of `ERASURES` without value; the customer of its key is erased as of this moment (RFC 3339).
-ERASE_HEADER = "regulars-erase"
-# Its records never wait for texts.
+# The topic of erasures: its records never wait for texts.
 ERASURES = PURCHASES
 
 
@@ -218,9 +216,8 @@ def decode(topic: str, key: bytes | None, value: bytes | None, latest_s: float) 
     except UnicodeDecodeError as exc:
         raise Rejected("not-utf8", "$", _not_utf8(value, exc)) from None
     customer_id = event.customer_id
-    # A tenth of what a pattern in the type would take; a customer's name of letters and digits ends here.
-    if not customer_id.isprintable() and _CONTROL.search(customer_id) is not None:
-        raise Rejected("schema", "$.customer_id", "holds a control character (U+0000-1F, U+007F-9F); none is allowed")
+    if (mistake := id_mistake(customer_id)) is not None:
+        raise Rejected("schema", "$.customer_id", mistake)
     if customer_id.encode() != key:
         raise Rejected("key-mismatch", "$.customer_id", "the record's key is another than customer_id")
     at_s = event.event_time.timestamp()
@@ -261,28 +258,46 @@ def decode_erasure(
     Raises:
         Rejected: it is meant as an erasure, and isn't one.
 
-    >>> decode_erasure("purchases", b"anna", [("regulars-erase", b"1970-01-01T00:01:00Z")], 3600.0)
-    60.0
+    >>> decode_erasure("purchases", b"anna", [("regulars-erase", b"1990-01-01T00:01:00Z")], 7e8)
+    631152060.0
     """
-    said = next((value or b"" for name, value in headers if name == ERASE_HEADER), None)
-    if said is None:
+    moment = next((value or b"" for name, value in headers if name == ERASE_HEADER), None)
+    if moment is None:
         return None
     field = f"header {ERASE_HEADER}"
     if topic != ERASURES:
         raise Rejected("erase", field, f"an erasure is a record of {ERASURES}")
     try:
-        at = from_rfc3339(said.decode())
+        at = from_rfc3339(moment.decode())
     except ValueError:
         raise Rejected("erase", field, "not an RFC 3339 timestamp") from None
+    if at < EARLIEST_S:
+        raise Rejected("erase", field, too_early(at))
     if at > latest_s:
         raise Rejected("future-time", field, "later than this worker's clock allows")
     try:
-        chars = len(key.decode())
+        customer_id = key.decode()
     except UnicodeDecodeError:
         raise Rejected("not-utf8", "$", "the key, which must be the customer id, is not UTF-8") from None
-    if chars > ID_LIMIT_CHARS:
-        raise Rejected("erase", "$", f"the key has {chars} characters; a customer id at most {ID_LIMIT_CHARS}")
+    if (mistake := id_mistake(customer_id)) is not None:
+        raise Rejected("erase", "$", f"the key {mistake}")
     return at
+
+
+def id_mistake(customer_id: str) -> str | None:
+    r"""What is wrong with a customer id, without the id itself; None: nothing.
+
+    No id has a control character, so none can be a key that the local store keeps for itself.
+
+    >>> id_mistake("anna"), id_mistake("a\0b")
+    (None, 'holds a control character (U+0000-1F, U+007F-9F); none is allowed')
+    """
+    if not 1 <= len(customer_id) <= ID_LIMIT_CHARS:
+        return f"has {len(customer_id)} characters; a customer id has 1 to {ID_LIMIT_CHARS}"
+    # A tenth of what a pattern in the type would take; a customer's name of letters and digits ends here.
+    if not customer_id.isprintable() and _CONTROL.search(customer_id) is not None:
+        return "holds a control character (U+0000-1F, U+007F-9F); none is allowed"
+    return None
 
 
 def _depth(value: bytes) -> int:
@@ -294,10 +309,10 @@ def _invalid(exc: msgspec.ValidationError) -> Rejected:
     # msgspec: "Expected `int` > 0 - at `$.amount_minor`", "Object missing required field `type`"; an invalid enum's
     # message quotes the value, which may be a customer's, so that part is dropped.
     # From the right: the quoted value may itself hold " - at `".
-    message, found, path = str(exc).rpartition(" - at `")
-    if not found:
+    message, has_path, path = str(exc).rpartition(" - at `")
+    if not has_path:
         message = path
-    field = path.rstrip("`") if found else "$"
+    field = path.rstrip("`") if has_path else "$"
     if message.startswith("Object missing required field `"):
         field = f"{field}.{message.split('`')[1]}"
     if message.startswith("Invalid enum value"):

@@ -8,29 +8,16 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from schemas.events import RECORD_LIMIT_BYTES, Rejected
+from schemas.headers import LETTER_HEADERS, TRUNCATED_HEADER
 
 Headers = list[tuple[str, bytes]]
-
-# What a dead letter says of its record, behind the headers with which that came.
-LETTER_HEADERS = (
-    "regulars-topic",
-    "regulars-partition",
-    "regulars-offset",
-    "regulars-reason",
-    "regulars-field",
-    "regulars-detail",
-)
-# Of a letter that was cut: how many bytes the record's key, value and headers had, as `key=5 value=20000000 headers=0`.
-TRUNCATED_HEADER = "regulars-truncated"
-# Of a record that was sent back: topic/partition/offset at which it was refused first.
-REPLAYED_HEADER = "regulars-replayed-from"
 
 # Whatever fits an input topic uncompressed (max.message.bytes, 2 MiB). With our own headers and Kafka's framing, which
 # take some hundred bytes, it is far from the 4 MiB that `dead-letters` takes.
 WHOLE_LIMIT_BYTES = 2 << 20
 # Of a larger record: as much of the value, and of the headers, as an event may be large. It can't be sent back anyhow.
 KEPT_BYTES = RECORD_LIMIT_BYTES
-# A customer id has at most 128 characters of four bytes: whoever it was about can be told.
+# A customer id has at most 128 characters of four bytes: so the customer of a cut record can be identified.
 KEPT_KEY_BYTES = 1024
 # Of one header, besides its name and its value.
 HEADER_FRAMING_BYTES = 4
@@ -67,13 +54,15 @@ class Refused(Protocol):
 def letter(record: Refused, rejected: Rejected) -> tuple[bytes | None, bytes | None, Headers]:
     """Key, value and headers of the dead letter of `record`.
 
-    Headers by which a letter speaks are left out of the record's own. Where the record is larger than
+    The record's own headers follow, without those whose names a letter uses itself. Where the record is larger than
     `WHOLE_LIMIT_BYTES`, the letter has the first `KEPT_KEY_BYTES` of its key, the first `KEPT_BYTES` of its value, those
     of its headers that fit `KEPT_BYTES` together, whole and in order, and `TRUNCATED_HEADER`.
     """
     key, value = record.key, record.value
-    own = [(name, said) for name, said in record.headers if name not in LETTER_HEADERS and name != TRUNCATED_HEADER]
-    told = (
+    own = [
+        (name, content) for name, content in record.headers if name not in LETTER_HEADERS and name != TRUNCATED_HEADER
+    ]
+    reported = (
         record.topic.encode(),
         b"%d" % record.partition,
         b"%d" % record.offset,
@@ -81,10 +70,10 @@ def letter(record: Refused, rejected: Rejected) -> tuple[bytes | None, bytes | N
         rejected.field.encode(),
         rejected.detail.encode(),
     )
-    says = list(zip(LETTER_HEADERS, told, strict=True))
+    reasons = list(zip(LETTER_HEADERS, reported, strict=True))
     sizes = len(key or b""), len(value or b""), headers_bytes(record.headers)
     if sum(sizes) <= WHOLE_LIMIT_BYTES:
-        return key, value, own + says
+        return key, value, own + reasons
     room = KEPT_BYTES
     kept = []
     for header in own:
@@ -92,14 +81,14 @@ def letter(record: Refused, rejected: Rejected) -> tuple[bytes | None, bytes | N
         if size <= room:
             kept.append(header)
             room -= size
-    says.append((TRUNCATED_HEADER, b"key=%d value=%d headers=%d" % sizes))
+    reasons.append((TRUNCATED_HEADER, b"key=%d value=%d headers=%d" % sizes))
     return (
         None if key is None else key[:KEPT_KEY_BYTES],
         None if value is None else value[:KEPT_BYTES],
-        kept + says,
+        kept + reasons,
     )
 
 
 def headers_bytes(headers: Sequence[tuple[str, bytes]]) -> int:
-    """How many bytes headers take in a record, or a few more."""
-    return sum(len(name.encode()) + len(said or b"") + HEADER_FRAMING_BYTES for name, said in headers)
+    """The size of headers in a record, at most: a few bytes more than they take."""
+    return sum(len(name.encode()) + len(value or b"") + HEADER_FRAMING_BYTES for name, value in headers)

@@ -229,9 +229,6 @@ class PartitionState(Struct, frozen=True, array_like=True, gc=False):
     ruled_at: float | None = None  # partition time when it took that policy: the moment as of which it counts
 
 
-# 0xff never occurs in UTF-8, so no customer has this key.
-PARTITION_KEY = b"\xff\x01partition"
-
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(CustomerState)
 _partition_decoder = msgspec.msgpack.Decoder(PartitionState)

@@ -1,6 +1,6 @@
-"""`regulars`: finds the command that was asked for, imports that one and runs it.
+"""`regulars`: finds the command that is called, imports only that one and runs it.
 
-Nothing else is imported, so `regulars --help` answers at once although some commands need torch and faust.
+So `regulars --help` answers at once, although some commands need torch and faust.
 """
 
 import importlib
@@ -14,23 +14,23 @@ import click
 # Read when numpy is imported. Matrices of 80 x 80: two BLAS threads take five times as long as one.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# name -> (where it is, what it does in one line). A command whose module isn't installed isn't listed.
+# name -> (where it is, what it does in one line). A command whose module is not installed is not listed.
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("streams.commands.demo:command", "Watch a simulated shop's customers change segment, live."),
-    "broker": ("streams.commands.broker:command", "Start, stop or look at a single-node Kafka on this machine."),
-    "topics": ("streams.commands.topics:command", "Create or check every topic."),
+    "broker": ("streams.commands.broker:command", "Start, stop or check a single-node Kafka on this machine."),
+    "topics": ("streams.commands.topics:command", "Make or check every topic."),
     "worker": ("streams.commands.worker:command", "Score customers: one process of the group."),
     "trainer": ("streams.commands.trainer:command", "Learn from matured labels and publish model snapshots."),
     "simulate": ("streams.commands.simulate:command", "Produce the events of a synthetic shop."),
     "replay": ("streams.commands.replay:command", "Produce a real data set as events, in event-time order."),
     "state": ("streams.commands.state:command", "Export every customer's state from the changelog."),
-    "explain": ("streams.commands.explain:command", "Say why a customer stands where they stand."),
-    "erase": ("streams.commands.erase:command", "Erase customers, and say what remains where."),
-    "dead-letters": ("streams.commands.dead_letters:command", "List what was refused, and send it back after a fix."),
+    "explain": ("streams.commands.explain:command", "Explain why a customer is in their segments."),
+    "erase": ("streams.commands.erase:command", "Erase customers, and show what remains where."),
+    "dead-letters": ("streams.commands.dead_letters:command", "List refused records, and send them back after a fix."),
     "lag": ("streams.commands.lag:command", "Show how far the group is behind, in records and seconds."),
     "policy": ("streams.commands.policy:command", "Check, preview or publish a segment policy."),
-    "backtest": ("streams.commands.backtest:command", "Score history with the live code, honest about time."),
-    "encoder": ("streams.commands.encoder:command", "Fine-tune the text encoder, teach its sentiment head."),
+    "backtest": ("streams.commands.backtest:command", "Forecast history with the live code, using only the past."),
+    "encoder": ("streams.commands.encoder:command", "Fine-tune the text encoder, train its sentiment head."),
     "bench": ("streams.commands.bench:command", "Measure speed."),
 }
 
@@ -39,11 +39,11 @@ class LazyGroup(click.Group):
     """A group whose commands are imported only when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of the commands that are there, in the order of `COMMANDS`."""
+        """Names of the installed commands, in the order of `COMMANDS`."""
         return [name for name, (where, _) in COMMANDS.items() if _is_there(where)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, imported now; None where there is none of that name."""
+        """The command, imported now; None: there is no command of that name."""
         where, _ = COMMANDS.get(cmd_name, ("", ""))
         if not where or not _is_there(where):
             return None
@@ -60,23 +60,15 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; a broker that can't be reached, or that refuses, is one line instead of a traceback."""
+        """Runs the command; a broker that does not answer, or refuses, is one line instead of a traceback."""
         try:
             return super().invoke(ctx)
         except Exception as exc:
-            security = sys.modules.get("streams.kafka.security")
-            if security is not None and isinstance(exc, (security.AccessRefused, *security.DENIALS)):
-                from streams.commands.options import Failure
+            if "aiokafka" in sys.modules:
+                from streams.commands.failures import failure_of
 
-                raise Failure(str(exc) if isinstance(exc, security.AccessRefused) else security.denied(exc)) from exc
-            errors = sys.modules.get("aiokafka.errors")
-            if errors is not None and isinstance(exc, errors.KafkaConnectionError):
-                from streams.commands.options import Failure
-
-                raise Failure(
-                    f"no Kafka to talk to: {exc}",
-                    "start one with `regulars broker start`, or set REGULARS_BOOTSTRAP_SERVERS",
-                ) from exc
+                if (failure := failure_of(exc)) is not None:
+                    raise failure from exc
             raise
 
 

@@ -1,4 +1,4 @@
-"""Every setting, read once from the environment (`REGULARS_...`) and the command line."""
+"""Every setting of the product, read once from the environment (`REGULARS_...`) and the command line."""
 
 import difflib
 import os
@@ -13,30 +13,21 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "REGULARS_"
 
-# Variables of single commands, of the data plane's crash points and of the tests: no settings, and no mistakes either.
-OTHER_VARIABLES = frozenset(
+# Variables that only one command reads. They cannot be taken from the commands' options: `faust -A streams.app worker`
+# checks the environment too, and stands below the commands. A contract test holds this list to the options.
+COMMAND_VARIABLES = frozenset(
     f"{PREFIX}{name}"
     for name in (
-        *("BROKER_DIR", "BROKER_PORT", "KAFKA_VERSION", "PUBLISH_EVERY", "PUBLISH_INTERVAL"),
-        *(
-            "RATE",
-            "CUSTOMERS",
-            "DAYS",
-            "SEED",
-            "EVENTS",
-            "FOLLOW",
-            "LIVE_RATE",
-            "SPEED",
-            "FROM",
-            "TO",
-            "RESTART",
-            "CURRENCY",
-        ),
-        *("CRASH_POINT", "CRASH_SIGNAL", "SHARED"),
+        *("BROKER_DIR", "BROKER_PORT", "KAFKA_VERSION"),
+        *("PUBLISH_EVERY", "PUBLISH_INTERVAL"),
+        *("RATE", "CUSTOMERS", "DAYS", "SEED", "EVENTS", "FOLLOW", "LIVE_RATE"),
+        *("SPEED", "FROM", "TO", "RESTART", "CURRENCY"),
     )
 )
+# Variables of the data plane's crash points, and of tests that need the shared folder.
+TEST_VARIABLES = frozenset(f"{PREFIX}{name}" for name in ("CRASH_POINT", "CRASH_SIGNAL", "SHARED"))
 
-# NAME=VALUE as Kubernetes sets them in every container for a service whose name begins with "regulars".
+# NAME=VALUE as Kubernetes sets it in every container for a service whose name begins with "regulars".
 _OF_A_SERVICE = re.compile(
     r"\w+(_SERVICE_HOST=|_SERVICE_PORT(_\w+)?=|_PORT(_\d+_(TCP|UDP|SCTP))?=\w+://|_PORT_\d+_\w+=)"
 )
@@ -47,78 +38,87 @@ def _cache_dir() -> Path:
 
 
 class WrongSetting(ValueError):
-    """A setting has a value that is not allowed, or a variable is no setting. The message names it and the way out."""
+    """A setting has a value that is not allowed, or a variable is no setting; the message names it and the way out."""
 
 
 class Settings(BaseSettings):
-    """One process's settings; a field `x_y` is `REGULARS_X_Y` in the environment and `--x-y` where a command takes it."""
+    """The settings of one process; a field `x_y` is `REGULARS_X_Y` in the environment, and `--x-y` if a command takes it."""
 
-    # An error shows no input: it could be the password.
+    # An error must not show its input, which could be the password.
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
 
     # --- Kafka
     bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port[,host:port] of the brokers")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="how the brokers are spoken to, as their listener is set up"
+        "PLAINTEXT", description="protocol of the brokers' listener"
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "PLAIN", description="how a user proves who they are, with SASL_PLAINTEXT and SASL_SSL"
+        "PLAIN", description="how the user logs in, with SASL_PLAINTEXT and SASL_SSL"
     )
     sasl_username: str = Field("", description="the user, with SASL_PLAINTEXT and SASL_SSL")
     sasl_password: SecretStr = Field(SecretStr(""), description="the user's password; better in a file")
     sasl_password_file: Path | None = Field(
-        None, description="file with the user's password, without the line end; as a secret is mounted"
+        None, description="file with the user's password, such as a mounted secret; the line end does not count"
     )
     ssl_cafile: Path | None = Field(
-        None, description="PEM file of the authorities that sign the brokers' certificates; empty: the system's"
+        None, description="PEM file of the authorities that signed the brokers' certificates; empty: the system's"
     )
-    ssl_certfile: Path | None = Field(None, description="PEM file of this client's certificate, if brokers want one")
+    ssl_certfile: Path | None = Field(
+        None, description="PEM file of this client's certificate, if the brokers ask for one"
+    )
     ssl_keyfile: Path | None = Field(
-        None, description="PEM file of the certificate's key, without a passphrase; empty: in the certificate's file"
+        None,
+        description="PEM file of the certificate's key, without a passphrase; empty: it is in the certificate's file",
     )
-    topic_prefix: str = Field("", description="put before every topic name, to share a cluster")
+    topic_prefix: str = Field("", description="prefix of every topic name, to share a cluster")
     partitions: int = Field(8, ge=1, description="partitions of the customer-keyed topics; fixed for life")
-    replication_factor: int = Field(1, ge=1, description="replicas of each topic that is made")
+    replication_factor: int = Field(1, ge=1, description="replicas of a topic that is made")
     app_id: str = Field("regulars", description="consumer group and prefix of the changelog")
 
     # --- worker
-    data_dir: Path = Field(Path("regulars-data"), description="the local store; keep it across restarts, one a worker")
+    data_dir: Path = Field(Path("regulars-data"), description="folder of the local store; one per worker; keep it")
     store_memory_mb: int = Field(
-        128, ge=16, description="what the local stores of all partitions together may cache and buffer"
+        128, ge=16, description="memory for caches and buffers of the local stores of all partitions together"
     )
     web_port: int = Field(6066, ge=0, le=65535, description="/live, /ready, /metrics, dashboard; 0: off")
-    web_host: str = Field("127.0.0.1", description="address the web server binds")
-    instance_id: str = Field("", description="static membership: this worker's lasting name; empty: dynamic")
-    clock: Literal["wall", "event"] = Field(
-        "wall", description="wall: when caught up, silence is measured by the wall clock; event: by the stream alone"
+    web_host: str = Field("127.0.0.1", description="address that the web server binds")
+    instance_id: str = Field(
+        "", description="static membership: this worker's permanent name; empty: dynamic membership"
     )
-    clock_grace_s: float = Field(5.0, ge=0, description="how far partition time stays behind the wall clock")
-    future_limit_s: float = Field(3600.0, ge=0, description="an event later than now plus this is a dead letter")
-    max_poll_records: int = Field(8000, ge=1, description="records of one poll; larger is faster under backlog")
-    commit_interval_s: float = Field(0.5, gt=0, description="how often progress is committed")
-    session_timeout_s: float = Field(10.0, gt=0, description="silence after which the group drops a worker")
+    clock: Literal["wall", "event"] = Field(
+        "wall",
+        description="what measures silence; wall: the wall clock, if there is no backlog; event: event time alone",
+    )
+    clock_grace_s: float = Field(5.0, ge=0, description="seconds that partition time stays behind the wall clock")
+    future_limit_s: float = Field(3600.0, ge=0, description="an event further ahead than this is a dead letter")
+    max_poll_records: int = Field(8000, ge=1, description="records per poll; more are faster under backlog")
+    commit_interval_s: float = Field(0.5, gt=0, description="seconds between commits of progress")
+    session_timeout_s: float = Field(10.0, gt=0, description="seconds of silence after which the group drops a worker")
     watchdog_limit_s: float = Field(
-        120.0, gt=0, description="no progress for so long while records wait: the worker ends, to be started again"
+        120.0,
+        gt=0,
+        description="seconds without progress while records wait, after which the worker ends to be restarted",
     )
     policy: Path | None = Field(
-        None, description="policy file served until one is published; empty: the default policy"
+        None, description="policy file that is served until a policy is published; empty: the default policy"
     )
 
     # --- texts
     encoder: str = Field("", description="directory of a transformers BERT model; empty: the packaged MiniLM")
     sentiment: str = Field(
-        "", description="file of a trained sentiment head, or anchors; empty: the encoder's own, else the packaged one"
+        "",
+        description="file of a trained sentiment head, or `anchors`; empty: the encoder's own, else the packaged one",
     )
     encoder_preload: bool = Field(
-        False, description="load the encoder before joining the group, not for the first text"
+        False, description="load the encoder before joining the group, instead of at the first text"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the encoder runs")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="device that the encoder runs on")
     cache_dir: Path = Field(default_factory=_cache_dir, description="broker jars, text vectors, replay positions")
-    text_cache_mb: int = Field(512, ge=1, description="bound of the text vector cache on disk")
+    text_cache_mb: int = Field(512, ge=1, description="limit of the text vector cache on disk")
 
     # --- learning
     trainer_web_port: int = Field(0, ge=0, le=65535, description="the trainer's /live, /ready, /metrics; 0: off")
-    pseudonym_key: str = Field("regulars", description="keys the pseudonyms in model-train; set a secret of your own")
+    pseudonym_key: str = Field("regulars", description="key of the pseudonyms in model-train; set your own secret")
 
     @field_validator("sasl_password_file", "ssl_cafile", "ssl_certfile", "ssl_keyfile", mode="before")
     @classmethod
@@ -127,7 +127,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _names_a_user(self) -> Self:
-        """SASL without a user, or with two passwords, is no setting."""
+        """Refuses SASL without a user, without a password or with two."""
         if self.security_protocol.startswith("SASL_"):
             if not self.sasl_username:
                 raise ValueError(f"REGULARS_SECURITY_PROTOCOL {self.security_protocol} wants REGULARS_SASL_USERNAME")
@@ -140,21 +140,21 @@ class Settings(BaseSettings):
         return self
 
     def topic(self, name: str) -> str:
-        """The topic's full name.
+        """The full name of a topic, from its declared name (`schemas.topics`), in which `{appId}` stands for the app id.
 
         >>> Settings(topic_prefix="shop-").topic("purchases")
         'shop-purchases'
         """
-        return f"{self.topic_prefix}{name}"
+        return self.topic_prefix + name.replace("{appId}", self.app_id)
 
     @property
     def changelog_topic(self) -> str:
-        """Topic that holds every customer's state."""
-        return self.topic(f"{self.app_id}-customers-changelog")
+        """The topic that holds every customer's state: `schemas.topics.CHANGELOG`, which the data plane must not import."""
+        return self.topic("{appId}-customers-changelog")
 
     @property
     def source(self) -> str:
-        """Names the installation in each change (`ce_source`): a URI reference, of the prefix, if any, and the app id.
+        """Name of this installation in each change (`ce_source`): a URI reference of topic prefix, if any, and app id.
 
         >>> Settings().source, Settings(topic_prefix="shop-", app_id="blue").source
         ('/regulars/regulars', '/regulars/shop-/blue')
@@ -163,15 +163,15 @@ class Settings(BaseSettings):
 
 
 def misspelt(environment: Mapping[str, str]) -> str | None:
-    """What to say of the first `REGULARS_...` variable that nothing reads, with the nearest name; None: all are known.
+    """The message for the first `REGULARS_...` variable that nothing reads, with the nearest name; None: all are known.
 
     >>> misspelt({"REGULARS_DATADIR": "/data", "HOME": "/root"})
     'REGULARS_DATADIR is no setting; did you mean REGULARS_DATA_DIR?'
     >>> misspelt({"REGULARS_DATA_DIR": "/data", "REGULARS_WEB_SERVICE_HOST": "10.0.0.7"})
     """
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | COMMAND_VARIABLES | TEST_VARIABLES
     for name, value in sorted(environment.items()):
-        # pydantic doesn't mind the case
+        # pydantic accepts upper and lower case
         if not name.upper().startswith(PREFIX) or name.upper() in known:
             continue
         if _OF_A_SERVICE.match(f"{name}={value}"):
@@ -183,7 +183,7 @@ def misspelt(environment: Mapping[str, str]) -> str | None:
 
 
 def read_settings(**options: Any) -> Settings:
-    """The settings of the environment, with the options over them; an option that is None was not given.
+    """The settings of the environment, overridden by the options; an option that is None was not given.
 
     Raises:
         WrongSetting: a value is not allowed.
@@ -192,7 +192,7 @@ def read_settings(**options: Any) -> Settings:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as exc:
         first = exc.errors()[0]
-        if not first["loc"]:  # several settings together; the message names them, and the input is all of them
+        if not first["loc"]:  # it concerns several settings: the message names them, and the input is all settings
             raise WrongSetting(first["msg"].removeprefix("Value error, ")) from None
         name = str(first["loc"][0])
         raise WrongSetting(
@@ -201,10 +201,10 @@ def read_settings(**options: Any) -> Settings:
 
 
 def check_environment() -> None:
-    """Refuses a `REGULARS_...` variable that nothing reads: whoever set it counts on it.
+    """Refuses a `REGULARS_...` variable that nothing reads: whoever set it expects an effect.
 
     Raises:
         WrongSetting: there is one; the message gives the nearest name.
     """
-    if (wrong := misspelt(os.environ)) is not None:
-        raise WrongSetting(wrong)
+    if (message := misspelt(os.environ)) is not None:
+        raise WrongSetting(message)

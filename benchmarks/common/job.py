@@ -98,5 +98,9 @@ class CommonJob:
     def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
         """Keeps nothing in memory."""
 
+    def refuse(self, partition: int, record: ConsumerRecord, cause: Exception) -> Output:
+        """Nothing is set aside here."""
+        raise cause
+
     def revoked(self, partition: int) -> None:
         """Keeps nothing in memory."""

@@ -61,7 +61,7 @@ async def changes(servers: str, topic: str, seconds: float) -> list[float]:
     """Milliseconds from the event to its change, of the probes among the changes of the next `seconds`."""
     consumer = AIOKafkaConsumer(bootstrap_servers=servers, fetch_max_wait_ms=5)
     await consumer.start()
-    found = []
+    latencies_ms = []
     try:
         tps = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
         consumer.assign(tps)
@@ -71,10 +71,12 @@ async def changes(servers: str, topic: str, seconds: float) -> list[float]:
             for records in (await consumer.getmany(timeout_ms=50)).values():
                 now = time.time_ns()
                 late = time.monotonic() - began > WARM_UP_S
-                found += [(now - int(record.key[1:])) / 1e6 for record in records if late and record.key[:1] == b"L"]
+                latencies_ms += [
+                    (now - int(record.key[1:])) / 1e6 for record in records if late and record.key[:1] == b"L"
+                ]
     finally:
         await consumer.stop()
-    return sorted(found)
+    return sorted(latencies_ms)
 
 
 async def measure_latency(
@@ -121,17 +123,19 @@ def main() -> None:
             try:
                 while worker.line() != "ready":
                     pass
-                found = asyncio.run(
+                latencies_ms = asyncio.run(
                     measure_latency(servers, live, group, options.rate, options.seconds, options.customers)
                 )
             finally:
                 worker.stop()
-            if not found:
+            if not latencies_ms:
                 raise SystemExit("no change was seen: is the broker too slow?")
-            p50, p90, p99 = (found[min(len(found) - 1, int(len(found) * part))] for part in (0.5, 0.9, 0.99))
+            p50, p90, p99 = (
+                latencies_ms[min(len(latencies_ms) - 1, int(len(latencies_ms) * part))] for part in (0.5, 0.9, 0.99)
+            )
             print(
                 f"latency at {options.rate} events/s, event to change: p50 {p50:.1f} ms, p90 {p90:.1f} ms, "
-                f"p99 {p99:.1f} ms, max {found[-1]:.1f} ms ({len(found)} changes)"
+                f"p99 {p99:.1f} ms, max {latencies_ms[-1]:.1f} ms ({len(latencies_ms)} changes)"
             )
 
 

@@ -15,7 +15,7 @@ def main(topic: str, output: str, events: int) -> None:
     app = build_app(Settings(), CommonJob(topic, output))
     pipeline = app.pipeline
     began: tuple[float, float] | None = None
-    told = False
+    is_reported = False
     decode = pipeline.job.decode
 
     def first(*args: object) -> object:
@@ -26,13 +26,13 @@ def main(topic: str, output: str, events: int) -> None:
 
     pipeline.job.decode = first
 
-    async def tell() -> None:
-        nonlocal told
-        if began is None or told or not events:
+    async def report() -> None:
+        nonlocal is_reported
+        if began is None or is_reported or not events:
             return
         if sum(position.committed or 0 for position in pipeline.positions().values()) < events:
             return
-        told = True
+        is_reported = True
         wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
         stages = " ".join(f"{name} {seconds:.2f}" for name, seconds in pipeline.counters.seconds.items())
         print(
@@ -43,13 +43,13 @@ def main(topic: str, output: str, events: int) -> None:
         )
 
     async def ready() -> None:
-        nonlocal said
-        if not said:
-            said = True
+        nonlocal is_reported_start
+        if not is_reported_start:
+            is_reported_start = True
             print("ready", flush=True)
 
-    said = False
-    pipeline.on_tick(0.02, tell)
+    is_reported_start = False
+    pipeline.on_tick(0.02, report)
     pipeline.on_tick(0.05, ready)
     run_worker(app)
 

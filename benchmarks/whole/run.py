@@ -118,14 +118,14 @@ async def latency(settings: Settings, traffic: Traffic, rate: int, seconds: floa
     await consumer.seek_to_end(*tps)
     producer = AIOKafkaProducer(**kafka_options(settings), linger_ms=0)
     await producer.start()
-    found: list[tuple[float, float, bytes]] = []
+    changes: list[tuple[float, float, bytes]] = []
     done = asyncio.Event()
 
     async def read() -> None:
         while not done.is_set():
             for records in (await consumer.getmany(timeout_ms=20)).values():
                 now = time.time()
-                found.extend((now, int(r.key[1:]) / 1e9, r.value) for r in records if r.key[:1] == b"L")
+                changes.extend((now, int(r.key[1:]) / 1e9, r.value) for r in records if r.key[:1] == b"L")
 
     reading = asyncio.create_task(read())
     began = time.perf_counter()
@@ -143,9 +143,9 @@ async def latency(settings: Settings, traffic: Traffic, rate: int, seconds: floa
     await reading
     await producer.stop()
     await consumer.stop()
-    warm = found[0][0] + 5 if found else 0.0
+    warm = changes[0][0] + 5 if changes else 0.0
     rows = []
-    for read_at, sent_at, body in found:
+    for read_at, sent_at, body in changes:
         if read_at > warm:
             trace = msgspec.json.decode(body, type=_Traced).trace
             stages = [from_rfc3339(at) for at in (trace.consumed_at, trace.scored_at)]

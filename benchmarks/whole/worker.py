@@ -11,15 +11,21 @@ from pathlib import Path
 
 import msgspec
 
-from streams.app import worker
+from streams.app import scoring_app
+from streams.logs import configure_logging
 from streams.plane.runtime import run_worker
+from streams.settings import read_settings
+from streams.worker.wiring import ScoringWorker
 
 
 def main(records: int, texts_file: str) -> None:
     """Runs until SIGTERM."""
+    configure_logging()
+    worker = ScoringWorker(read_settings())
+    app = scoring_app(worker)
     pipeline, job, lane = worker.pipeline, worker.job, worker.lane
     began: tuple[float, float] | None = None
-    told = False
+    is_reported = False
     texts = msgspec.json.decode(Path(texts_file).read_bytes(), type=list[str])
 
     async def warm() -> None:
@@ -33,7 +39,7 @@ def main(records: int, texts_file: str) -> None:
         lane.start()
         await warm()
 
-    worker.app.on_begin(begin)
+    app.on_begin(begin)
     decode = job.decode
 
     def first(*given: object) -> object:
@@ -44,13 +50,13 @@ def main(records: int, texts_file: str) -> None:
 
     job.decode = first  # type: ignore[assignment,method-assign]
 
-    async def tell() -> None:
-        nonlocal told
-        if began is None or told or not records:
+    async def report() -> None:
+        nonlocal is_reported
+        if began is None or is_reported or not records:
             return
         if sum(position.committed or 0 for position in pipeline.positions().values()) < records:
             return
-        told = True
+        is_reported = True
         wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
         stages = " ".join(f"{name} {seconds:.2f}" for name, seconds in pipeline.counters.seconds.items())
         print(
@@ -60,8 +66,8 @@ def main(records: int, texts_file: str) -> None:
             flush=True,
         )
 
-    pipeline.on_tick(0.1, tell)
-    run_worker(worker.app)
+    pipeline.on_tick(0.1, report)
+    run_worker(app)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ assert tuple(EVENT_OF_TOPIC) == INPUT_TOPICS
 
 
 class Record(Protocol):
-    """One event as a source gives it (`streams.sources.events.Item`)."""
+    """One event as a source gives it (`streams.sources.events.EventRecord`)."""
 
     @property
     def at_s(self) -> float:

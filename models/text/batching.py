@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 
 def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices of `lengths` in batches, longest texts first; padded size (texts x longest) <= `budget` tokens a batch.
+    """Indices of `lengths` in batches, longest texts first; padded size (texts x longest) <= `budget` tokens per batch.
 
-    Texts of like length sit together, which keeps padding small. A text longer than the budget is a batch of its own.
+    Texts of similar length share a batch, which keeps padding small. A text longer than the budget is a batch of its own.
     Every index comes exactly once; ties keep their order.
 
     >>> batches([3, 10, 4, 9], budget=20)

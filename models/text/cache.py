@@ -1,4 +1,4 @@
-"""Text vectors on disk, by content: what was encoded once on this machine is not encoded again. A bounded cache.
+"""A bounded cache of text vectors on disk, by content: a text that was encoded once on this machine isn't encoded again.
 
 One SQLite file in WAL mode, shared by all workers of a machine. A row is
 
@@ -6,10 +6,10 @@ One SQLite file in WAL mode, shared by all workers of a machine. A row is
     key INTEGER UNIQUE          8 bytes of blake2b(encoder version, text)
     vector BLOB                 the digest's other 8 bytes | CRC-32 of the numbers | dim float16
 
-Least recently used, roughly: a row found in the older half is written again at the end by the next `put`. float16
-halves the disk, and a unit vector keeps its direction to 2e-7 (1 - cosine). A kill at any moment leaves the file whole
-(WAL); a power cut may lose the last rows. A file that is damaged or of another layout is removed and begun again; a row
-that is damaged counts as absent. Nothing that goes wrong with the disk reaches the caller: a cache may forget.
+Eviction is roughly least recently used: when a row of the older half is read, the next `put` writes it again at the end.
+float16 halves the disk space, and a unit vector keeps its direction to 2e-7 (1 - cosine). A kill at any moment leaves the
+file whole (WAL); a power cut may lose the last rows. A file that is damaged or of another layout is removed and begun again;
+a damaged row counts as absent. No disk error reaches the caller, because a cache may forget.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ WAL_PAGES = 256
 """Pages after which the log is folded into the file: 4 MB, so that the bound on disk holds."""
 
 BUSY_S = 0.2
-"""How long a write waits for another worker's write before it is given up. Lookups wait for nobody (WAL)."""
+"""How long a write waits for another worker's write before it gives up. Lookups never wait (WAL)."""
 
 EVICT_SHARE = 10
 """A full cache drops its oldest tenth at once, so that eviction is rare."""
@@ -47,14 +47,14 @@ MIDDLE = "SELECT ((SELECT min(place) FROM vectors) + (SELECT max(place) FROM vec
 """Two sub-queries, because SQLite takes min and max together by reading the whole table."""
 
 ASKED_AT_ONCE = 500
-"""Keys of one query: half the time a key of single look-ups, and below SQLite's oldest limit of 999 parameters."""
+"""Keys per query. A key takes half the time of a single lookup, and SQLite's oldest limit is 999 parameters."""
 
 Key = bytes
 Vector = NDArray[np.float16]
 
 
 class VectorCache:
-    """Vectors of one encoder. `get` and `put` may run at the same time in two threads, but each in one at a time.
+    """Vectors of one encoder. `get` and `put` may run in two threads at once, but each in only one thread at a time.
 
     `failures` counts lookups and writes that the disk refused.
     """
@@ -75,16 +75,16 @@ class VectorCache:
         """The vector of each text, (dim,) float16, or None. Memory first, then the file."""
         keys = [self._key(text) for text in texts]
         with self._memory_lock:
-            found = {key: vector for key in keys if (vector := self._remembered(key)) is not None}
-        absent = [key for key in dict.fromkeys(keys) if key not in found]
+            vectors_by_key = {key: vector for key in keys if (vector := self._remembered(key)) is not None}
+        absent = [key for key in dict.fromkeys(keys) if key not in vectors_by_key]
         if absent:
             stored = self._stored(absent)
             self._remember(stored)
-            found |= stored
-        return [found.get(key) for key in keys]
+            vectors_by_key |= stored
+        return [vectors_by_key.get(key) for key in keys]
 
     def put(self, texts: Sequence[str], vectors: NDArray[np.float32] | NDArray[np.float16]) -> None:
-        """Keeps (n, dim) vectors, and what was found in the older half since; evicts when the file is full."""
+        """Stores (n, dim) vectors, and again the rows of the older half that were read. Evicts when the file is full."""
         halves = vectors.astype(np.float16)
         halves.flags.writeable = False
         fresh = dict(zip(map(self._key, texts), halves, strict=True))

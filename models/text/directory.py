@@ -1,4 +1,4 @@
-"""A local directory with a BERT model: found, checked and named without loading it (no torch here)."""
+"""A local directory with a BERT model: finds, checks and names it without loading it (no torch here)."""
 
 import hashlib
 import json
@@ -76,7 +76,7 @@ def open_directory(path: str | Path = "") -> ModelDirectory:
 
 
 def _max_tokens(folder: Path, positions: int) -> int:
-    """Where texts are cut: at what sentence-transformers was told (MiniLM: 256), else at the model's positions."""
+    """Where texts are cut: at the length in sentence-transformers' settings (MiniLM: 256), else at the model's positions."""
     if not (folder / "sentence_bert_config.json").is_file():
         return positions
     own = _json(folder, "sentence_bert_config.json").get("max_seq_length")
@@ -84,7 +84,7 @@ def _max_tokens(folder: Path, positions: int) -> int:
 
 
 def _weights(folder: Path) -> list[Path]:
-    """The weight files, in a fixed order; the first format found wins, as in transformers."""
+    """The weight files, in a fixed order; the first format that is present is used, as in transformers."""
     name = next((name for name in WEIGHTS if (folder / name).is_file()), None)
     if name is None:
         raise EncoderUnavailable(folder, f"none of {', '.join(WEIGHTS)} is there")

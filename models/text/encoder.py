@@ -19,18 +19,18 @@ from models.text.batching import batches
 from models.text.directory import EncoderUnavailable, ModelDirectory, open_directory
 
 CPU_BUDGET = 1_024
-"""Tokens a batch on CPU: the most texts a CPU second (62; 43 at 16,384; benchmarks/encoder.py), and its 0.2 s bound how
-long a new text waits for the one before."""
+"""Tokens per batch on a CPU. This size gives the most texts per CPU second (62; 43 at 16,384; benchmarks/encoder.py), and a
+batch takes 0.2 s, which bounds how long a new text waits for the batch before."""
 
 CUDA_BUDGET = 16_384
-"""Tokens a batch on CUDA: enough rows to fill the device; activations stay below 1 GB for a 12-layer model."""
+"""Tokens per batch on CUDA: enough rows to fill the device; activations stay below 1 GB for a 12-layer model."""
 
 
 Device = Literal["auto", "cpu", "cuda"]
 
 
 class Encoder:
-    """A loaded model. Not for use by several threads at once, save `tokenize` beside `forward`.
+    """A loaded model. Only one thread may use it at a time, but `tokenize` and `forward` may run in parallel.
 
     `version` and `dim` are the directory's; `budget` is the padded tokens of one batch.
     """
@@ -51,7 +51,7 @@ class Encoder:
         return cls(open_directory(path), device, budget)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors (n, dim) float32 of length 1, in the order of `texts`; without a token of its own: zeros.
+        """Vectors (n, dim) float32 of length 1, in the order of `texts`; zeros for a text without a token.
 
         A text alone and in any batch gives the same vector (cosine >= 0.9999).
         """
@@ -62,7 +62,7 @@ class Encoder:
         return vectors
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text with [CLS] and [SEP], cut at `max_tokens`; none for a text without one of its own."""
+        """Token ids of each text with [CLS] and [SEP], cut at `max_tokens`; an empty list for a text without others."""
         encodings = self._tokenizer.encode_batch_fast(list(texts))
         return [ids if len(ids) > self._special else [] for ids in (encoding.ids for encoding in encodings)]
 
@@ -99,7 +99,7 @@ class Encoder:
 
 
 def torch_device(wanted: Device) -> torch.device:
-    """The device that `wanted` means here. Raises EncoderUnavailable for a CUDA that isn't there."""
+    """The device for `wanted`. Raises EncoderUnavailable if CUDA is wanted and not available."""
     if wanted == "cuda" and not torch.cuda.is_available():
         raise EncoderUnavailable(None, "REGULARS_DEVICE is cuda and torch sees no CUDA device (auto or cpu would run)")
     if wanted == "auto":
@@ -108,7 +108,7 @@ def torch_device(wanted: Device) -> torch.device:
 
 
 def load_tokenizer(directory: ModelDirectory) -> Tokenizer:
-    """The fast tokenizer itself, without transformers' wrapper; its file's own padding and cut are replaced."""
+    """The fast tokenizer itself, without transformers' wrapper. Padding and truncation of its file are replaced."""
     try:
         tokenizer = Tokenizer.from_file(str(directory.path / "tokenizer.json"))
     except Exception as failure:  # tokenizers raises bare Exception
@@ -119,7 +119,7 @@ def load_tokenizer(directory: ModelDirectory) -> Tokenizer:
 
 
 def load_model(directory: ModelDirectory) -> BertModel:
-    """The model, in float32, ready to infer. Raises EncoderUnavailable where weights are missing or don't fit."""
+    """The model, in float32, ready to infer. Raises EncoderUnavailable if weights are missing or have another shape."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

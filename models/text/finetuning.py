@@ -2,14 +2,14 @@
 
     logit(text) = sharpness * (direction . z(text)) + level,   z as `models.text.encoder` serves it: masked mean, length 1
 
-so what is learnt is read off the vector that the worker keeps. AdamW (Loshchilov and Hutter, 2019), the rate rising over the
+so the vector that the worker keeps holds what was learnt. AdamW (Loshchilov and Hutter, 2019), the rate rising over the
 first tenth of the steps and falling to zero after it.
 
 A step depends on the recipe, the texts and the steps before it, and on nothing else: dropout is drawn from (seed, step).
-So a run that was stopped and went on from its checkpoint ends with the same weights as one that was not (on one device).
+So a run that was stopped and continued from its checkpoint ends with the same weights as a run that was not (on one device).
 
 A checkpoint is one safetensors file: weights, AdamW's two moments of each, and as metadata the step and a digest of model,
-recipe and texts. It is written beside and moved into place.
+recipe and texts. It is written to another name first and then moved into place.
 """
 
 import hashlib
@@ -31,17 +31,17 @@ from models.text.encoder import Device, load_model, load_tokenizer, torch_device
 CHECKPOINT = "checkpoint.safetensors"
 
 _SHARPNESS = 10.0
-"""Vectors have length 1: without it a direction would have to grow tenfold before a text could be sure of itself."""
+"""Vectors have length 1: without this factor, a direction must grow tenfold before a text gets a clear probability."""
 
 _WARM_UP = 0.1
 _WEIGHT_DECAY = 0.01
 _MAX_NORM = 1.0
 _SORTED_BATCHES = 16
-"""Texts of so many batches are sorted by length before they are cut, and the batches shuffled again: little padding."""
+"""The texts of this many batches are sorted by length before the cut, for little padding; then the batches are shuffled."""
 
 
 class CheckpointRefused(Exception):
-    """A checkpoint of another recipe, other texts or another model: remove it, or give what it was made with."""
+    """The checkpoint is of another recipe, other texts or another model: remove it, or use what it was made with."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class FineTuning:
         return len(self._tokens)
 
     def run(self) -> Iterator[float]:
-        """Takes the steps that are left; yields the loss of each (mean log loss of its texts)."""
+        """Takes the remaining steps; yields the loss of each (the mean log loss of its texts)."""
         while self.step < self.steps:
             epoch, place = divmod(self.step, self._an_epoch)
             order = self._order(epoch)
@@ -133,7 +133,7 @@ class FineTuning:
         written.replace(folder / CHECKPOINT)
 
     def resume(self, folder: Path) -> bool:
-        """Goes on from the checkpoint of `folder`; False where there is none.
+        """Continues from the checkpoint of `folder`; False if there is none.
 
         Raises:
             CheckpointRefused: it can't be read, or was made with something else.
@@ -225,7 +225,7 @@ class FineTuning:
 
 
 def _digest(version: str, tokens: Sequence[Sequence[int]], labels: NDArray[np.float32], recipe: Recipe) -> str:
-    """Of all that a step depends on."""
+    """A digest of everything that a step depends on."""
     digest = hashlib.blake2b(json.dumps([version, asdict(recipe)]).encode(), digest_size=8)
     for row in tokens:
         digest.update(np.asarray(row, dtype=np.int64).tobytes())

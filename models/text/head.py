@@ -1,10 +1,10 @@
-"""The trained sentiment head, served: probability that a text's writer was content. numpy only.
+"""The trained sentiment head: the probability that a text's writer was content. numpy only.
 
     raw(text) = w . n-grams(text) + v . z(text) + level      P(content) = sigma(raw), calibrated on texts it hadn't learnt
     score     = 2 sigma(raw - log odds of the share of content writers among those it learnt from) - 1
 
-The score is what the probability would be if half of all writers were content, spread over [-1, 1]: reviews are mostly
-praise, and a neutral text should say 0, not .6. The zero vector (a text without a token) scores 0.
+The score is the probability if half of all writers were content, scaled to [-1, 1]. Most reviews are praise, and a neutral
+text should have the score 0, not .6. The zero vector (a text without a token) scores 0.
 
 A head is one safetensors file: arrays and, as metadata, the JSON of `Card`. It holds weights of hashed n-grams and of vector
 components, no text. It fits one encoder, named by its version.
@@ -38,12 +38,12 @@ _METADATA = "regulars"
 
 
 class HeadRefused(Exception):
-    """Not a head that this process can serve; operator action: train it again, or set REGULARS_SENTIMENT to anchors."""
+    """This process can't serve the head. Operator action: train it again, or set REGULARS_SENTIMENT to anchors."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
             f"the sentiment head {path}: {why}. Train one with `regulars encoder head train`, or set"
-            " REGULARS_SENTIMENT=anchors to do without"
+            " REGULARS_SENTIMENT=anchors to serve without one"
         )
 
 
@@ -52,11 +52,12 @@ class Card(Struct, frozen=True):
 
     Attributes:
         encoder: version of the encoder whose vectors it reads.
-        ngrams: version of the n-grams; bits: of their table.
+        ngrams: version of the n-grams.
+        bits: size of their table, as a power of two.
         level: the constant.
         base_rate: share of content writers among those it learnt from.
-        texts: how many those were.
-        format: of the file.
+        texts: how many texts it learnt from.
+        format: version of the file's format.
     """
 
     encoder: str
@@ -74,8 +75,8 @@ class TrainedHead:
 
     Attributes:
         card: what it was made of.
-        places: (k,) int64, ascending: those of the 2^bits places of the n-grams' table that have a weight.
-        ngram_weights: (k,) float32, theirs.
+        places: (k,) int64, ascending: the places of the n-grams' table that have a weight.
+        ngram_weights: (k,) float32, the weights at these places.
         vector_weights: (dim,) float32.
     """
 
@@ -86,25 +87,25 @@ class TrainedHead:
 
     @cached_property
     def version(self) -> str:
-        """Names the head: equal numbers, equal name."""
+        """Names the head; heads with equal numbers have equal names."""
         return f"head-{hashlib.blake2b(encode_head(self), digest_size=4).hexdigest()}"
 
     def raw(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> FloatArray:
-        """Log odds (n,) that the writers were content; a text has the same to the bit in any company."""
-        told = np.einsum("nd,d->n", vectors.astype(np.float64), self.vector_weights.astype(np.float64))
+        """Log odds (n,) that the writers were content; equal to the bit for a text alone and among others."""
+        log_odds = np.einsum("nd,d->n", vectors.astype(np.float64), self.vector_weights.astype(np.float64))
         for index, text in enumerate(texts):
-            told[index] += self._told_by_ngrams(text)
-        total: FloatArray = told + self.card.level
+            log_odds[index] += self._log_odds_of_ngrams(text)
+        total: FloatArray = log_odds + self.card.level
         return total
 
-    def _told_by_ngrams(self, text: str) -> float:
-        asked, values = ngrams.ngrams(text, self.card.bits)
-        found = np.minimum(np.searchsorted(self.places, asked), len(self.places) - 1)
-        known = self.places[found] == asked
-        return float(self.ngram_weights[found[known]].astype(np.float64) @ values[known])
+    def _log_odds_of_ngrams(self, text: str) -> float:
+        wanted, values = ngrams.ngrams(text, self.card.bits)
+        nearest = np.minimum(np.searchsorted(self.places, wanted), len(self.places) - 1)
+        known = self.places[nearest] == wanted
+        return float(self.ngram_weights[nearest[known]].astype(np.float64) @ values[known])
 
     def probability(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> FloatArray:
-        """P(content) (n,) in (0, 1); of a text that says nothing the share of content writers among those learnt from."""
+        """P(content) (n,) in (0, 1); for a text without a token, the share of content writers among those learnt from."""
         probability = sigmoid(self.raw(texts, vectors))
         probability[~vectors.any(axis=1)] = self.card.base_rate
         return probability
@@ -129,7 +130,7 @@ def encode_head(head: TrainedHead) -> bytes:
 
 
 def read_head(path: Path) -> TrainedHead:
-    """The head in `path`. Raises HeadRefused where it isn't one, is damaged or of another release."""
+    """The head in `path`. Raises HeadRefused if the file is no head, is damaged or comes from another release."""
     try:
         data = path.read_bytes()
     except OSError as failure:
@@ -141,7 +142,7 @@ def read_head(path: Path) -> TrainedHead:
         header = msgspec.json.decode(data[8 : 8 + int.from_bytes(data[:8], "little")])
         card = msgspec.json.decode(header["__metadata__"][_METADATA], type=Card)
     except (SafetensorError, msgspec.MsgspecError, LookupError, TypeError, ValueError) as damaged:
-        raise HeadRefused(path, f"no such file ({type(damaged).__name__})") from damaged
+        raise HeadRefused(path, f"not a sentiment head ({type(damaged).__name__})") from damaged
     if (card.format, card.ngrams) != (FORMAT, ngrams.VERSION):
         raise HeadRefused(path, f"format {card.format}, {card.ngrams}; this release knows {FORMAT}, {ngrams.VERSION}")
     shapes = {name: (array.dtype.name, array.ndim) for name, array in arrays.items()}
@@ -152,11 +153,11 @@ def read_head(path: Path) -> TrainedHead:
     finite = np.isfinite(ngram_weights).all() and np.isfinite(vector_weights).all() and np.isfinite(card.level)
     ordered = len(places) == len(ngram_weights) > 0 and (np.diff(places) > 0).all() and places[-1] < 1 << card.bits
     if not finite or not ordered or not 0.0 < card.base_rate < 1.0:
-        raise HeadRefused(path, "its numbers can't be served")
+        raise HeadRefused(path, "its numbers are not finite, not in order or out of range")
     return TrainedHead(card, places, ngram_weights, vector_weights)
 
 
-def head_of(directory: ModelDirectory, asked: str = "") -> TrainedHead | None:
+def head_of(directory: ModelDirectory, wanted: str = "") -> TrainedHead | None:
     """The head to serve with an encoder; None: the anchors.
 
     Args:
@@ -166,13 +167,13 @@ def head_of(directory: ModelDirectory, asked: str = "") -> TrainedHead | None:
     Raises:
         HeadRefused: the file asked for, or the one in the directory, can't be served with this encoder.
     """
-    if asked == "anchors":
+    if wanted == "anchors":
         return None
     own = directory.path / FILE
-    if not asked and not own.is_file():
+    if not wanted and not own.is_file():
         head = read_head(PACKAGED) if PACKAGED.is_file() else None
         return head if head is not None and head.card.encoder == directory.version else None
-    path = Path(asked).expanduser() if asked else own
+    path = Path(wanted).expanduser() if wanted else own
     head = read_head(path)
     if head.card.encoder != directory.version or len(head.vector_weights) != directory.dim:
         raise HeadRefused(path, f"it reads the encoder {head.card.encoder}, not {directory.version}")

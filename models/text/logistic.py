@@ -19,26 +19,26 @@ _GRADIENT_LIMIT = 1e12  # River's
 
 
 class SparseLogistic:
-    """Weights over a table of `size` places; `rate` is their step size, which AdaGrad shrinks for each by its gradients."""
+    """Weights over a table of `size` places. `rate` is their step size; AdaGrad shrinks it per weight."""
 
     def __init__(self, size: int, rate: float) -> None:
         self.rate = rate
         self.weights: FloatArray = np.zeros(size)
         self.gradients: FloatArray = np.zeros(size)
 
-    def told(self, x: Hashed) -> float:
-        """What `x` says of the log odds of 1, beside the offset: w . x."""
+    def log_odds(self, x: Hashed) -> float:
+        """The log odds of 1 for `x`, without the offset: w . x."""
         return float(self.weights[x.places] @ x.values)
 
     def learn_one(self, x: Hashed, y: float, offset: float = 0.0) -> float:
-        """Learns that `x` has the outcome `y` (0 or 1) on top of `offset`; gives what `x` said before."""
-        told = self.told(x)
-        surprise = float(np.clip(sigmoid(np.array(offset + told)) - y, -_GRADIENT_LIMIT, _GRADIENT_LIMIT))
+        """Learns the outcome `y` (0 or 1) of `x` on top of `offset`. Gives the `log_odds` of `x` from before."""
+        log_odds = self.log_odds(x)
+        surprise = float(np.clip(sigmoid(np.array(offset + log_odds)) - y, -_GRADIENT_LIMIT, _GRADIENT_LIMIT))
         gradient = surprise * x.values
         known = self.gradients[x.places] + gradient**2
         self.gradients[x.places] = known
         self.weights[x.places] -= self.rate / np.sqrt(known + _EPS) * gradient
-        return told
+        return log_odds
 
 
 def sigmoid(raw: FloatArray) -> FloatArray:

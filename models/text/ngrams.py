@@ -5,8 +5,8 @@
 
 Feature hashing (Weinberger et al., 2009): no vocabulary is kept, so a stream brings new words at any time, and weights over
 the table hold no text. Each kind has length 1 (the opening: OPENING), however long the text is, and less if it is short
-(below LEAST and OPENING_LEAST n-grams): few words say little. A short first sentence, which is a review's title where it
-has one, says more than the same words further on.
+(below LEAST and OPENING_LEAST n-grams), because few words say little. A short first sentence is often a review's title; its
+words say more than the same words later in the text.
 """
 
 import re
@@ -18,20 +18,20 @@ import xxhash
 from numpy.typing import NDArray
 
 VERSION = "ngrams-1"
-"""Changes whenever `ngrams` would; weights over other n-grams are then of no use."""
+"""Changes whenever `ngrams` changes: weights over n-grams of another version can't be used."""
 
 BITS = 22
 """A table of 4 million places, for the half million n-grams of 14,000 reviews. With 18 bits the AUC on their labels is .004
-lower: what is rare then speaks for what is not."""
+lower, because rare n-grams share places with frequent ones."""
 
 WORDS = 3
 
 LEAST, OPENING_LEAST = 100, 10
-"""A review of 35 words has 100 n-grams. Without, a support question of six words was read as a strong opinion."""
+"""A review of 35 words has 100 n-grams. Without this bound, a support question of six words read as a strong opinion."""
 
 OPENING = 0.7
 OPENING_WORDS = 10
-"""A longer first sentence is no title, and counts as the rest does."""
+"""A longer first sentence is not a title and gets no extra weight."""
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[!?.]")
 _SENTENCE_END = re.compile(r"[.!?\n]")
@@ -47,7 +47,7 @@ class Hashed(NamedTuple):
 
 
 def ngrams(text: str, bits: int = BITS) -> Hashed:
-    """The n-grams of `text` in a table of 2^bits places; where both kinds meet in one place they add up.
+    """The n-grams of `text` in a table of 2^bits places; if both kinds fall into one place, their values add up.
 
     A text without a word or mark has none. 0.1 ms for a review of 60 words.
     """

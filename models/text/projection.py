@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 DIM = 16
-"""Numbers kept of a text: a customer's pooled profile in the state."""
+"""How many numbers are kept per text, in the customer's pooled profile."""
 
 VERSION = "jl16-1"
-"""Changes whenever `matrix` would; state that holds projected vectors is then of another kind."""
+"""Changes whenever `matrix` changes: states with vectors of another version can't be used."""
 
 
 @cache
@@ -26,7 +26,7 @@ def matrix(dim: int) -> NDArray[np.float32]:
     same in every process and under every numpy, to the last bit or the one before it. `dim` must be at least 16.
     """
     if dim < DIM:
-        raise ValueError(f"{dim} dimensions can't be projected to {DIM}: use an encoder of at least {DIM}")
+        raise ValueError(f"{dim} dimensions can't be projected to {DIM}: use an encoder with at least {DIM}")
     bits = np.unpackbits(np.frombuffer(hashlib.shake_256(VERSION.encode()).digest(dim * DIM // 8), dtype=np.uint8))
     signs = bits.reshape(dim, DIM).astype(np.float64) * 2 - 1
     q, r = np.linalg.qr(signs)

@@ -1,4 +1,4 @@
-"""What the core keeps of a text: a projected vector and a sentiment. No torch here, and nothing that reaches it."""
+"""The reading of a text: its projected vector and its sentiment. Nothing here imports torch, even indirectly."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -15,18 +15,18 @@ class SentimentHead(Protocol):
 
     @property
     def version(self) -> str:
-        """Names the head; changes whenever its scores would."""
+        """Names the head; changes whenever its scores change."""
 
     def score(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """N texts and their (n, dim) float32 of length 1 or 0 -> (n,) float32 in [-1, 1]; 0 for the zero vector."""
 
 
 class TextEncoder(Protocol):
-    """What a text lane asks of an encoder: `models.text.encoder.Encoder`, or a test's fake."""
+    """What a text lane needs from an encoder: `models.text.encoder.Encoder`, or a test's fake."""
 
     @property
     def version(self) -> str:
-        """Names the model; changes whenever its vectors would."""
+        """Names the model; changes whenever its vectors change."""
 
     @property
     def dim(self) -> int:
@@ -51,7 +51,7 @@ def version_of(encoder_version: str, head_version: str) -> str:
 class Reader:
     """Makes readings of texts and their vectors.
 
-    `version` names encoder, projection and head: what a change says it was read with.
+    `version` names encoder, projection and head; changes carry it.
     """
 
     def __init__(self, encoder_version: str, head: SentimentHead) -> None:
@@ -59,6 +59,6 @@ class Reader:
         self._head = head
 
     def read(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> list[Reading]:
-        """The readings of n texts with (n, dim) float32 vectors, in order; one reads the same to the bit in any company."""
+        """The readings of n texts with (n, dim) float32 vectors, in order; the same bits for a text alone or not."""
         projected = map(tuple, projection.project(vectors).tolist())
         return list(map(Reading, projected, self._head.score(texts, vectors).tolist()))

@@ -1,9 +1,9 @@
-"""Sentiment of a text vector without training: nearer to praising or to complaining sentences? numpy only.
+"""Sentiment of a text vector without training: is it nearer to praise or to complaint? numpy only.
 
     score(z) = tanh(K * (cos(z, P) - cos(z, N)))
 
-with P and N the mean vectors of the praising and the complaining anchors. What an encoder is served with that has no
-trained head (`models.text.head`). How well it does is measured in docs/text.md.
+where P and N are the mean vectors of the praising and the complaining anchors. An encoder without a trained head
+(`models.text.head`) is served with it. docs/text.md has its measures.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ COMPLAINT = (
 questions then score about 0."""
 
 ANCHORS = PRAISE + COMPLAINT
-"""What an encoder must encode for the head: praises first."""
+"""The sentences that an encoder must encode for the head; praise comes first."""
 
 K = 10.0
 """MiniLM's difference of cosines is 0.11 for five stars and 0.01 for one (sd 0.06): 10 spreads it over [-1, 1]."""
@@ -79,6 +79,6 @@ def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def version_of(k: float = K) -> str:
-    """Names the head: its anchors and its steepness, whatever the encoder makes of them."""
+    """Names the head by its anchors and its steepness, independent of the encoder."""
     digest = hashlib.blake2b("\n".join((*ANCHORS, repr(k))).encode(), digest_size=4).hexdigest()
     return f"anchors-{digest}"

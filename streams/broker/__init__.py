@@ -1,4 +1,4 @@
-"""A single-node Kafka for one machine: demo, tests, first steps. Production names its own brokers instead."""
+"""A single-node Kafka on this machine, for the demo, tests and first steps. Production uses brokers of its own."""
 
 from streams.broker.errors import BrokerError
 from streams.broker.process import Broker, stop

@@ -1,13 +1,13 @@
-"""The one way in which the broker fails."""
+"""The one error of this folder."""
 
 
 class BrokerError(Exception):
-    """No broker could be started or stopped. The operator's move is in `way_out`.
+    """No broker could be started or stopped; operator action: see `way_out`.
 
     Attributes:
         why: what happened, with the value.
         way_out: what to do or provide.
-        log: the last lines that the broker printed, where it printed any.
+        log: the last lines that the broker printed; empty: none.
     """
 
     def __init__(self, why: str, way_out: str, log: str = "") -> None:

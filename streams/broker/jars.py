@@ -1,7 +1,7 @@
 """Finds Kafka's jars: KAFKA_HOME, then the cache folder, then Maven, which fills the cache folder.
 
-The cache is `<cache dir>/kafka-<version>/*.jar`. Maven writes beside it and the folder is renamed into place when all
-jars are there, so a download that was cut short is never taken for a whole one.
+The cache is `<cache dir>/kafka-<version>/*.jar`. Maven writes into a folder beside it, which is renamed when all jars are
+there: an interrupted download is never taken for a complete one.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 from streams.broker.errors import BrokerError
 
 KAFKA_VERSION = "4.1.1"
-# 55 MB; seconds on a good line, and a slow one gets ten minutes.
+# 55 MB: seconds on a fast line; a slow one gets ten minutes.
 DOWNLOAD_TIMEOUT_S = 600.0
 
 
@@ -23,8 +23,8 @@ def find_jars(version: str, cache_dir: Path, java: Path | None = None) -> Path:
     """The folder that holds Kafka's jars.
 
     Args:
-        version: the Kafka version wanted; KAFKA_HOME, where set, is taken whatever its version.
-        cache_dir: holds one folder of jars a version.
+        version: of Kafka; if KAFKA_HOME is set, that Kafka is taken, whatever its version.
+        cache_dir: holds one folder of jars per version.
         java: the Java that Maven runs with; None: Maven's own choice.
 
     Raises:
@@ -47,7 +47,7 @@ def has_kafka(jars: Path) -> bool:
 
 
 def kafka_version(jars: Path) -> str | None:
-    """The version of the Kafka in the folder, from its jar's name; None where there is no Kafka."""
+    """The version of the Kafka in the folder, from the name of its jar; None: there is no Kafka."""
     for jar in jars.glob("kafka_2.1*.jar"):
         name = re.fullmatch(r"kafka_2\.1\d-(\d[\w.\-]*)\.jar", jar.name)
         if name is not None:
@@ -60,7 +60,7 @@ def _download(version: str, jars: Path, java: Path | None) -> None:
     if maven is None:
         raise BrokerError(
             f"no Kafka: no REGULARS_BOOTSTRAP_SERVERS, no KAFKA_HOME, nothing in {jars} and no Maven to fetch it",
-            "name a running broker, name an unpacked Kafka, or install Maven (mvn)",
+            "set one of the two, or install Maven (mvn)",
         )
     jars.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(jars)
@@ -75,7 +75,7 @@ def _download(version: str, jars: Path, java: Path | None) -> None:
         try:
             partial.rename(jars)
         except OSError:
-            # Another process was faster; its jars are as whole as ours.
+            # Another process was faster; its jars are complete as well.
             if not has_kafka(jars):
                 raise
 
@@ -87,17 +87,17 @@ def _run_maven(command: list[str], version: str, out: Path, java: Path | None) -
     command = [*command, f"-Dkafka.version={version}", f"-DoutputDirectory={out}"]
     way_out = "check the network and Maven's settings, or set KAFKA_HOME or REGULARS_BOOTSTRAP_SERVERS"
     try:
-        told = subprocess.run(
+        result = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
         raise BrokerError(f"Maven fetched no Kafka {version} within {DOWNLOAD_TIMEOUT_S:.0f} s", way_out) from None
-    if told.returncode != 0:
-        errors = [line for line in told.stdout.splitlines() if "ERROR" in line]
-        raise BrokerError(f"Maven could not fetch Kafka {version}: {errors[0] if errors else told.stderr}", way_out)
+    if result.returncode != 0:
+        errors = [line for line in result.stdout.splitlines() if "ERROR" in line]
+        raise BrokerError(f"Maven could not fetch Kafka {version}: {errors[0] if errors else result.stderr}", way_out)
 
 
 def _remove_leftovers(jars: Path) -> None:
-    # A folder of this name without a Kafka in it can only be a leftover; `.partial` ones may be another process's.
+    # A folder of this name without a Kafka is a leftover; a `.partial` one may belong to another process.
     if jars.exists() and not has_kafka(jars):
         shutil.rmtree(jars)

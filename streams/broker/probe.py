@@ -1,7 +1,8 @@
-"""Asks a broker for its metadata: the one proof that a Kafka is alive.
+"""Asks a broker for its metadata: the proof that a Kafka is alive.
 
-One Metadata request (API key 3, version 2) over a plain socket, so that it costs no client, no event loop and no
-library: big-endian, a length before each message, null strings as length -1. A secured Kafka is asked by aiokafka.
+It sends one Metadata request (API key 3, version 2) over a plain socket, which needs no client, no event loop and no
+library: numbers are big-endian, a length stands before each message, and a null string has the length -1. For a secured
+Kafka it uses aiokafka.
 """
 
 import asyncio
@@ -15,14 +16,14 @@ ANSWER_LIMIT_BYTES = 1 << 24
 
 
 class Cluster(NamedTuple):
-    """What a broker says of its cluster."""
+    """A cluster as one of its brokers describes it: its id, and its brokers, each as `host:port`."""
 
     cluster_id: str
     brokers: tuple[str, ...]
 
 
 def ask(bootstrap_servers: str, timeout_s: float = 2.0) -> Cluster | None:
-    """The cluster behind `host:port[,host:port]`, from the first that answers; None where none does."""
+    """The cluster at `host:port[,host:port]`, from the first broker that answers; None: none does."""
     for server in bootstrap_servers.split(","):
         host, _, port = server.strip().rpartition(":")
         try:
@@ -34,27 +35,26 @@ def ask(bootstrap_servers: str, timeout_s: float = 2.0) -> Cluster | None:
 
 
 def ask_named(settings: Settings, timeout_s: float = 2.0) -> Cluster | None:
-    """As `ask`, of the brokers that the settings name, as the settings say that they are reached.
+    """As `ask`, for the brokers that the settings name, with the user and TLS of the settings.
 
     Raises:
-        AccessRefused: a broker is there and refuses.
+        AccessRefused: a broker answers and refuses this client.
     """
     if settings.security_protocol == "PLAINTEXT":
         return ask(settings.bootstrap_servers, timeout_s)
-    from aiokafka.errors import KafkaConnectionError
-
-    from streams.kafka.security import who_answers
+    from streams.kafka.cluster import who_answers
+    from streams.kafka.errors import BrokerLost
 
     try:
         cluster_id, brokers = asyncio.run(who_answers(settings))
-    except KafkaConnectionError:
+    except BrokerLost:
         return None
     return Cluster(cluster_id, tuple(brokers))
 
 
 def _metadata(connection: socket.socket) -> Cluster:
     client = b"regulars-probe"
-    # api key, api version, correlation id, client id; then an empty array: no topics wanted.
+    # api key, api version, correlation id, client id; then an empty array: no topics are asked for.
     request = struct.pack(f">hhih{len(client)}si", 3, 2, 1, len(client), client, 0)
     connection.sendall(struct.pack(">i", len(request)) + request)
     (size,) = struct.unpack(">i", _read(connection, 4))

@@ -1,4 +1,4 @@
-"""Starts and stops the broker of a folder."""
+"""Starts and stops the broker that keeps its data in a folder."""
 
 import fcntl
 import os
@@ -18,9 +18,9 @@ from streams.broker.java import find_java
 from streams.settings import Settings
 
 READY_TIMEOUT_S = 90.0
-# A broker flushes and leaves within 2 s; one that hangs in its shutdown is killed and recovers its log at next start.
+# A broker flushes and ends within 2 s; one that hangs in its shutdown is killed, and recovers its log at the next start.
 STOP_TIMEOUT_S = 20.0
-# A broker that was killed gives its port back when the system has closed its last socket, some 100 ms later.
+# The port of a killed broker is free when the system has closed its last socket, some 100 ms later.
 PORT_TIMEOUT_S = 3.0
 POLL_S = 0.1
 
@@ -31,8 +31,8 @@ class Broker:
 
     Attributes:
         bootstrap: its address, `host:port`.
-        folder: where it keeps its data; None: not ours, somebody runs it.
-        started: whether making this object started it; only then does `stop` end it.
+        folder: where it keeps its data; None: somebody else runs it.
+        started: whether this object started it; only then does `stop` end it.
     """
 
     bootstrap: str
@@ -50,18 +50,18 @@ class Broker:
         heap: str = "1g",
         properties: Mapping[str, str] | None = None,
     ) -> Self:
-        """The broker of `folder`, started where it doesn't run yet; returns when it answers a metadata request.
+        """The broker of `folder`, started if it does not run yet; returns when it answers a metadata request.
 
         Args:
-            folder: configuration, data, log; made where missing.
+            folder: configuration, data and log; made if it is missing.
             port: on 127.0.0.1.
-            version: of Kafka, where its jars come from the cache or Maven.
-            cache_dir: where jars are kept; None: the setting's default.
+            version: of Kafka, if its jars come from the cache or from Maven.
+            cache_dir: where jars are kept; None: the default of the setting.
             heap: the JVM's -Xmx.
-            properties: of the server, over those that are written anyway.
+            properties: of the server; they override those that are written anyway.
 
         Raises:
-            BrokerError: the port is taken, there is no Java or no Kafka, or Kafka did not come up.
+            BrokerError: the port is taken, there is no Java or no Kafka, or Kafka did not start.
         """
         folder = folder.expanduser().resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,10 +88,10 @@ class Broker:
 
     @classmethod
     def for_settings(cls, settings: Settings, folder: Path, port: int, version: str = KAFKA_VERSION) -> Self:
-        """The broker that the settings name, where they name one; otherwise `start`.
+        """The broker that the settings name, if they name one; otherwise `start`.
 
         Raises:
-            BrokerError: the named one doesn't answer, or none could be started.
+            BrokerError: the named broker does not answer, or none could be started.
         """
         named = settings.bootstrap_servers if "bootstrap_servers" in settings.model_fields_set else None
         if named is None or named in (f"127.0.0.1:{port}", f"localhost:{port}"):
@@ -121,13 +121,13 @@ class Broker:
         return cls(bootstrap, folder)
 
     def stop(self) -> None:
-        """Ends the broker if this object started it; leaves one that was there before. Idempotent."""
+        """Ends the broker if this object started it; one that ran before stays. Idempotent."""
         if self.started and self.folder is not None:
             stop(self.folder)
 
 
 def stop(folder: Path) -> bool:
-    """Ends the broker of `folder`; False where none runs. Returns when the process is gone."""
+    """Ends the broker of `folder`; False: none runs. Returns when the process has ended."""
     folder = folder.expanduser().resolve()
     running = storage.read_pid(folder)
     if running is not None:
@@ -149,13 +149,15 @@ def _end(pid: int, folder: Path) -> None:
                     os.waitpid(pid, os.WNOHANG)
                 return
             time.sleep(POLL_S)
-    raise BrokerError(f"process {pid} does not end", "look at it with ps; it may wait for a disk")
+    raise BrokerError(f"process {pid} does not end", "look at it with ps: it may wait for a disk")
 
 
 def _spawn(java: Path, jars: Path, folder: Path, port: int, heap: str, further: Mapping[str, str]) -> int:
     properties, log = folder / "server.properties", folder / "broker.log"
     lines = [storage.server_properties(folder / "data", port, _free_port())]
-    lines += [f"{name}={value}\n" for name, value in further.items()]  # Java takes the last of two lines
+    lines += [
+        f"{name}={value}\n" for name, value in further.items()
+    ]  # of two lines for a property, Java takes the last one
     properties.write_text("".join(lines))
     if log.exists():
         log.replace(folder / "broker.log.previous")
@@ -172,7 +174,7 @@ def _spawn(java: Path, jars: Path, folder: Path, port: int, heap: str, further: 
             (os.POSIX_SPAWN_OPEN, 1, log, to_log, 0o644),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ],
-        # A session of its own: Ctrl-C in the terminal is for the command, which then stops the broker last.
+        # A session of its own: Ctrl-C in the terminal reaches only the command, which stops the broker last.
         setsid=True,
     )
 
@@ -184,7 +186,7 @@ def _await_ready(pid: int, bootstrap: str, cluster_id: str, log: Path) -> None:
         if cluster is not None and cluster.brokers:
             if cluster.cluster_id == cluster_id:
                 return
-            raise BrokerError(f"another Kafka took {bootstrap} in the meantime", "give another --port")
+            raise BrokerError(f"another Kafka took {bootstrap} meanwhile", "give another --port")
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             code = os.waitstatus_to_exitcode(status)
@@ -208,7 +210,7 @@ def _check_free(port: int) -> None:
                 f"use it with REGULARS_BOOTSTRAP_SERVERS=127.0.0.1:{port}, or give another --port",
             )
         if time.monotonic() > deadline:
-            raise BrokerError(f"port {port} can't be used ({reason})", "give another --port")
+            raise BrokerError(f"port {port} cannot be used ({reason})", "give another --port")
         time.sleep(POLL_S)
 
 
@@ -231,7 +233,7 @@ def _free_port() -> int:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    # Two starts on one folder: the second waits and finds the broker of the first.
+    # Of two starts on one folder, the second one waits and finds the broker of the first one.
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,9 +1,9 @@
 """The broker's folder: its configuration, its formatted storage, its process id.
 
 server.properties   written at each start
-data/               Kafka's log directory; formatted beside it and renamed, so it is whole or not there
+data/               Kafka's log directory; formatted beside it and renamed, so it is complete or absent
 broker.pid          process id and address of the broker that runs on this folder
-broker.log          what the running broker prints; the run before is broker.log.previous
+broker.log          output of the running broker; the output of the run before is broker.log.previous
 """
 
 import base64
@@ -17,13 +17,13 @@ from pathlib import Path
 from streams.broker.errors import BrokerError
 
 MIB = 1024 * 1024
-# Dead letters carry records of up to 2 MiB with their headers; nothing that we send is larger than 4 MiB.
+# A dead letter carries a record of up to 2 MiB with its headers; no record of the product is larger than 4 MiB.
 MESSAGE_LIMIT_BYTES = 4 * MIB
 FORMAT_TIMEOUT_S = 120.0
 
 
 def server_properties(data: Path, port: int, controller_port: int) -> str:
-    """Configuration of a single node that is broker and controller, reachable from this machine only."""
+    """The configuration of a single node that is broker and controller, reachable from this machine only."""
     return "\n".join(
         [
             "process.roles=broker,controller",
@@ -48,7 +48,7 @@ def server_properties(data: Path, port: int, controller_port: int) -> str:
             "transaction.state.log.min.isr=1",
             "share.coordinator.state.topic.replication.factor=1",
             "share.coordinator.state.topic.min.isr=1",
-            # One machine: the second member of a group comes at once or much later; waiting 3 s for it gains nothing.
+            # On one machine the second member of a group joins at once or much later: waiting 3 s for it gains nothing.
             "group.initial.rebalance.delay.ms=0",
             "",
         ]
@@ -56,10 +56,10 @@ def server_properties(data: Path, port: int, controller_port: int) -> str:
 
 
 def format_storage(java: Path, jars: Path, folder: Path) -> str:
-    """Formats `folder/data` where it isn't yet; gives the cluster id.
+    """Formats `folder/data` if that is not done yet, and gives the cluster id.
 
     Raises:
-        BrokerError: `data` is something else, or Kafka would not format it.
+        BrokerError: `data` is no storage of Kafka, or Kafka could not format it.
     """
     data, partial = folder / "data", folder / "data.partial"
     if data.exists():
@@ -67,39 +67,39 @@ def format_storage(java: Path, jars: Path, folder: Path) -> str:
     shutil.rmtree(partial, ignore_errors=True)
     properties = folder / "format.properties"
     properties.write_text(server_properties(partial, 9092, 9093))
-    # Kafka's own ids are UUIDs in URL-safe base64; one that begins with a dash would be taken for an option.
+    # Kafka's ids are UUIDs in URL-safe base64. It would take one that begins with a dash for an option; R replaces that.
     cluster_id = "R" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
     command = [str(java), "-cp", f"{jars}/*", "kafka.tools.StorageTool"]
     command += ["format", "-t", cluster_id, "-c", str(properties)]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False)
     properties.unlink()
-    if told.returncode != 0:
-        said = (told.stderr or told.stdout).strip().splitlines()
-        why = f"Kafka could not format {data}: {said[-1] if said else 'no word'}"
-        raise BrokerError(why, "name another --dir", "\n".join(said))
+    if result.returncode != 0:
+        output = (result.stderr or result.stdout).strip().splitlines()
+        why = f"Kafka could not format {data}: {output[-1] if output else 'it printed nothing'}"
+        raise BrokerError(why, "name another --dir", "\n".join(output))
     partial.rename(data)
     return cluster_id
 
 
 def _cluster_id(data: Path) -> str:
     meta = data / "meta.properties"
-    found = re.search(r"^cluster\.id=(\S+)$", meta.read_text(), re.MULTILINE) if meta.is_file() else None
-    if found is None:
+    cluster_id = re.search(r"^cluster\.id=(\S+)$", meta.read_text(), re.MULTILINE) if meta.is_file() else None
+    if cluster_id is None:
         raise BrokerError(f"{data} is not a Kafka's storage (no meta.properties)", "name another --dir, or remove it")
-    return found[1]
+    return cluster_id[1]
 
 
 def write_pid(folder: Path, pid: int, bootstrap: str) -> None:
-    """Notes whose folder this is; whole or not at all."""
+    """Writes which process runs on the folder, and its address; completely or not at all."""
     partial = folder / "broker.pid.partial"
     partial.write_text(f"{pid} {bootstrap}\n")
     partial.rename(folder / "broker.pid")
 
 
 def read_pid(folder: Path) -> tuple[int, str] | None:
-    """Process id and address of the broker that runs on `folder`; None where none does.
+    """Process id and address of the broker that runs on `folder`; None: none runs.
 
-    A file that a dead broker left, or whose number the system gave to another program since, counts as none.
+    A file of a dead broker counts as none, even if the system gave its number to another program since.
     """
     try:
         pid, bootstrap = (folder / "broker.pid").read_text().split()
@@ -112,7 +112,7 @@ def read_pid(folder: Path) -> tuple[int, str] | None:
 
 
 def last_lines(log: Path, count: int = 15) -> str:
-    """The end of the broker's log, for an error."""
+    """The end of the broker's log, for an error message."""
     try:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:

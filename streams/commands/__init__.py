@@ -1,1 +1,1 @@
-"""The command line, one file a command. Each imports what it needs when it runs, so that `--help` stays fast."""
+"""The command line, one file per command. A command imports what it needs when it runs, so that `--help` stays fast."""

@@ -1,4 +1,4 @@
-"""`regulars backtest`: the live code over a real data set, honest about time."""
+"""`regulars backtest`: forecasts of the live code over a real data set, made from the past alone."""
 
 from pathlib import Path
 
@@ -11,21 +11,21 @@ from streams.sources.registry import SOURCES
 @click.command("backtest")
 @click.argument("dataset", type=click.Choice(list(SOURCES)))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where the forecasts go, as parquet.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the forecasts (parquet).")
 @click.option(
     "--report", type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for a page (index.html) that shows the forecasts beside what came.",
+    help="Folder for a page (index.html) that shows the forecasts beside the outcomes.",
 )  # fmt: skip
 @click.option("--group-by", help="Column of FILE whose values group the customers in the report.")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, envvar="REGULARS_SEED", show_envvar=True,
-    help="Orders the labels that mature on the same day, as partitions would.",
+    help="Seed of the order of labels that mature on the same day.",
 )  # fmt: skip
 @click.option(
     "--policy", type=click.Path(exists=True, dir_okay=False, path_type=Path), envvar="REGULARS_POLICY", show_envvar=True,
-    help="Policy whose currency, minor units and segments are used; the shipped one by default.",
+    help="Policy whose currency, minor units and segments are used; default: the shipped one.",
 )  # fmt: skip
-@click.option("--prior", is_flag=True, help="Forecast with the prior alone: what is served before anything is learnt.")
+@click.option("--prior", is_flag=True, help="Forecast with the prior alone, which is served before anything is learnt.")
 def command(
     dataset: str,
     file: Path,
@@ -36,15 +36,16 @@ def command(
     policy: Path | None,
     prior: bool,
 ) -> None:
-    """Take FILE, a real DATASET, through the live code in event-time order and forecast at each first of a month.
+    """Run FILE, a real DATASET, through the live code in event-time order, and forecast at the first day of each month.
 
-    Writes one row for each buyer known and cut-off (customer_id, as_of, p_purchase_30d, p_purchase_90d,
-    expected_purchases_90d, expected_spend_90d and the interval that should hold four in five such customers' spend), made
-    from events before the cut-off and labels matured by then; a page that compares them with what came; or both. Cut-offs
-    begin three months after the first purchase and end thirty days before the last.
+    Writes the forecasts, or a page that compares them with the outcomes, or both. There is one row per cut-off and buyer
+    known at that time: customer_id, as_of, p_purchase_30d, p_purchase_90d, expected_purchases_90d, expected_spend_90d, and
+    the interval that should hold the spend of four in five such customers. A row is made from events before the cut-off and
+    from labels that had matured by then. Cut-offs begin three months after the first purchase and end thirty days before the
+    last one.
     """
     if out is None and report is None:
-        raise click.UsageError("say where to: --out FILE for the forecasts, --report DIR for the page")
+        raise click.UsageError("give --out FILE for the forecasts, --report DIR for the page, or both")
     import time
 
     from models.policy import PolicyError

@@ -1,4 +1,4 @@
-"""`regulars bench`: the benchmark suite, scripts in the repository's `benchmarks/` folder, each run in a process."""
+"""`regulars bench`: the benchmarks, which are scripts in the repository's folder `benchmarks/`; each runs in a process."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 @click.group("bench")
 def command() -> None:
-    """Measure speed, against peers on the same machine in the same sitting.
+    """Measure speed, beside other systems on the same machine at the same time.
 
     The benchmarks are part of the repository, not of the installed package.
     """
@@ -23,16 +23,18 @@ def command() -> None:
 
 @command.command("common")
 @setting_option("bootstrap_servers")
-@click.option("--events", default=1_000_000, show_default=True, help="events under backlog; 0: no throughput")
-@click.option("--customers", default=100_000, show_default=True, help="customers they are of")
-@click.option("--poll", default=8_000, show_default=True, help="records of one poll")
-@click.option("--rate", default=1_000, show_default=True, help="events a second for latency")
-@click.option("--seconds", default=25.0, show_default=True, help="how long; 0: no latency")
-@click.option("--topic", default="", help="a topic that holds the events already, instead of a new one")
+@click.option(
+    "--events", default=1_000_000, show_default=True, help="events of the backlog; 0: throughput is not measured"
+)
+@click.option("--customers", default=100_000, show_default=True, help="customers of the events")
+@click.option("--poll", default=8_000, show_default=True, help="records per poll")
+@click.option("--rate", default=1_000, show_default=True, help="events per second while latency is measured")
+@click.option("--seconds", default=25.0, show_default=True, help="how long latency is measured; 0: not at all")
+@click.option("--topic", default="", help="a topic that has the events already, instead of a new one")
 def common(bootstrap_servers: str | None, **options: Any) -> None:
-    """The common job: JSON events, one state a customer, one output whenever the tier moves.
+    """The common job: JSON events, one state per customer, one output whenever the tier changes.
 
-    Prints events/s, CPU a event and the stages' seconds, then p50 and p99 from an event to its change.
+    Prints events/s, CPU per event and seconds per stage, then p50 and p99 from an event to its change.
     """
     options["bootstrap_servers"] = settings_from(bootstrap_servers=bootstrap_servers).bootstrap_servers
     run_script("common/run.py", options)
@@ -40,15 +42,15 @@ def common(bootstrap_servers: str | None, **options: Any) -> None:
 
 @command.command("whole")
 @setting_option("bootstrap_servers")
-@click.option("--events", default=300_000, show_default=True, help="events under backlog")
-@click.option("--customers", default=20_000, show_default=True, help="customers they are of")
-@click.option("--poll", default=8_000, show_default=True, help="records of one poll")
-@click.option("--rate", default=1_000, show_default=True, help="events a second for latency")
-@click.option("--seconds", default=25.0, show_default=True, help="how long; 0: no latency")
+@click.option("--events", default=300_000, show_default=True, help="events of the backlog")
+@click.option("--customers", default=20_000, show_default=True, help="customers of the events")
+@click.option("--poll", default=8_000, show_default=True, help="records per poll")
+@click.option("--rate", default=1_000, show_default=True, help="events per second while latency is measured")
+@click.option("--seconds", default=25.0, show_default=True, help="how long latency is measured; 0: not at all")
 def whole(bootstrap_servers: str | None, **options: Any) -> None:
     """The whole job on one worker: 90 % clicks, 9 % purchases, 1 % reviews whose vectors are cached; scoring on.
 
-    Prints events/s, CPU a event and the stages' seconds, then p50 and p99 from a purchase to its change.
+    Prints events/s, CPU per event and seconds per stage, then p50 and p99 from a purchase to its change.
     """
     options["bootstrap_servers"] = settings_from(bootstrap_servers=bootstrap_servers).bootstrap_servers
     run_script("whole/run.py", options)
@@ -57,12 +59,12 @@ def whole(bootstrap_servers: str | None, **options: Any) -> None:
 @command.command("restore")
 @setting_option("bootstrap_servers")
 @click.option("--records", default=500_000, show_default=True, help="states in the changelog")
-@click.option("--bytes", default=400, show_default=True, help="of a state")
-@click.option("--tries", default=3, show_default=True, help="restores")
+@click.option("--bytes", default=400, show_default=True, help="bytes per state")
+@click.option("--tries", default=3, show_default=True, help="number of restores")
 def restore(bootstrap_servers: str | None, **options: Any) -> None:
-    """An empty worker restores its state from a changelog; Faust's own recovery of the same one beside it.
+    """An empty worker restores its state from a changelog; Faust's own recovery of the same changelog runs beside it.
 
-    Prints records/s of each.
+    Prints records/s of both.
     """
     options["bootstrap_servers"] = settings_from(bootstrap_servers=bootstrap_servers).bootstrap_servers
     run_script("restore.py", options)
@@ -71,7 +73,7 @@ def restore(bootstrap_servers: str | None, **options: Any) -> None:
 @command.command("encoder")
 @click.option("--texts", default=400, show_default=True, help="reviews to encode")
 def encoder(**options: Any) -> None:
-    """The text encoder: texts/s and tokens/s by batch budget, on the CPU and on CUDA where there is one."""
+    """The text encoder: texts/s and tokens/s by batch budget, on the CPU, and on CUDA if there is a GPU."""
     run_script("encoder.py", options)
 
 
@@ -95,7 +97,7 @@ def run_script(script: str, options: dict[str, Any], switches: Sequence[str] = (
     """Runs a benchmark with its options as arguments.
 
     Raises:
-        Failure: it isn't there, or it failed.
+        Failure: there is no such benchmark, or it failed.
     """
     path = FOLDER / script
     if not path.exists():

@@ -12,9 +12,9 @@ from streams.commands.options import Failure, setting_option, settings_from
 
 @click.group("broker")
 def command() -> None:
-    """A single-node Kafka (KRaft) for this machine, or the one that REGULARS_BOOTSTRAP_SERVERS / KAFKA_HOME names.
+    """A single-node Kafka (KRaft) for this machine, or the one that REGULARS_BOOTSTRAP_SERVERS names.
 
-    Its jars come from KAFKA_HOME, else the cache folder, else once from Maven.
+    Its jars come from KAFKA_HOME, otherwise from the cache folder, which Maven fills once.
     """
 
 
@@ -51,11 +51,11 @@ _port = click.option(
     show_default=True,
     envvar="REGULARS_KAFKA_VERSION",
     show_envvar=True,
-    help="version whose jars are fetched; 3.9.1 and 4.2.0 work too",
+    help="version whose jars are fetched; 3.9.1 and 4.2.0 work as well",
 )
 @setting_option("cache_dir")
 def start(port: int, folder: Path, kafka_version: str, cache_dir: Path | None) -> None:
-    """Start it in the background; returns when it answers."""
+    """Start the broker in the background; returns when it answers."""
     from streams.broker import Broker, BrokerError
 
     settings = settings_from(cache_dir=cache_dir)
@@ -79,7 +79,7 @@ _port_asked = click.option(
     "--port",
     type=click.IntRange(1, 65535),
     default=None,
-    help="port on 127.0.0.1; by default that of the broker of --dir",
+    help="port on 127.0.0.1; default: the port of the broker of --dir",
 )
 
 
@@ -87,7 +87,7 @@ _port_asked = click.option(
 @_port_asked
 @_place
 def stop(port: int | None, folder: Path) -> None:
-    """Stop the broker of --dir; its data stays. With --port, only if that is where it listens."""
+    """Stop the broker of --dir; its data stays. With --port, stop it only if it listens there."""
     from streams.broker import BrokerError, storage
     from streams.broker import stop as end
 
@@ -106,7 +106,7 @@ def stop(port: int | None, folder: Path) -> None:
 @_place
 @setting_option("bootstrap_servers")
 def status(port: int | None, folder: Path, bootstrap_servers: str | None) -> None:
-    """Say whether a broker answers: the named one, else that of --dir; exit code 1 where none does."""
+    """Show whether a broker answers: the named one, otherwise the one of --dir. Exit code 1 if it does not."""
     from streams.broker import probe, storage
 
     running = storage.read_pid(folder.expanduser().resolve())

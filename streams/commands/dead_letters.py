@@ -1,4 +1,4 @@
-"""`regulars dead-letters`: what was refused and why, and sending it back after a fix."""
+"""`regulars dead-letters`: which records were refused and why, and sending them back after a fix."""
 
 import asyncio
 import json
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from streams.commands.failures import kafka_errors_as_failures
 from streams.commands.options import Decorated, Failure, Moment, setting_options, settings_from
 
 if TYPE_CHECKING:
@@ -23,14 +24,19 @@ UNCUT_COLUMNS = 10_000
 
 @click.group("dead-letters")
 def command() -> None:
-    """Records that were no events, or that lie in the wrong partition."""
+    """Records that are no events, or that are in the wrong partition."""
 
 
 def _choice(command: Decorated) -> Decorated:
     """The options by which letters are chosen."""
     options = (
-        click.option("--field", "fields", multiple=True, help="Only of this field, as $.amount_minor; several times."),
-        click.option("--topic", "topics", multiple=True, help="Only from this topic, as purchases; several times."),
+        click.option(
+            "--field",
+            "fields",
+            multiple=True,
+            help="Only of this field, as $.amount_minor; may be repeated.",
+        ),
+        click.option("--topic", "topics", multiple=True, help="Only from this topic, as purchases; may be repeated."),
         click.option("--since", "since_s", type=Moment(), help="Only refused since this day (UTC) or RFC 3339 time."),
     )
     for option in reversed(options):
@@ -40,10 +46,10 @@ def _choice(command: Decorated) -> Decorated:
 
 @command.command("list")
 @_connection
-@click.option("--reason", "reasons", multiple=True, help="Only letters of this reason; may be given several times.")
+@click.option("--reason", "reasons", multiple=True, help="Only letters of this reason; may be repeated.")
 @_choice
-@click.option("--each", is_flag=True, help="One line a letter instead of one a reason, field and topic.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--each", is_flag=True, help="One line per letter instead of one per reason, field and topic.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def list_(
     reasons: tuple[str, ...],
     fields: tuple[str, ...],
@@ -53,16 +59,16 @@ def list_(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Show what was refused: reason, field, topic, how many, when, and where the records lie; never what is in them.
+    """List refused records: reason, field, topic, how many, when, and where they are; never what is in them.
 
     A record that was sent back and refused again counts once, by its latest letter.
     """
     from schemas.times import to_rfc3339
-    from streams.ops.dead_letters import heaps, survey
+    from streams.ops.dead_letters import grouped, survey
 
     settings = settings_from(**options)
     choice = _chosen(settings, reasons, fields, topics, since_s)
-    found = [known for known in _run(survey(settings)) if choice.takes(known.letter)]
+    refused = [record for record in _run(survey(settings)) if choice.takes(record.letter)]
     if each:
         rows = [
             {
@@ -76,23 +82,23 @@ def list_(
                 "sent_back": sent_back,
                 "detail": letter.detail,
             }
-            for letter, again, sent_back, _ in found
+            for letter, again, sent_back, _ in refused
         ]
     else:
         rows = [
             {
-                "reason": heap.reason,
-                "field": heap.field,
-                "topic": heap.topic,
-                "count": heap.records,
-                "sent_back": heap.sent_back,
-                "again": heap.again,
-                "first": f"{heap.first.source_partition}/{heap.first.source_offset}",
-                "first_at": to_rfc3339(int(heap.first.written_s)),
-                "last": f"{heap.last.source_partition}/{heap.last.source_offset}",
-                "last_at": to_rfc3339(int(heap.last.written_s)),
+                "reason": group.reason,
+                "field": group.field,
+                "topic": group.topic,
+                "count": group.records,
+                "sent_back": group.sent_back,
+                "again": group.again,
+                "first": f"{group.first.source_partition}/{group.first.source_offset}",
+                "first_at": to_rfc3339(int(group.first.written_s)),
+                "last": f"{group.last.source_partition}/{group.last.source_offset}",
+                "last_at": to_rfc3339(int(group.last.written_s)),
             }
-            for heap in heaps(found)
+            for group in grouped(refused)
         ]
     if as_json:
         for row in rows:
@@ -100,18 +106,16 @@ def list_(
     elif rows:
         _print(rows)
     else:
-        some = reasons or fields or topics or since_s is not None
-        click.echo("no dead letters" + (" of those that were asked for" if some else ""))
+        is_limited = reasons or fields or topics or since_s is not None
+        click.echo("no dead letters" + (" of those that were asked for" if is_limited else ""))
 
 
 @command.command()
 @_connection
-@click.option(
-    "--reason", "reasons", multiple=True, required=True, help="Send letters of this reason; may be given several times."
-)
+@click.option("--reason", "reasons", multiple=True, required=True, help="Send letters of this reason; may be repeated.")
 @_choice
-@click.option("--send", is_flag=True, help="Send them. Without it the command only says what it would send.")
-@click.option("--again", is_flag=True, help="Also those that were sent back before.")
+@click.option("--send", is_flag=True, help="Send them. Without it the command only shows what it would send.")
+@click.option("--again", is_flag=True, help="Also send those that were sent back before.")
 def replay(
     reasons: tuple[str, ...],
     fields: tuple[str, ...],
@@ -121,26 +125,26 @@ def replay(
     again: bool,
     **options: Any,
 ) -> None:
-    """Send letters back to the topics they came from: same key, value and headers, and one that says where they were.
+    """Send letters back to the topics they came from: same key, value and headers, and a header that names the origin.
 
-    Letters that were sent back before are left out. Mend the cause first: what is refused again is a new dead letter.
+    Letters that were sent back before are left out. Correct the cause first: a record that is refused again is a new letter.
     """
-    from streams.ops.dead_letters import replay as send_back
+    from streams.ops.resending import replay as send_back
 
     settings = settings_from(**options)
     choice = _chosen(settings, reasons, fields, topics, since_s)
-    done = _run(send_back(settings, choice, send=send, again=again))
-    for topic, count in sorted(done.by_topic.items()):
+    counts = _run(send_back(settings, choice, send=send, again=again))
+    for topic, count in sorted(counts.by_topic.items()):
         click.echo(f"{'sent' if send else 'would send'} {count:,} to {topic}")
-    if not done.by_topic:
-        click.echo(f"nothing to send: no dead letters of {', '.join(reasons)}" + (" are left" if done.before else ""))
-    if done.before:
-        click.echo(f"left out {done.before:,} that were sent back before; --again sends them, too")
-    if done.too_large:
-        click.echo(f"left out {done.too_large:,} that are too large to send: cut, or more than an input topic takes")
-    if done.unfit:
-        click.echo(f"left out {done.unfit:,} that are empty, or came from no input topic of this prefix")
-    if done.by_topic and not send:
+    if not counts.by_topic:
+        click.echo(f"nothing to send: no dead letters of {', '.join(reasons)}" + (" are left" if counts.before else ""))
+    if counts.before:
+        click.echo(f"left out {counts.before:,} that were sent back before; --again sends them as well")
+    if counts.too_large:
+        click.echo(f"left out {counts.too_large:,} that are too large to send: cut, or more than an input topic takes")
+    if counts.unfit:
+        click.echo(f"left out {counts.unfit:,} that are empty, or came from no input topic of this prefix")
+    if counts.by_topic and not send:
         click.echo("nothing was sent; --send does it")
 
 
@@ -151,7 +155,7 @@ def _chosen(
     topics: tuple[str, ...],
     since_s: float | None,
 ) -> "Choice":
-    """A topic may be named with or without its prefix."""
+    """The choice that the options make; a topic may be named with or without its prefix."""
     from streams.ops.dead_letters import Choice
 
     full = {name for topic in topics for name in (topic, settings.topic(topic))}
@@ -159,28 +163,21 @@ def _chosen(
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+    from aiokafka.errors import MessageSizeTooLargeError
 
-    from streams.kafka.readers import BrokerAway, TopicMissing
-    from streams.kafka.security import DENIALS, AccessRefused
-
-    try:
-        return asyncio.run(work)
-    except (BrokerAway, TopicMissing) as exc:
-        raise Failure(str(exc)) from exc
-    except MessageSizeTooLargeError as exc:
-        raise Failure(
-            "a letter is larger than its input topic takes",
-            "raise its max.message.bytes; `regulars topics check` says how",
-        ) from exc
-    except (AccessRefused, *DENIALS):
-        raise  # the command line says the same of it for every command
-    except KafkaError as exc:
-        raise Failure(f"Kafka refused: {exc!r}", "run it again; what arrived is known by its event id") from exc
+    way_out = "run it again; workers recognise what arrived by its event id"
+    with kafka_errors_as_failures("Kafka refused", way_out):
+        try:
+            return asyncio.run(work)
+        except MessageSizeTooLargeError as exc:
+            raise Failure(
+                "a letter is larger than its input topic takes",
+                "raise its max.message.bytes; `regulars topics check` says how",
+            ) from exc
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    """A table as wide as the terminal; where there is none, each row is one line, whole."""
+    """Prints a table as wide as the terminal; without a terminal each row is one whole line."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""`regulars demo`: the whole product on this machine, live."""
+"""`regulars demo`: the whole product, live on this machine."""
 
 import asyncio
 import contextlib
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from streams.demo.follower import Watch
-    from streams.demo.stage import Stage
+    from streams.demo.system import DemoSystem
 
 REFRESH_PER_S = 4
-# Where there is no terminal: the figures every so often, with the latest few changes.
+# Without a terminal: the figures at this interval, with the latest few changes.
 PLAIN_EVERY_S = 2.0
 PLAIN_CHANGES = 3
 
 
 @click.command("demo")
-@click.option("--events", type=click.IntRange(1), help="End after so many events; without it, Ctrl-C ends the demo.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the simulated shop.")
+@click.option("--events", type=click.IntRange(1), help="End after this many events; without it, Ctrl-C ends the demo.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the simulated shop.")
 @click.option(
     "--rate", type=click.FloatRange(0, min_open=True), default=200.0, show_default=True, help="Events a second."
 )
@@ -35,7 +35,7 @@ PLAIN_CHANGES = 3
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("regulars-data/demo"),
     show_default=True,
-    help="Broker, state and logs of the demo; made anew each time.",
+    help="Folder for broker, state and logs of the demo; it is made anew each time.",
 )
 @click.option(
     "--broker-port",
@@ -44,41 +44,41 @@ PLAIN_CHANGES = 3
     show_default=True,
     envvar="REGULARS_BROKER_PORT",
     show_envvar=True,
-    help="Of the broker that is started; another one where it is taken.",
+    help="Port of the broker that is started; if it is taken, another one.",
 )
 @setting_options("web_port", "bootstrap_servers", "topic_prefix", "cache_dir", "device")
 def command(events: int | None, seed: int, rate: float, folder: Path, broker_port: int, **options: Any) -> None:
-    """Watch customers of a simulated shop change segment, live: broker, topics, shop, worker and trainer in one go.
+    """Watch customers of a simulated shop change segment, live: starts broker, topics, shop, worker and trainer.
 
-    Ends with a summary when --events are through, or at Ctrl-C, and leaves nothing running.
+    Ends with a summary after --events, or at Ctrl-C, and leaves nothing running.
     """
     from rich.console import Console
 
     from streams.broker import BrokerError
     from streams.demo.children import ChildFailed
-    from streams.demo.stage import StageFailed, stage
-    from streams.kafka.readers import BrokerAway
+    from streams.demo.system import DemoFailed, demo_system
+    from streams.kafka.errors import BrokerLost
 
     began = time.monotonic()
     console = Console(highlight=False)
     settings = settings_from(**options)
-    # SIGTERM and a closed terminal end it as Ctrl-C does, even where a shell started it with SIGINT ignored.
+    # SIGTERM and a closed terminal end it as Ctrl-C does, even if a shell started it with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        with stage(settings, folder, broker_port, console.print) as running:
+        with demo_system(settings, folder, broker_port, console.print) as running:
             _show(console, running, began, events, seed, rate)
             console.print("stopping")
     except KeyboardInterrupt:
         raise Failure("interrupted before the demo was up") from None
-    except (BrokerError, BrokerAway, StageFailed) as exc:
+    except (BrokerError, BrokerLost, DemoFailed) as exc:
         raise Failure(str(exc), f"logs are in {folder / 'logs'}") from exc
     except ChildFailed as exc:
         raise Failure(str(exc), f"its log is {exc.log}") from exc
 
 
-def _show(console: "Console", running: "Stage", began: float, events: int | None, seed: int, rate: float) -> None:
+def _show(console: "Console", running: "DemoSystem", began: float, events: int | None, seed: int, rate: float) -> None:
     from streams.demo.follower import Watch
     from streams.demo.screen import summary
 
@@ -90,7 +90,7 @@ def _show(console: "Console", running: "Stage", began: float, events: int | None
         return shop.status() == 0
 
     draw = _draw if console.is_terminal else _write
-    with contextlib.suppress(KeyboardInterrupt):  # the end that was asked for
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is the way to end it
         asyncio.run(draw(console, watch, running, watch.run(running.children.check, ended)))
     if watch.first_change_s is not None:
         whole_s = watch.began - began + watch.first_change_s
@@ -102,11 +102,11 @@ def _show(console: "Console", running: "Stage", began: float, events: int | None
 
 def _shop_options(events: int | None, seed: int, rate: float) -> list[str]:
     paced = ["--seed", str(seed), "--rate", f"{rate:g}"]
-    # The shop's past first, months in minutes, so that silence has something to say; then the present, without end.
+    # The shop's past first, months in minutes, so that customers fall silent; then the present, without end.
     return [*paced, "--follow"] if events is None else [*paced, "--events", str(events)]
 
 
-async def _draw(console: "Console", watch: "Watch", running: "Stage", following: Any) -> None:
+async def _draw(console: "Console", watch: "Watch", running: "DemoSystem", following: Any) -> None:
     from rich.live import Live
 
     from streams.demo.screen import Screen
@@ -115,7 +115,7 @@ async def _draw(console: "Console", watch: "Watch", running: "Stage", following:
         await following
 
 
-async def _write(console: "Console", watch: "Watch", running: "Stage", following: Any) -> None:
+async def _write(console: "Console", watch: "Watch", running: "DemoSystem", following: Any) -> None:
     from streams.demo.screen import change_line, line
 
     task = asyncio.ensure_future(following)

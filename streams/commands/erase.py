@@ -1,4 +1,4 @@
-"""`regulars erase`: everything that is known of customers goes."""
+"""`regulars erase`: erases everything that is known about customers."""
 
 import asyncio
 import time
@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streams.commands.failures import kafka_errors_as_failures
 from streams.commands.options import Failure, setting_options, settings_from
 
 if TYPE_CHECKING:
     from streams.settings import Settings
-
-_WHERE = ("segment-changes", "dead-letters", "clickstream", "purchases", "reviews", "model-train")
 
 
 @click.command("erase")
@@ -19,67 +18,61 @@ _WHERE = ("segment-changes", "dead-letters", "clickstream", "purchases", "review
 @click.option(
     "--at",
     metavar="TIME",
-    help="No event of theirs up to this time (RFC 3339) counts any more, whenever it comes.  [default: now]",
+    help="Their events up to this time (RFC 3339) no longer count, whenever they arrive.  [default: now]",
 )
 @click.option(
     "--wait",
     "wait_s",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Wait until customer-segments says that they are erased, so long at most; exit code 1 where it doesn't.",
+    help="Wait this long at most until customer-segments shows that they are erased; exit code 1 if it does not.",
 )
 @setting_options("bootstrap_servers", "topic_prefix", "app_id")
 def command(customers: tuple[str, ...], at: str | None, wait_s: float | None, **options: Any) -> None:
-    """Erase each CUSTOMER: state, segments, scores, pending labels; say what remains where, and how long.
+    """Erase each CUSTOMER: state, segments, scores, pending labels. Show what remains where, and how long.
 
-    Who is heard of later comes back as a new customer.
+    A later event of an erased customer makes a new customer.
     """
-    from aiokafka.errors import KafkaError
-
-    from schemas.events import ID_LIMIT_CHARS
+    from schemas.events import id_mistake
     from schemas.times import from_rfc3339, to_rfc3339
-    from streams.kafka.readers import BrokerAway, TopicMissing
-    from streams.kafka.security import DENIALS, AccessRefused
 
     settings = settings_from(**options)
-    if any(not 1 <= len(customer) <= ID_LIMIT_CHARS for customer in customers):
-        raise click.UsageError(f"a customer id has 1 to {ID_LIMIT_CHARS} characters")
+    if (mistake := next(filter(None, map(id_mistake, customers)), None)) is not None:
+        raise click.UsageError(f"a customer id {mistake}")
     try:
         moment = time.time() if at is None else from_rfc3339(at)
     except ValueError as exc:
         raise click.UsageError(f"--at: {exc}") from exc
     if moment > time.time() + settings.future_limit_s:
-        raise click.UsageError("--at: later than workers accept; they would refuse it")
-    try:
+        raise click.UsageError("--at: later than workers accept; they would refuse the erasure")
+    with kafka_errors_as_failures("Kafka refused", "run it again; erasing twice does no harm"):
         missing = asyncio.run(_erase(settings, customers, moment, wait_s))
-    except (BrokerAway, TopicMissing) as exc:
-        raise Failure(str(exc)) from exc
-    except (AccessRefused, *DENIALS):
-        raise  # the command line says the same of it for every command
-    except KafkaError as exc:
-        raise Failure(f"Kafka refused: {exc!r}", "run it again; to erase twice does no harm") from exc
     if missing:
         raise Failure(
-            f"within {wait_s:g} s customer-segments did not say that {', '.join(missing)} is erased",
-            "the erasure is sent: see `regulars lag` whether workers get on, `regulars dead-letters list` if it was refused",
+            f"within {wait_s:g} s customer-segments did not show that {', '.join(missing)} is erased",
+            "the erasure was sent: `regulars lag` shows whether workers make progress, `regulars dead-letters list` whether "
+            "it was refused",
         )
-    click.echo(f"no event of theirs up to {to_rfc3339(moment)} counts any more")
+    click.echo(f"their events up to {to_rfc3339(moment)} no longer count")
 
 
-async def _erase(settings: "Settings", customers: tuple[str, ...], at: float, wait_s: float | None) -> "list[str]":
+async def _erase(settings: "Settings", customers: tuple[str, ...], at: float, wait_s: float | None) -> list[str]:
+    from schemas.events import ERASURES, INPUT_TOPICS
+    from schemas.topics import DEAD_LETTERS, MODEL_TRAIN, SEGMENT_CHANGES
     from streams.kafka.topics import kept_for
     from streams.ops.erasing import send, wait
 
+    names = (SEGMENT_CHANGES, DEAD_LETTERS, *INPUT_TOPICS, MODEL_TRAIN)
     erasing = await send(settings, customers, at)
     for sent in erasing.sent:
-        click.echo(f"sent: erase {sent.customer_id} ({settings.topic('purchases')}/{sent.partition}/{sent.offset})")
-    kept = await kept_for(settings, _WHERE)
+        click.echo(f"sent: erase {sent.customer_id} ({settings.topic(ERASURES)}/{sent.partition}/{sent.offset})")
+    kept = await kept_for(settings, names)
     click.echo("what was written before stays until it is deleted:")
-    for name in _WHERE:
-        under = ", under a pseudonym" if name == "model-train" else ""
-        click.echo(f"  {settings.topic(name):<24} {_days(kept[name])}{under}")
+    for name in names:
+        pseudonym = ", under a pseudonym" if name == MODEL_TRAIN else ""
+        click.echo(f"  {settings.topic(name):<24} {_days(kept[name])}{pseudonym}")
     click.echo(
-        f"  {'older states, standings':<24} until Kafka compacts: a week, where `regulars topics check` finds nothing"
+        f"  {'older states, standings':<24} until Kafka compacts: a week, if `regulars topics check` finds no difference"
     )
     if wait_s is None:
         return []

@@ -1,4 +1,4 @@
-"""`regulars explain`: one customer, in words."""
+"""`regulars explain`: one customer in words."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -13,48 +13,46 @@ if TYPE_CHECKING:
 
     from schemas.changes import Change
     from schemas.states import CustomerState
-    from streams.ops.explain import Customer
+    from streams.ops.explain import CustomerHistory
 
 
 @click.command("explain")
 @click.argument("customer")
-@click.option("--history", type=click.IntRange(1, 1000), default=10, show_default=True, help="Show so many changes.")
+@click.option(
+    "--history", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many changes to show."
+)
 @setting_options("bootstrap_servers", "topic_prefix", "app_id")
 def command(
     customer: str, history: int, bootstrap_servers: str | None, topic_prefix: str | None, app_id: str | None
 ) -> None:
-    """Say where CUSTOMER stands, why, what would change it, and what comes next; from the topics alone."""
+    """Show where CUSTOMER stands, why, what would change it, and what comes next; from the topics alone."""
     from rich.console import Console
 
-    from streams.kafka.readers import BrokerAway, TopicMissing
     from streams.ops.explain import look_up, spend_interval
 
     settings = settings_from(bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix, app_id=app_id)
-    try:
-        found = asyncio.run(look_up(settings, customer, history))
-    except (BrokerAway, TopicMissing) as exc:
-        raise Failure(str(exc)) from exc
-    if found.state is None and found.standing is None:
+    known = asyncio.run(look_up(settings, customer, history))
+    if known.state is None and known.standing is None:
         raise Failure(
             f"no customer {customer!r} is known to {settings.app_id} at {settings.bootstrap_servers}",
-            "ids are exact (case, leading zeros); events that were sent but not processed show in `regulars lag`",
+            "ids are exact (case, leading zeros); `regulars lag` shows whether events still wait to be processed",
         )
-    if found.state is not None and found.state.is_erased:
-        _print_erased(customer, found.state)
+    if known.state is not None and known.state.is_erased:
+        _print_erased(customer, known.state)
         return
-    interval = None if found.standing is None else asyncio.run(spend_interval(settings, found.standing))
-    _print(Console(highlight=False), found, interval)
+    interval = None if known.standing is None else asyncio.run(spend_interval(settings, known.standing))
+    _print(Console(highlight=False), known, interval)
 
 
 def _print_erased(customer: str, remainder: "CustomerState") -> None:
     from schemas.times import to_rfc3339
 
     at = to_rfc3339(remainder.erased_at or 0.0)
-    click.echo(f"{customer} was erased: no event up to {at} counts, and none has come of later")
-    click.echo(f"who comes back is a new customer, with changes from number {remainder.sequence + 1} on")
+    click.echo(f"{customer} was erased: events up to {at} do not count, and no later one has come")
+    click.echo(f"a later event makes a new customer, whose changes begin with number {remainder.sequence + 1}")
 
 
-def _print(console: "Console", customer: "Customer", interval: tuple[float, float] | None) -> None:
+def _print(console: "Console", customer: "CustomerHistory", interval: tuple[float, float] | None) -> None:
     from rich.text import Text
 
     console.print(Text(customer.customer_id, "bold"), Text(f"(partition {customer.partition})", "dim"))
@@ -64,7 +62,7 @@ def _print(console: "Console", customer: "Customer", interval: tuple[float, floa
     _print_history(console, customer.changes)
 
 
-def _print_standing(console: "Console", customer: "Customer", interval: tuple[float, float] | None) -> None:
+def _print_standing(console: "Console", customer: "CustomerHistory", interval: tuple[float, float] | None) -> None:
     from rich.markup import escape
 
     from schemas.times import to_rfc3339
@@ -89,7 +87,7 @@ def _print_standing(console: "Console", customer: "Customer", interval: tuple[fl
     console.print(scores)
 
 
-def _print_profile(console: "Console", customer: "Customer") -> None:
+def _print_profile(console: "Console", customer: "CustomerHistory") -> None:
     from streams.words import day
 
     if customer.standing is None:
@@ -110,7 +108,7 @@ def _print_profile(console: "Console", customer: "Customer") -> None:
     console.print(table)
 
 
-def _print_next(console: "Console", customer: "Customer") -> None:
+def _print_next(console: "Console", customer: "CustomerHistory") -> None:
     from streams.words import counterfactual_words, next_words
 
     latest: dict[str, Change] = {}

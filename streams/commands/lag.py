@@ -1,4 +1,4 @@
-"""`regulars lag`: how far the group is behind, from a client of its own."""
+"""`regulars lag`: how far the group is behind, read by a client of its own."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.commands.options import Failure, setting_options, settings_from
+from streams.commands.options import setting_options, settings_from
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,21 +16,22 @@ if TYPE_CHECKING:
 
 @click.command("lag")
 @setting_options("bootstrap_servers", "topic_prefix", "app_id")
-@click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a look: totals, and every partition.")
+@click.option("--watch", is_flag=True, help="Update every two seconds, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per sample: totals, and every partition.")
 def command(
     bootstrap_servers: str | None, topic_prefix: str | None, app_id: str | None, watch: bool, as_json: bool
 ) -> None:
     """Show the lag of every partition of the group, assigned or not, in records and in seconds.
 
-    Seconds are the age of the oldest record that isn't processed yet. Nothing joins the group and nothing is committed.
+    Seconds are the age of the oldest record that is not processed yet. The command does not join the group and commits
+    nothing.
     """
     from streams.ops.lag import LagMonitor
 
     settings = settings_from(bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix, app_id=app_id)
-    look = _follow if watch else _once
+    show = _follow if watch else _once
     try:
-        asyncio.run(look(LagMonitor(settings), as_json, settings.app_id))
+        asyncio.run(show(LagMonitor(settings), as_json, settings.app_id))
     except KeyboardInterrupt:
         return
 
@@ -66,12 +67,7 @@ async def _follow(monitor: "LagMonitor", as_json: bool, group: str) -> None:
 
 
 async def _rows(monitor: "LagMonitor") -> list["PartitionLag"]:
-    from streams.kafka.readers import BrokerAway, TopicMissing
-
-    try:
-        return list((await monitor.sample()).values())
-    except (BrokerAway, TopicMissing) as exc:
-        raise Failure(str(exc)) from exc
+    return list((await monitor.sample()).values())
 
 
 def _as_json(rows: list["PartitionLag"], group: str) -> str:

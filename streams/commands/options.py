@@ -1,4 +1,4 @@
-"""What the commands share: options made from the settings, and one way to fail."""
+"""Options made from the settings, and `Failure`, with which every command fails."""
 
 import types
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 class Failure(click.ClickException):
-    """The command could not do its work: exit code 1, one line that says why and the way out."""
+    """A command could not do its work: exit code 1, and one line that says why and names the way out."""
 
     exit_code = 1
 
@@ -26,10 +26,10 @@ class Failure(click.ClickException):
 def setting_option(name: str, flag: str | None = None) -> Callable[[Decorated], Decorated]:
     """A click option `--x-y`, or `flag`, for the setting `x_y`: type, help, default and variable come from `Settings`.
 
-    The command receives None where neither the option nor the variable is given; `settings_from` fills the default in.
+    If neither the option nor the variable is given, the command gets None; `settings_from` fills in the default.
 
     Raises:
-        ValueError: the setting is a secret; every process of the machine sees a command line.
+        ValueError: the setting is a secret; every process on the machine can see a command line.
     """
     field = Settings.model_fields[name]
     if field.annotation is SecretStr:
@@ -59,10 +59,10 @@ def setting_options(*names: str) -> Callable[[Decorated], Decorated]:
 
 
 def settings_from(**options: Any) -> Settings:
-    """The settings of the environment, with the options that were given over them.
+    """The settings of the environment, overridden by the options that were given.
 
     Raises:
-        click.UsageError: a value is not allowed, or no setting has a variable's name (exit code 2).
+        click.UsageError: a value is not allowed (exit code 2).
     """
     try:
         return read_settings(**options)
@@ -76,7 +76,7 @@ class Moment(click.ParamType):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Epoch seconds; exit code 2 where `value` is no time."""
+        """Epoch seconds; exit code 2 if `value` is no time."""
         from schemas.times import from_rfc3339
 
         if isinstance(value, float):

@@ -13,7 +13,7 @@ class EventsPerSecond(click.ParamType):
     name = "max|N"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
-        """Events a second; exit code 2 where `value` is neither."""
+        """Events per second; exit code 2 if `value` is neither."""
         if value == "max":
             return None
         try:
@@ -28,7 +28,7 @@ class EventsPerSecond(click.ParamType):
 @click.command("simulate")
 @click.option(
     "--customers", type=click.IntRange(min=1), default=None, envvar="REGULARS_CUSTOMERS", show_envvar=True,
-    help="How many arrive in the history.  [default: as many as make --events, or 2000]",
+    help="Customers of the history.  [default: as many as --events need, or 2000]",
 )  # fmt: skip
 @click.option(
     "--days", type=click.FloatRange(min=0, min_open=True), default=90.0, envvar="REGULARS_DAYS", show_envvar=True,
@@ -36,23 +36,23 @@ class EventsPerSecond(click.ParamType):
 )  # fmt: skip
 @click.option(
     "--rate", type=EventsPerSecond(), default="max", envvar="REGULARS_RATE", show_envvar=True, show_default=True,
-    help="Events a second.",
+    help="Events per second.",
 )  # fmt: skip
 @click.option(
     "--seed", type=int, default=1, envvar="REGULARS_SEED", show_envvar=True, show_default=True,
-    help="Decides all that happens in the shop.",
+    help="Seed of everything that happens in the shop.",
 )  # fmt: skip
 @click.option(
     "--events", type=click.IntRange(min=1), default=None, envvar="REGULARS_EVENTS", show_envvar=True,
-    help="Stop after so many events.",
+    help="Stop after this many events.",
 )  # fmt: skip
 @click.option(
     "--follow", is_flag=True, envvar="REGULARS_FOLLOW", show_envvar=True,
-    help="Go on live after the history, until Ctrl-C: events of this moment, at --live-rate.",
+    help="Continue live after the history, until Ctrl-C, at --live-rate.",
 )  # fmt: skip
 @click.option(
     "--live-rate", type=click.FloatRange(min=0, min_open=True), default=None, envvar="REGULARS_LIVE_RATE",
-    show_envvar=True, help="Events a second live.  [default: --rate, or 100 where that is max]",
+    show_envvar=True, help="Events per second when live.  [default: --rate, or 100 if that is max]",
 )  # fmt: skip
 @setting_options("bootstrap_servers", "topic_prefix")
 def command(
@@ -67,12 +67,11 @@ def command(
 ) -> None:
     """Send the events of a synthetic shop: visits, purchases, refunds and texts of made-up customers.
 
-    Everything is labelled: customer ids begin with `synthetic-` and records have the header `regulars-synthetic: 1`.
-    The same seed makes the same shop. How customers behave is written down in docs/datasets.md.
+    Everything is labelled: customer ids begin with `synthetic-`, and records have the header `regulars-synthetic: 1`.
+    The same seed makes the same shop. docs/datasets.md describes how the customers behave.
     """
     import asyncio
 
-    from streams.kafka.readers import BrokerAway, TopicMissing
     from streams.sources.sender import PartitionsDiffer, SendFailed
     from streams.sources.simulating import Simulation
 
@@ -80,7 +79,7 @@ def command(
     plan = Simulation(seed, customers, days, events, rate, follow, live_rate)
     try:
         line, finished = asyncio.run(_run(settings, plan))
-    except (BrokerAway, TopicMissing, PartitionsDiffer, SendFailed) as exc:
+    except (PartitionsDiffer, SendFailed) as exc:
         raise Failure(str(exc)) from exc
     click.echo(line, err=True)
     if not finished:

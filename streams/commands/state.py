@@ -20,31 +20,29 @@ def command() -> None:
 )
 @setting_options("bootstrap_servers", "topic_prefix", "app_id")
 def export_states(out: Path, bootstrap_servers: str | None, topic_prefix: str | None, app_id: str | None) -> None:
-    """Write every customer's state, one row a customer, read from the changelog topic alone."""
+    """Write every customer's state, one row per customer, from the changelog topic alone."""
     import msgspec
 
-    from streams.kafka.readers import BrokerAway, TopicMissing
+    from streams.kafka.errors import TopicsNotReady
     from streams.ops.export import export
 
     settings = settings_from(bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix, app_id=app_id)
     began = time.perf_counter()
     try:
         done = asyncio.run(export(settings, out))
-    except TopicMissing as exc:
+    except TopicsNotReady as exc:
         raise Failure(
             f"{settings.changelog_topic} does not exist at {settings.bootstrap_servers}",
             "run `regulars worker` first, or name the group with --app-id",
         ) from exc
-    except BrokerAway as exc:
-        raise Failure(str(exc)) from exc
     except msgspec.DecodeError as exc:
         raise Failure(
-            f"a state in {settings.changelog_topic} can't be read ({exc})",
+            f"a state in {settings.changelog_topic} cannot be read ({exc})",
             "it was written by another version of regulars; export with that one, or upgrade",
         ) from exc
     except OSError as exc:
         raise Failure(
-            f"can't write {out}: {exc.strerror or exc}", "name a file in a folder that can be written"
+            f"cannot write {out}: {exc.strerror or exc}", "name a file in a folder that can be written"
         ) from exc
     took_s = time.perf_counter() - began
     click.echo(

@@ -1,4 +1,4 @@
-"""`regulars topics`: makes or verifies every topic."""
+"""`regulars topics`: makes or checks every topic."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -21,24 +21,26 @@ def command() -> None:
 @command.command()
 @_connection
 def create(**options: object) -> None:
-    """Make the topics that are missing; an existing one is never altered. Exit code 1 where one differs."""
-    from streams.kafka.topics import TopicRefused
+    """Make the topics that are missing; an existing one is never altered. Exit code 1 if one differs."""
+    from streams.kafka.errors import TopicRefused
     from streams.kafka.topics import create as make
 
     try:
         findings = asyncio.run(make(settings_from(**options)))
     except TopicRefused as exc:
-        raise Failure(str(exc), "see the brokers' log; --replication-factor must not exceed the brokers") from exc
+        raise Failure(
+            str(exc), "see the brokers' log; --replication-factor must not exceed the number of brokers"
+        ) from exc
     _report(findings)
 
 
 @command.command()
 @_connection
 def check(**options: object) -> None:
-    """Verify every topic; changes nothing. Exit code 1 where one is missing or differs."""
-    from streams.kafka.topics import check as look
+    """Check every topic; changes nothing. Exit code 1 if one is missing or differs."""
+    from streams.kafka.topics import check as compare
 
-    _report(asyncio.run(look(settings_from(**options))))
+    _report(asyncio.run(compare(settings_from(**options))))
 
 
 def _report(findings: "list[Finding]") -> None:
@@ -67,5 +69,5 @@ def _report(findings: "list[Finding]") -> None:
         raise Failure(
             f"{differing} of {len(findings)} topics are not as they must be",
             "alter them with your Kafka's own tools (`kafka-configs --alter --topic TOPIC --add-config NAME=VALUE`, "
-            "`kafka-topics --alter --topic TOPIC --partitions N`), or take another --topic-prefix",
+            "`kafka-topics --alter --topic TOPIC --partitions N`), or use another --topic-prefix",
         )

@@ -1,9 +1,10 @@
-"""`regulars trainer`: the one learner."""
+"""`regulars trainer`: the one process that learns."""
 
 from typing import Any
 
 import click
 
+from streams.commands.failures import kafka_errors_as_failures
 from streams.commands.options import Failure, setting_option, setting_options, settings_from
 
 
@@ -31,25 +32,22 @@ from streams.commands.options import Failure, setting_option, setting_options, s
 def command(publish_every: int, publish_interval: float, **options: Any) -> None:
     """Learn from model-train and publish snapshots to model-snapshots, until SIGINT or SIGTERM.
 
-    One trainer learns; a second one waits until the first leaves. A restart goes on from the last snapshot published.
-    Health is at /live and /ready of --web-port, metrics at /metrics.
+    One trainer learns; a second one waits until the first one leaves. After a restart it continues from the last published
+    snapshot. Health is at /live and /ready of --web-port, metrics at /metrics.
     """
     import asyncio
     import contextlib
     import signal
 
-    from aiokafka.errors import KafkaError
-
     from models import features
     from models.scores import PriorScorer
-    from streams.kafka.errors import BrokerLost, TopicsNotReady
-    from streams.kafka.security import DENIALS, AccessRefused
+    from streams.kafka.errors import BrokerLost
     from streams.training.pages import TrainerView, pages
     from streams.training.trainer import Pace, Trainer
 
     settings = settings_from(**options)
     pace = Pace(publish_every, publish_interval)
-    way_out = "start the trainer again; it goes on from the last snapshot published"
+    way_out = "start the trainer again; it continues from the last published snapshot"
 
     async def run() -> None:
         stopping = asyncio.Event()
@@ -64,13 +62,8 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
             await Trainer(settings, features.NAMES, features.FEATURE_SET, PriorScorer(), pace, view).run(stopping)
 
     try:
-        asyncio.run(run())
-    except TopicsNotReady as exc:
-        raise Failure(str(exc)) from exc
+        with kafka_errors_as_failures(f"the broker at {settings.bootstrap_servers} failed", way_out):
+            asyncio.run(run())
     except BrokerLost as exc:
         broker = f"start the broker at {settings.bootstrap_servers} (`regulars broker start`), or correct"
         raise Failure(str(exc), f"{broker} REGULARS_BOOTSTRAP_SERVERS; then {way_out}") from exc
-    except (AccessRefused, *DENIALS):
-        raise  # the command line says the same of it for every command
-    except KafkaError as exc:
-        raise Failure(f"the broker at {settings.bootstrap_servers} failed: {exc}", way_out) from exc

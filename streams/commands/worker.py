@@ -1,7 +1,6 @@
 """`regulars worker`: one scoring process of the group."""
 
 import errno
-import os
 import socket
 from typing import Any
 
@@ -55,42 +54,44 @@ def command(**options: Any) -> None:
     REGULARS_SASL_PASSWORD, or in --sasl-password-file.
     """
     settings = settings_from(**options)  # a value that is not allowed ends here, with exit code 2
-    # streams.app is also what `faust -A streams.app worker` imports, so it is wired from the environment alone.
-    os.environ.update({f"REGULARS_{name.upper()}": str(value) for name, value in options.items() if value is not None})
 
     from models.policy import PolicyError
+    from streams.app import scoring_app
     from streams.plane.runtime import run_worker
+    from streams.worker.wiring import ScoringWorker
 
     try:
-        from streams.app import app
+        app = scoring_app(ScoringWorker(settings))
     except PolicyError as exc:
         raise Failure(str(exc), "correct the file or REGULARS_POLICY") from exc
-    app.hold_directory()  # first: a predecessor that is ending still has the port, too
+    app.hold_directory()  # first: a worker before this one that is still ending holds the port, too
     check_port(settings)
     run_worker(app)
 
 
 def check_port(settings: Settings) -> None:
-    """Refuses an address that the web server could not bind; the group would rebalance for a worker that then ends.
+    """Refuses an address that the web server could not bind. Otherwise the group rebalances for a worker that then ends.
 
     Raises:
-        Failure: the port is taken, or the address isn't this host's.
+        Failure: the port is taken, or the address is not this host's.
     """
     if settings.web_port == 0:
         return
     try:
-        found = socket.getaddrinfo(
+        addresses = socket.getaddrinfo(
             settings.web_host or None, settings.web_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError as exc:
         raise Failure(f"web address {settings.web_host}: {exc.strerror}", "set REGULARS_WEB_HOST") from exc
-    refused = {address: _refusal(family, address) for family, *_, address in found}
-    for why in refused.values():
+    refusals = {address: _refusal(family, address) for family, *_, address in addresses}
+    for why in refusals.values():
         if why is not None and why.errno != errno.EADDRNOTAVAIL:
-            raise Failure(f"web port {settings.web_port}: {_said(why)}", "set REGULARS_WEB_PORT") from why
-    elsewhere = [why for why in refused.values() if why is not None]
-    if len(elsewhere) == len(refused):  # one of several will do: localhost is ::1 also where there is no IPv6
-        raise Failure(f"web address {settings.web_host}: {_said(elsewhere[0])}", "set REGULARS_WEB_HOST")
+            raise Failure(f"web port {settings.web_port}: {_text_of(why)}", "set REGULARS_WEB_PORT") from why
+    elsewhere = [why for why in refusals.values() if why is not None]
+    if len(elsewhere) == len(
+        refusals
+    ):  # one address of several is enough: localhost is ::1 also where there is no IPv6
+        raise Failure(f"web address {settings.web_host}: {_text_of(elsewhere[0])}", "set REGULARS_WEB_HOST")
 
 
 def _refusal(family: int, address: tuple[Any, ...]) -> OSError | None:
@@ -105,5 +106,5 @@ def _refusal(family: int, address: tuple[Any, ...]) -> OSError | None:
     return None
 
 
-def _said(exc: OSError) -> str:
+def _text_of(exc: OSError) -> str:
     return (exc.strerror or str(exc)).lower()

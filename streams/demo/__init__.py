@@ -1,1 +1,1 @@
-"""The whole product on one machine, to watch: processes that end with their parent, and the screen."""
+"""The whole product on one machine, for a demo: processes that end with their parent, and a screen that shows them."""

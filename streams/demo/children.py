@@ -1,8 +1,8 @@
-"""Processes that never outlive the one that started them.
+"""Child processes that end when their parent ends, even if the parent is killed.
 
-Each child leads a session of its own, so Ctrl-C reaches the parent alone, which ends them in order. For a parent that
-is killed there is a guard: a small process that holds the end of a pipe from it, knows who to end, and ends them when
-the pipe breaks. Run as a module it is that guard.
+Each child leads its own session, so Ctrl-C reaches only the parent, which then ends the children in order. If the parent
+is killed, a guard ends them: a small process that reads a pipe from the parent, keeps a list of the children, and ends them
+when the pipe closes. This module, run as a script, is the guard.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-# A worker commits and leaves its group within a second or two; Kafka flushes its log in about as long.
+# A worker commits and leaves its group within a second or two; Kafka takes about as long to flush its log.
 PATIENCE_S = 10.0
 POLL_S = 0.05
 
 
 class ChildFailed(Exception):
-    """A child ended by itself; its log says why.
+    """A child ended without being asked; its log says why.
 
     Attributes:
         name: the child's.
@@ -36,14 +36,14 @@ class ChildFailed(Exception):
 
 
 class Child:
-    """One process with its log. `ends`: it has an end of its own, with status 0."""
+    """One process with its log. `ends`: it may end by itself, with status 0."""
 
     def __init__(self, name: str, process: "subprocess.Popen[bytes]", log: Path, ends: bool) -> None:
         self.name, self.log, self.ends, self._process = name, log, ends, process
 
     @property
     def pid(self) -> int:
-        """Its process id, also that of its group."""
+        """Its process id, which is also the id of its process group."""
         return self._process.pid
 
     def status(self) -> int | None:
@@ -51,17 +51,17 @@ class Child:
         return self._process.poll()
 
     def check(self) -> None:
-        """Raises ChildFailed where it has ended and shouldn't have."""
+        """Raises ChildFailed if it has ended and should still run."""
         status = self.status()
         if status is not None and not (self.ends and status == 0):
             raise ChildFailed(self.name, status, self.log)
 
     def interrupt(self) -> None:
-        """Ask it to end."""
+        """Asks it to end (SIGTERM)."""
         _signal_group(self.pid, signal.SIGTERM)
 
     def await_end(self, deadline_s: float) -> None:
-        """Wait until `deadline_s` (monotonic), then end it for good, with all that it started."""
+        """Waits until `deadline_s` (monotonic), then kills it and everything that it started."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(max(0.0, deadline_s - time.monotonic()))
         _signal_group(self.pid, signal.SIGKILL)
@@ -69,12 +69,12 @@ class Child:
 
 
 class Children:
-    """A context that ends what was started in it, the last first, however it is left."""
+    """A context that ends its children when it is left, the last one first, also after an error."""
 
     def __init__(self, logs: Path) -> None:
         self._logs, self._started = logs, list[Child]()
         logs.mkdir(parents=True, exist_ok=True)
-        # -I, -S: nothing but the standard library, up in some 20 ms.
+        # -I, -S: only the standard library, so the guard starts in about 20 ms.
         self._guard = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(__file__))], stdin=subprocess.PIPE, start_new_session=True
         )
@@ -96,7 +96,7 @@ class Children:
     def start(
         self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None, *, ends: bool = False
     ) -> Child:
-        """Run `command`; what it prints goes to `<logs>/<name>.log`."""
+        """Runs `command`; its output goes to `<logs>/<name>.log`."""
         log = self._logs / f"{name}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
@@ -113,14 +113,14 @@ class Children:
         return child
 
     def stop(self, child: Child, patience_s: float = PATIENCE_S) -> None:
-        """End `child`: asked first, killed where it doesn't listen."""
+        """Ends `child`: asks first, and kills it if it does not end in time."""
         child.interrupt()
         child.await_end(time.monotonic() + patience_s)
         self._started.remove(child)
         self._tell(f"-{child.pid}")
 
     def stop_all(self, patience_s: float = PATIENCE_S) -> None:
-        """End every child, all asked at once."""
+        """Ends all children; all are asked at once."""
         for child in reversed(self._started):
             child.interrupt()
         deadline_s = time.monotonic() + patience_s
@@ -131,15 +131,15 @@ class Children:
             self._tell(f"-{child.pid}")
 
     def guard_pid_file(self, path: Path) -> None:
-        """Have the process whose id is the first word of `path` ended too, if this process is killed."""
+        """If this process is killed, the guard also ends the process whose id is the first word of `path`."""
         self._tell(f"@{path.resolve()}")
 
     def release_pid_file(self, path: Path) -> None:
-        """Forget `guard_pid_file`."""
+        """Takes `guard_pid_file` back."""
         self._tell(f"!{path.resolve()}")
 
     def check(self) -> None:
-        """Raises ChildFailed where any has ended and shouldn't have."""
+        """Raises ChildFailed if a child has ended and should still run."""
         for child in self._started:
             child.check()
 
@@ -150,7 +150,7 @@ class Children:
 
 
 def tail(log: Path, lines: int) -> list[str]:
-    """The last lines of a log that say something."""
+    """The last lines of a log that are not empty."""
     try:
         text = log.read_text("utf-8", "replace")
     except OSError:
@@ -159,7 +159,7 @@ def tail(log: Path, lines: int) -> list[str]:
 
 
 def guard(orders: IO[bytes]) -> None:
-    """Follow `orders` until they end, then end whoever is still on the list."""
+    """Follows `orders` until they end, then ends every process that is still on the list."""
     for harmless in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(harmless, signal.SIG_IGN)
     groups: set[int] = set()
@@ -176,7 +176,7 @@ def guard(orders: IO[bytes]) -> None:
             case b"!":
                 pid_files.discard(rest)
     _end_groups(groups)
-    # A broker last, so that the others can still commit.
+    # The broker comes last, so that the others can still commit.
     with contextlib.suppress(OSError, ValueError, IndexError):
         _end_groups({int(Path(path).read_text("utf-8").split()[0]) for path in pid_files})
 
@@ -192,7 +192,7 @@ def _end_groups(groups: set[int]) -> None:
 
 
 def _signal_group(group: int, number: int) -> bool:
-    """Whether there was anybody to signal."""
+    """Sends a signal to a process group; False if the group is gone."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:

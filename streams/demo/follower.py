@@ -1,4 +1,4 @@
-"""Follows a running worker from outside, for the demo: its changes from the topic, the rest from its pages."""
+"""Follows a running worker from outside, for the demo: reads its changes from the topic, and the rest from its web pages."""
 
 import asyncio
 import contextlib
@@ -14,28 +14,31 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from schemas.changes import Change, EventCause, decode_change
+from schemas.events import INPUT_TOPICS
+from schemas.topics import SEGMENT_CHANGES
 from streams import words
-from streams.kafka.readers import Layout, connect, first_timestamp, layout, reader
+from streams.kafka.cluster import Layout, connect, first_timestamp, layout
+from streams.kafka.readers import reader
 from streams.settings import Settings
 
 SHOWN = 40
-# Percentiles are over the latest so many; all of a demo's.
+# Percentiles cover this many latest values: all values of a demo.
 LATENCIES = 200_000
-# Produce-to-seen needs one fetch a change, so it is measured on a sample: at most so many of a poll.
+# The time from producing to seeing a change needs one fetch per change, so it is measured on a sample: this many per poll.
 SAMPLED = 4
 POLL_S = 1.0
-# After the shop has ended and nothing waits, a change may still be on its way for so long.
+# After the shop has ended and the lag is 0, a change may still be on its way for this long.
 QUIET_S = 2.0
 
 
 class Watch:
-    """What has been seen so far.
+    """What the worker has shown so far.
 
     Attributes:
-        began: when it was made (monotonic).
-        first_change_s: seconds from the making of this object to the first change; None: none yet.
+        began: when this object was made (monotonic).
+        first_change_s: seconds from then to the first change; None: there was none yet.
         moves: changes by (dimension, previous or "", current).
-        models: versions of the model that changes were made with.
+        models: how many changes each version of the model made.
         worker, lag, segments: the last answers of /api/worker, /api/lag, /api/segments.
     """
 
@@ -55,10 +58,10 @@ class Watch:
         self.segments: dict[str, Any] = {}
 
     async def run(self, check: Callable[[], None], ended: Callable[[], bool]) -> None:
-        """Follow until `ended()` and all that was sent has been worked off; `check()` may raise at any time.
+        """Follows until `ended()` is true and everything that was sent has been processed; `check()` may raise at any time.
 
         Raises:
-            BrokerAway: the broker went away.
+            BrokerLost: the broker went away.
         """
         client = await connect(self._settings)
         try:
@@ -87,7 +90,7 @@ class Watch:
             await client.close()
 
     async def _lay_out(self, client: AIOKafkaClient, consumer: AIOKafkaConsumer) -> None:
-        topics = [self._settings.topic(name) for name in ("segment-changes", "clickstream", "purchases", "reviews")]
+        topics = [self._settings.topic(name) for name in (SEGMENT_CHANGES, *INPUT_TOPICS)]
         self._layout = await layout(client, topics, self._settings.bootstrap_servers)
         consumer.assign([tp for tp in self._layout if tp.topic == topics[0]])
 
@@ -109,7 +112,7 @@ class Watch:
             cause = decode_change(record.value).cause
             if isinstance(cause, EventCause):
                 tp = TopicPartition(cause.topic, cause.partition)
-                # A sample that can't be had is no sample; what ails the broker shows in the changes themselves.
+                # A sample that can't be read is left out: a problem of the broker shows in the changes themselves.
                 with contextlib.suppress(KafkaError, OSError):
                     produced_at = await first_timestamp(client, self._layout[tp], tp, cause.offset)
                     if produced_at is not None:
@@ -117,7 +120,7 @@ class Watch:
 
     async def _ask(self, session: aiohttp.ClientSession) -> None:
         while True:
-            # A worker that doesn't answer shows as figures that stand still; that it ended is `check`'s to say.
+            # If a worker doesn't answer, the figures stand still. `check` finds out whether it ended.
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 limit = aiohttp.ClientTimeout(total=5.0)
                 for name in ("worker", "lag", "segments"):

@@ -1,4 +1,4 @@
-"""The demo's screen: what `Watch` has seen, drawn for a terminal, as plain lines, and as a summary at the end."""
+"""The demo's output: what `Watch` has seen, as a terminal screen, as plain lines, and as a summary at the end."""
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -16,7 +16,7 @@ from streams.demo.follower import Watch, percentile
 FRAME_LINES = 6
 SIDE_COLUMNS = 42
 LATEST = 200
-# Narrower than this, the changes have the screen to themselves.
+# On a narrower screen, only the changes are shown.
 WIDE_COLUMNS = 110
 
 
@@ -41,7 +41,7 @@ class Screen:
 
 
 def line(watch: Watch) -> str:
-    """The figures in one line, for where there is no terminal."""
+    """The figures in one line, for output that is not a terminal."""
     worker, lag = watch.worker, watch.lag
     return (
         f"{worker.get('events', 0):,} events ({worker.get('events_per_s', 0):,.0f}/s), {watch.total:,} changes, "
@@ -57,7 +57,7 @@ def change_line(change: Change) -> str:
 
 
 def summary(watch: Watch, logs: str) -> RenderableType:
-    """What happened, at the end."""
+    """A summary of the demo, for its end."""
     figures = Table.grid(padding=(0, 2, 0, 0))
     figures.add_column(style="dim")
     figures.add_column()
@@ -69,9 +69,9 @@ def summary(watch: Watch, logs: str) -> RenderableType:
     figures.add_row("customers", f"{watch.worker.get('customers', 0):,}")
     figures.add_row("model versions", escape(", ".join(watch.models) or "none"))
     for name, quality in watch.worker.get("learners", {}).items():
-        said = ", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in quality.items() if v is not None)
-        if said:
-            figures.add_row(f"model of {escape(name)}", said)
+        measures = ", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in quality.items() if v is not None)
+        if measures:
+            figures.add_row(f"model of {escape(name)}", measures)
     figures.add_row("logs", escape(logs))
     moves = Table(box=None, padding=(0, 3, 0, 0))
     for name in ("dimension", "from", "to"):
@@ -114,7 +114,7 @@ def _figures(watch: Watch) -> RenderableType:
 
 
 def _short_pair(values: Sequence[float]) -> str:
-    # The latest tell how it is now: the first ones waited for a worker that was still reading its encoder.
+    # The latest values show the present: the first events waited for a worker that was still loading its encoder.
     held = list(islice(reversed(values), LATEST))
     return f"{milliseconds(percentile(held, 0.5))} / {milliseconds(percentile(held, 0.99))}"
 
@@ -155,8 +155,8 @@ def _lag(watch: Watch) -> Table:
     for row in watch.lag.get("partitions", ()):
         age = "?" if row["seconds"] is None else words.duration(row["seconds"])
         cells.setdefault(row["partition"], []).append(f"{row['records']:,} {age}" if row["records"] else "0")
-    for partition, found in sorted(cells.items()):
-        table.add_row(str(partition), *found)
+    for partition, row_cells in sorted(cells.items()):
+        table.add_row(str(partition), *row_cells)
     return table
 
 

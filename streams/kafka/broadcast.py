@@ -1,7 +1,7 @@
-"""A topic that reaches every process in full: policies and model snapshots.
+"""Topics that every process reads in full: policies and model snapshots.
 
-Not through the consumer group, which would give each record to one worker only: a consumer without a group reads the
-topic's one partition from its start, is ready at what was its end when it started, then follows it.
+A consumer group would give each record to one worker only. So a consumer without a group reads the topic's one partition
+from its start, is ready when it has read what was there when it started, and then follows the topic.
 """
 
 import asyncio
@@ -10,34 +10,35 @@ from collections.abc import Callable, Sequence
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError
 
+from streams.kafka.clients import PATIENT_MS, groupless_consumer
 from streams.kafka.errors import TopicsNotReady
 from streams.kafka.patience import leave
-from streams.kafka.security import kafka_options, telling
+from streams.kafka.refusals import explaining_refusals
 from streams.settings import Settings
 
 OnRecord = Callable[[bytes, bytes | None], None]
 OnPast = Callable[[Sequence[ConsumerRecord]], None]
 
-# Of one poll; how soon `stop` is noticed, as a live record ends the wait at once.
+# Limit of one poll: `stop` is noticed this soon. A record that comes ends the poll at once.
 _POLL_MS = 500
-# A snapshot is at most 1 MB; a fetch brings a handful.
-_FETCH_BYTES = 4 * 1024 * 1024
 
 
 class Broadcast:
-    """Gives `on_record` the latest record of each key, at the start, and each newer one as it comes.
+    """Calls `on_record` with the latest record of each key at the start, and with each newer record as it comes.
 
-    At the start only the latest value of a key is given, in the order of offsets, and nothing for a key whose latest
-    value is null; `on_past` is given all that the topic has instead. Afterwards every poll gives the latest of each key in
-    it, null included. An exception in a callback comes out of `start` or `run`: let it end the process, or catch it inside.
+    At the start `on_record` gets only the latest value per key, in the order of offsets, and nothing for a key whose latest
+    value is null. If `on_past` is given, it gets every record of the topic at the start instead. Afterwards each poll gives
+    the latest record per key in it, null included. An exception of a callback leaves `start` or `run`: let it end the
+    process, or catch it in the callback.
     """
 
     def __init__(self, settings: Settings, topic: str, on_record: OnRecord, on_past: OnPast | None = None) -> None:
-        """A broadcast that isn't started.
+        """A broadcast that is not started.
 
         Args:
-            topic: short name (`model-snapshots`).
-            on_record: takes key and value, None for a tombstone.
+            settings: which cluster.
+            topic: the topic's name without the prefix (`model-snapshots`).
+            on_record: takes key and value; None is a tombstone.
             on_past: takes every record that the topic has at the start, in order, once.
         """
         self.ready = False
@@ -48,25 +49,20 @@ class Broadcast:
         self._consumer: AIOKafkaConsumer | None = None
 
     async def start(self) -> None:
-        """Reads to the topic's end as of now.
+        """Reads the topic to its end as of now.
 
         Raises:
-            TopicsNotReady: no such topic, or one of several partitions.
-            AccessRefused: a broker is there and refuses.
-            KafkaError: the broker can't be reached.
+            TopicsNotReady: the topic does not exist, or has several partitions.
+            AccessRefused: a broker answers and refuses this client.
+            KafkaError: no broker answers.
         """
-        consumer = self._consumer = AIOKafkaConsumer(
-            **kafka_options(self._settings),
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            max_partition_fetch_bytes=_FETCH_BYTES,
-        )
+        consumer = self._consumer = groupless_consumer(self._settings, max_wait_ms=PATIENT_MS)
         try:
-            async with telling(self._settings):
+            async with explaining_refusals(self._settings):
                 await consumer.start()
             await self._read_to_end(consumer)
         except BaseException:
-            self._consumer = None  # a later `start` begins anew
+            self._consumer = None  # `start` may be called again
             await leave(consumer)
             raise
         self.ready = not self._stopping.is_set()
@@ -79,11 +75,11 @@ class Broadcast:
         past: list[ConsumerRecord] = []
         latest: dict[bytes, bytes | None] = {}
         check_single_partition(consumer, self._tp.topic)
-        # The position counts, not the records' offsets: compaction leaves holes, also at the end.
+        # The consumer's position decides, not the records' offsets: compaction leaves holes, at the end as well.
         while not self._stopping.is_set() and await consumer.position(self._tp) < end:
             records = await self._poll()
-            if self._on_past is None:  # a snapshot is large, and of one key: only the latest is kept
-                _fold(records, latest)
+            if self._on_past is None:  # snapshots are large and share one key: only the latest one is kept in memory
+                _keep_latest(records, latest)
             else:
                 past += records
         if self._on_past is None:
@@ -92,14 +88,14 @@ class Broadcast:
             self._on_past(past)
 
     async def run(self) -> None:
-        """Follows the topic until `stop`; a broker that is away is waited for."""
+        """Follows the topic until `stop`; waits while the broker is away."""
         while not self._stopping.is_set():
             latest: dict[bytes, bytes | None] = {}
-            _fold(await self._poll(), latest)
+            _keep_latest(await self._poll(), latest)
             self._deliver(latest)
 
     async def stop(self) -> None:
-        """Ends `run` within a poll and leaves the broker. May be called at any time, and twice."""
+        """Ends `run` within one poll and disconnects. May be called at any time, and twice."""
         self._stopping.set()
         self.ready = False
         consumer, self._consumer = self._consumer, None
@@ -113,7 +109,7 @@ class Broadcast:
         try:
             records: list[ConsumerRecord] = (await consumer.getmany(self._tp, timeout_ms=_POLL_MS)).get(self._tp, [])
         except ConsumerStoppedError:
-            return []  # `stop` came meanwhile
+            return []  # `stop` was called meanwhile
         return records
 
     def _deliver(self, latest: dict[bytes, bytes | None]) -> None:
@@ -121,20 +117,20 @@ class Broadcast:
             self._on_record(key, value)
 
 
-def _fold(records: Sequence[ConsumerRecord], latest: dict[bytes, bytes | None]) -> None:
+def _keep_latest(records: Sequence[ConsumerRecord], latest: dict[bytes, bytes | None]) -> None:
     for record in records:
-        latest.pop(record.key, None)  # so that the order is that of the latest offsets
+        latest.pop(record.key, None)  # so that the dictionary keeps the order of the latest offsets
         latest[record.key] = record.value
 
 
 async def check_exists(consumer: AIOKafkaConsumer, topic: str) -> None:
-    """Raises TopicsNotReady unless `topic` is there; asks for all topics, as asking for one by name could create it."""
+    """Raises TopicsNotReady if there is no `topic`. Asks for all topics: asking for one by name could create it."""
     if topic not in await consumer.topics():
         raise TopicsNotReady(f"topic {topic} is missing; make it with `regulars topics create`")
 
 
 def check_single_partition(consumer: AIOKafkaConsumer, topic: str) -> None:
-    """Raises TopicsNotReady unless `topic`, which `consumer` reads, has exactly one partition."""
+    """Raises TopicsNotReady if `topic`, which `consumer` reads, has more than one partition."""
     partitions = consumer.partitions_for_topic(topic) or {0}
     if len(partitions) != 1:
         raise TopicsNotReady(f"topic {topic} has {len(partitions)} partitions, must be 1; see `regulars topics check`")

@@ -1,7 +1,8 @@
-"""How long Kafka may be away, and waiting for it.
+"""How long Kafka may be away, and how to wait for it.
 
-A broker restarts in seconds, a cluster elects a leader in seconds, a network heals in seconds: none of that is a reason
-to end a worker. After `PATIENCE_S` without an answer it ends, with one line that says so, and a supervisor goes on.
+A broker restarts in seconds, a cluster elects a leader in seconds, and a network recovers in seconds: none of these is a
+reason to end a worker. After `PATIENCE_S` without an answer a worker ends with one line that says so, and its supervisor
+starts it again.
 """
 
 import asyncio
@@ -20,35 +21,36 @@ from streams.kafka.errors import BrokerLost
 
 log = structlog.get_logger(__name__)
 
-# A minute, and a quarter of one for the way back: the coordinator loads, the clients connect and ask for metadata.
+# One minute for the outage, and 15 s for the return: the coordinator loads, and clients connect and ask for metadata.
 PATIENCE_S = 75.0
 
-# Longer than the patience: where Kafka is silent, the heartbeats' line is the last one, not that of a single write.
+# Longer than the patience, so that the heartbeats give up first and their message is the last line, not that of a write.
 DELIVERY_TIMEOUT_S = PATIENCE_S + 15.0
 
-# A connection on which a request has no answer for so long is given up. Longer than a rebalance: a join waits for it.
+# A connection on which a request has had no answer for this long is closed. It is longer than a rebalance, because a join
+# request waits for one.
 REQUEST_TIMEOUT_S = 30.0
 
 # Leaving a group and closing sockets takes milliseconds.
 LEAVE_TIMEOUT_S = 5.0
 
 RETRY_S = 0.5
-TELL_AGAIN_S = 10.0
+LOG_EVERY_S = 10.0
 
-# Heartbeats leave once a second, and are answered in milliseconds.
+# Heartbeats are sent once a second and answered in milliseconds.
 AWAY_AFTER_S = 5.0
 
-# What comes round every second and didn't for so long was stopped, with its process or its machine. Chunks, collections and
-# restores hold an event loop up for less.
+# A timer that fires every second and was silent for this long was stopped, with its process or its machine. Chunks, garbage
+# collections and restores hold an event loop up for less.
 STOOD_STILL_S = 5.0
 
 T = TypeVar("T")
 
 
 def away(exc: BaseException) -> bool:
-    """Whether an error may pass by itself: no connection, no answer, or no leader or coordinator yet.
+    """Whether an error may pass without help: no connection, no answer, or no leader or coordinator yet.
 
-    Aiokafka wraps what its producer meets on the way to a coordinator into a bare KafkaError.
+    Aiokafka's producer raises a plain KafkaError for whatever goes wrong while it looks for a coordinator.
     """
     return isinstance(exc, KafkaError) and (
         exc.retriable or isinstance(exc, KafkaTimeoutError) or type(exc) is KafkaError
@@ -63,13 +65,20 @@ async def patiently(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> T:
-    """What `attempt` gives, tried again while Kafka is away.
+    """The result of `attempt`, which is repeated while Kafka is away.
+
+    Args:
+        what: names the attempt in logs and in the error.
+        attempt: is called until it succeeds.
+        patience_s: how long it may fail.
+        clock: seconds.
+        sleep: waits between attempts.
 
     Raises:
-        BrokerLost: it was still away after `patience_s`.
+        BrokerLost: Kafka was still away after `patience_s`.
     """
     began = clock()
-    told = -TELL_AGAIN_S
+    logged_s = -LOG_EVERY_S  # after `began`
     while True:
         try:
             return await attempt()
@@ -78,14 +87,14 @@ async def patiently(
                 raise
             if clock() - began > patience_s:
                 raise BrokerLost(f"{what}: Kafka has been away for {clock() - began:.0f} s ({_named(exc)})") from exc
-            if clock() - began - told >= TELL_AGAIN_S:
-                told = clock() - began
+            if clock() - began - logged_s >= LOG_EVERY_S:
+                logged_s = clock() - began
                 log.warning("Kafka is away", what=what, error=_named(exc))
         await sleep(RETRY_S)
 
 
 class Outage:
-    """When to tell of a Kafka that is away; looked at about once a second.
+    """Decides when to log that Kafka is away or back; call `look` about once a second.
 
     >>> outage = Outage()
     >>> [outage.look(silence_s) for silence_s in (4.0, 6.0, 15.0, 16.5, 0.3, 1.3)]
@@ -95,20 +104,20 @@ class Outage:
     """
 
     def __init__(self) -> None:
-        self.away_s = 0.0  # how long this outage, or the last one, was at the last look that found it
-        self._told_at: float | None = None  # of `away_s`
+        self.away_s = 0.0  # length of this outage, or of the last one, as of the last call that saw it
+        self._logged_at: float | None = None  # the `away_s` of the last log line; None: no outage
 
     def look(self, silence_s: float, bear_s: float = AWAY_AFTER_S) -> Literal["away", "back"] | None:
-        """What to tell now; `silence_s`: since Kafka answered, of which `bear_s` mean nothing."""
+        """What to log now, if anything; `silence_s`: seconds since Kafka answered; up to `bear_s` of them are normal."""
         if silence_s <= bear_s:
-            if self._told_at is None:
+            if self._logged_at is None:
                 return None
-            self._told_at = None
+            self._logged_at = None
             return "back"
         self.away_s = silence_s
-        if self._told_at is not None and silence_s - self._told_at < TELL_AGAIN_S:
+        if self._logged_at is not None and silence_s - self._logged_at < LOG_EVERY_S:
             return None
-        self._told_at = silence_s
+        self._logged_at = silence_s
         return "away"
 
 
@@ -116,10 +125,12 @@ class Outage:
 async def within(
     seconds: float, every_s: float = 1.0, clock: Callable[[], float] = time.monotonic
 ) -> AsyncIterator[None]:
-    """As `asyncio.timeout`, without the time in which the loop stood still: an answer may be there, and not read yet.
+    """As `asyncio.timeout`, but time in which the event loop stood still does not count.
+
+    An answer that came meanwhile is there, and not read yet.
 
     Raises:
-        TimeoutError: `seconds` are over.
+        TimeoutError: `seconds` have passed.
     """
     loop = asyncio.get_running_loop()
     left_s, looked_at = seconds, clock()
@@ -144,22 +155,22 @@ async def within(
 
 
 def outlasting(producer: Any) -> Any:
-    """An idempotent aiokafka producer, not started, that fails no batch for its age; `Delivery` says how long to wait.
+    """The idempotent aiokafka producer, which is not started yet, changed so that it fails no batch for its age.
 
-    Otherwise a batch that has waited for a leader for longer than a request may take is failed when the broker comes
-    back, and its sequence number is used up: no later batch is accepted.
+    Otherwise aiokafka fails a batch that has waited longer for a leader than a request may take, when the broker comes
+    back. The batch's sequence number is used up then, and the broker accepts no later batch.
     """
     renewing(producer.client)
     producer._message_accumulator._batch_ttl = float("inf")
-    producer._request_timeout_ms = DELIVERY_TIMEOUT_S * 1000  # here: how long a batch may wait for the one before
+    producer._request_timeout_ms = DELIVERY_TIMEOUT_S * 1000  # how long a batch may wait for the one before it
     return producer
 
 
 def renewing(client: AIOKafkaClient) -> None:
-    """Makes an aiokafka client give up connections on which it had no answer to a request for metadata.
+    """Makes an aiokafka client close connections on which a request for metadata had no answer.
 
-    It does so after any other request. A half-open connection that carries nothing else would stay for minutes, and
-    whoever waits for a topic's metadata with it.
+    Aiokafka does so after any other request. A half-open connection that carries only metadata would stay for minutes, and
+    every task that waits for a topic's metadata would wait as long.
     """
     ask = client._metadata_update
 
@@ -175,11 +186,11 @@ def renewing(client: AIOKafkaClient) -> None:
 
 
 def breaking_on_uvloop() -> None:
-    """Makes connections of aiokafka that run on uvloop break as they do on asyncio's own loop; of the whole process.
+    """Makes aiokafka's connections break on uvloop as they do on asyncio's own loop, in the whole process.
 
-    Between a reset and the task that reads it, uvloop refuses a write with RuntimeError, where asyncio takes it. Aiokafka
-    doesn't expect one: the task of a client that asks for metadata ends by it, and whoever waits for metadata from then on,
-    heartbeats and commits among them, does so for ever.
+    Between a connection's reset and the task that reads the reset, uvloop refuses a write with RuntimeError; asyncio accepts
+    it. Aiokafka does not expect that error: it ends the task that asks for metadata, and from then on everything that waits
+    for metadata waits for ever, heartbeats and commits included.
     """
     AIOKafkaConnection.send = _send
 
@@ -196,11 +207,11 @@ def _send(connection: Any, request: Any, expect_response: bool = True) -> Any:
 
 
 async def leave(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-    """Stops a client, whether the broker is there or not.
+    """Stops a client, whether the broker answers or not.
 
-    While it is away, aiokafka's producer waits for its last acks for ever, and its consumer raises the CancelledError
-    of a fetch that it cancelled itself, its connections still open. What wasn't acked within `LEAVE_TIMEOUT_S` is given
-    up.
+    While the broker is away, aiokafka's producer waits for its last acknowledgements for ever, and its consumer raises the
+    CancelledError of a fetch that it cancelled itself and keeps its connections open. Records that are not acknowledged
+    within `LEAVE_TIMEOUT_S` are given up.
     """
     stopped = asyncio.ensure_future(client.stop())
     await asyncio.wait({stopped}, timeout=LEAVE_TIMEOUT_S)
@@ -213,5 +224,6 @@ async def leave(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
 
 
 def _named(exc: BaseException) -> str:
+    """The error with the name of its class."""
     text = str(exc)
     return text if text.startswith(type(exc).__name__) else f"{type(exc).__name__}: {text}"

@@ -1,12 +1,12 @@
-"""Every topic of the product: what it must be, making the missing ones, checking the existing ones; a key's partition.
+"""The topics on a cluster: making the missing ones, checking the existing ones; and the partition of a key.
 
-An existing topic is never altered: what differs is told, and the operator decides.
+`schemas.topics` declares the topics. An existing topic is never altered: its differences are reported, and the operator
+decides.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -15,30 +15,21 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.partitioner import murmur2
 
-from streams.kafka.security import kafka_options, telling
+from schemas.topics import TOPICS, Declaration
+from streams.kafka.clients import admin_client, started
+from streams.kafka.errors import TopicRefused
+from streams.kafka.refusals import explaining_refusals
 from streams.settings import Settings
 
-INPUTS = ("clickstream", "purchases", "reviews")
-MIB = 1024 * 1024
 DAY_MS = 86_400_000
 CREATE_TIMEOUT_MS = 30_000
-# The controller answers before every broker knows the new topic; on one node that takes milliseconds.
+# The controller answers before every broker knows the new topic; on a single node that takes milliseconds.
 VISIBLE_TIMEOUT_S = 30.0
-
-# An event may be 64 KiB; a record beyond that still has to reach us to become a dead letter, up to 2 MiB.
-_LARGE = {"max.message.bytes": str(2 * MIB)}
-# Retention counts from arrival: a replay carries times of years ago, and by those it would be deleted at once.
-_ARRIVAL = {"message.timestamp.type": "LogAppendTime"}
-_MONTH = {"cleanup.policy": "delete", "retention.ms": str(30 * DAY_MS), **_ARRIVAL}
-_COMPACT = {"cleanup.policy": "compact"}
-# What a customer's null or remainder replaces is still on the brokers' disks until they compact; left to themselves they
-# may never. A week is what they take by default (segment.ms) to close the part that they write to.
-_FORGET = {"max.compaction.lag.ms": str(7 * DAY_MS)}
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic as it must be."""
+    """A topic as it must be on the cluster: its full name, partitions and configuration."""
 
     name: str
     partitions: int
@@ -47,11 +38,11 @@ class Topic:
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one topic.
+    """How one topic stands on the cluster.
 
     Attributes:
         topic: as it must be.
-        missing: it isn't there.
+        missing: it does not exist.
         created: it was made just now.
         differences: each a sentence; empty: it is as it must be.
     """
@@ -63,28 +54,33 @@ class Finding:
 
     @property
     def good(self) -> bool:
-        """Whether the topic is there and as it must be."""
+        """Whether the topic exists and is as it must be."""
         return not self.missing and not self.differences
-
-
-class TopicRefused(Exception):
-    """The cluster would not make a topic: no right to, too few brokers for the replicas, a broker's policy."""
 
 
 def topics(settings: Settings) -> tuple[Topic, ...]:
     """All topics, in the order in which they are shown."""
-    keyed, one = settings.partitions, 1
-    specs = [
-        *((settings.topic(name), keyed, {"cleanup.policy": "delete", **_LARGE, **_ARRIVAL}) for name in INPUTS),
-        (settings.topic("segment-changes"), keyed, _MONTH),
-        (settings.topic("customer-segments"), keyed, {**_COMPACT, **_FORGET}),
-        (settings.topic("dead-letters"), keyed, {**_MONTH, "max.message.bytes": str(4 * MIB)}),
-        (settings.changelog_topic, keyed, {**_COMPACT, **_LARGE, **_FORGET}),
-        (settings.topic("model-train"), one, {"cleanup.policy": "delete", **_ARRIVAL}),
-        (settings.topic("model-snapshots"), one, {**_COMPACT, "max.message.bytes": str(4 * MIB)}),
-        (settings.topic("policies"), one, _COMPACT),
-    ]
-    return tuple(Topic(name, partitions, MappingProxyType(config)) for name, partitions, config in specs)
+    return tuple(
+        Topic(
+            settings.topic(declared.name),
+            settings.partitions if declared.by_customer else 1,
+            MappingProxyType(_config(declared)),
+        )
+        for declared in TOPICS
+    )
+
+
+def _config(declared: Declaration) -> dict[str, str]:
+    config = {"cleanup.policy": "compact" if declared.is_compacted else "delete"}
+    if not declared.is_compacted:
+        config["message.timestamp.type"] = "LogAppendTime"
+    if declared.kept_days is not None:
+        config["retention.ms"] = str(declared.kept_days * DAY_MS)
+    if declared.compacted_within_days is not None:
+        config["max.compaction.lag.ms"] = str(declared.compacted_within_days * DAY_MS)
+    if declared.limit_bytes is not None:
+        config["max.message.bytes"] = str(declared.limit_bytes)
+    return config
 
 
 def partition_of(key: bytes, partitions: int) -> int:
@@ -99,17 +95,17 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 async def check(settings: Settings) -> list[Finding]:
     """How each topic stands; changes nothing."""
-    async with _admin(settings) as admin:
+    async with started(admin_client(settings), settings) as admin, explaining_refusals(settings):
         return await _compare(admin, topics(settings))
 
 
 async def create(settings: Settings) -> list[Finding]:
-    """Makes the topics that are missing, then tells how each stands. Running it again changes nothing.
+    """Makes the topics that are missing, and gives how each stands then. A second call changes nothing.
 
     Raises:
         TopicRefused: the cluster would not make one.
     """
-    async with _admin(settings) as admin:
+    async with started(admin_client(settings), settings) as admin, explaining_refusals(settings):
         findings = await _compare(admin, topics(settings))
         missing = [finding.topic for finding in findings if finding.missing]
         if not missing:
@@ -123,22 +119,11 @@ async def create(settings: Settings) -> list[Finding]:
 
 
 async def kept_for(settings: Settings, names: Sequence[str]) -> dict[str, int | None]:
-    """For how long the cluster keeps records of topics (names without the prefix), in ms by name; None: for ever."""
-    async with _admin(settings) as admin:
+    """How long the cluster keeps the records of each topic (names without the prefix), in ms by name; None: for ever."""
+    async with started(admin_client(settings), settings) as admin, explaining_refusals(settings):
         configs = await _configs(admin, [settings.topic(name) for name in names])
     kept = {name: int(configs[settings.topic(name)]["retention.ms"]) for name in names}
     return {name: None if ms < 0 else ms for name, ms in kept.items()}
-
-
-@asynccontextmanager
-async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**kafka_options(settings), client_id=f"{settings.app_id}-topics")
-    try:
-        async with telling(settings):
-            await admin.start()
-            yield admin
-    finally:
-        await admin.close()
 
 
 async def _make(admin: AIOKafkaAdminClient, missing: list[Topic], replicas: int) -> set[str]:
@@ -149,7 +134,7 @@ async def _make(admin: AIOKafkaAdminClient, missing: list[Topic], replicas: int)
         error = for_code(code)
         if not code:
             made.add(name)
-        # Somebody may have made it between our look and our wish: what it is like is compared next, as for any other.
+        # Somebody else may have made it since it was missing: it is compared next, as any other topic.
         elif error is not TopicAlreadyExistsError:
             raise TopicRefused(f"{name}: {error.__name__} {message[0] if message and message[0] else ''}".strip())
     return made
@@ -157,11 +142,11 @@ async def _make(admin: AIOKafkaAdminClient, missing: list[Topic], replicas: int)
 
 async def _compare(admin: AIOKafkaAdminClient, wanted: tuple[Topic, ...]) -> list[Finding]:
     existing = set(await admin.list_topics())
-    there = [topic for topic in wanted if topic.name in existing]
-    if not there:
+    present = [topic.name for topic in wanted if topic.name in existing]
+    if not present:
         return [Finding(topic, missing=True) for topic in wanted]
-    described = {entry["topic"]: entry for entry in await admin.describe_topics([topic.name for topic in there])}
-    configs = await _configs(admin, [topic.name for topic in there])
+    described = {entry["topic"]: entry for entry in await admin.describe_topics(present)}
+    configs = await _configs(admin, present)
     findings = []
     for topic in wanted:
         entry = described.get(topic.name)
@@ -179,26 +164,26 @@ async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, di
     for answer in answers:
         for code, message, _, name, entries in answer.resources:
             if code:
-                raise KafkaError(f"can't read the configuration of {name}: {message}")
+                raise KafkaError(f"cannot read the configuration of {name}: {message}")
             configs[name] = {entry[0]: entry[1] for entry in entries}
     return configs
 
 
 def _differences(topic: Topic, partitions: int, config: dict[str, str]) -> tuple[str, ...]:
-    found = []
+    differences = []
     if partitions != topic.partitions:
-        found.append(f"{partitions} partitions, must be {topic.partitions}")
-    found += [
+        differences.append(f"{partitions} partitions, must be {topic.partitions}")
+    differences += [
         f"{name} {config.get(name)}, must be {topic.config[name]}"
         for name in ("cleanup.policy", "message.timestamp.type")
         if name in topic.config and config.get(name) != topic.config[name]
     ]
     for name in ("max.message.bytes", "retention.ms"):
         value = int(config.get(name) or -1)
-        # More is fine, and -1 is without limit.
+        # A larger value is fine, and -1 means without limit.
         if name in topic.config and 0 <= value < int(topic.config[name]):
-            found.append(f"{name} {value}, must be at least {topic.config[name]}")
+            differences.append(f"{name} {value}, must be at least {topic.config[name]}")
     name = "max.compaction.lag.ms"
     if name in topic.config and (value := int(config.get(name) or -1)) > int(topic.config[name]):
-        found.append(f"{name} {value}, must be at most {topic.config[name]}")
-    return tuple(found)
+        differences.append(f"{name} {value}, must be at most {topic.config[name]}")
+    return tuple(differences)

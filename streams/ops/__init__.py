@@ -1,5 +1,5 @@
 """What on-call runs from outside: lag, the state export, one customer explained, erasures, dead letters.
 
-Each reads with a client of its own and never joins the group of the workers. Three modules write: `erasing` sends erasures,
-`dead_letters` sends refused records back, and `sent_back` commits which of them were sent.
+Each has a client of its own and never joins the group of the workers. Most only read. Three write: `erasing` sends
+erasures, `resending` sends refused records back, and `sent_back` commits which of them were sent.
 """

@@ -1,44 +1,50 @@
-"""Dead letters: what is there and why, and sending them back to where they came from once the cause is mended.
+"""Dead letters: which records were refused, and why.
 
-A letter is named by its origin (topic, partition, offset): a crash may have written it twice, but it counts once. A
+A letter is named by its origin (topic, partition, offset). A crash may have written a letter twice; it counts once. A
 record that was sent back and refused again is the same record: it counts once as well, by its latest letter.
-Which letters were sent back is remembered (`sent_back`), so that a second replay sends only those that were not.
+`resending` sends letters back, and `sent_back` remembers which ones were sent.
 """
 
-import asyncio
-import contextlib
 import re
-from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Collection, Iterable
+from typing import NamedTuple
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from schemas.events import CLOCK_HEADER, INPUT_TOPICS
-from schemas.letters import LETTER_HEADERS, REPLAYED_HEADER, TRUNCATED_HEADER, WHOLE_LIMIT_BYTES, headers_bytes
+from schemas.events import INPUT_TOPICS
+from schemas.headers import (
+    CLOCK_HEADER,
+    DETAIL_HEADER,
+    FIELD_HEADER,
+    LETTER_HEADERS,
+    OFFSET_HEADER,
+    PARTITION_HEADER,
+    REASON_HEADER,
+    REPLAYED_HEADER,
+    TOPIC_HEADER,
+    TRUNCATED_HEADER,
+)
+from schemas.letters import WHOLE_LIMIT_BYTES, headers_bytes
+from schemas.topics import DEAD_LETTERS
 from streams.kafka.readers import read_topic
-from streams.kafka.security import kafka_options, telling
-from streams.ops.sent_back import remember, remembered, sent
+from streams.ops.sent_back import remembered
 from streams.settings import Settings
 
 UNKNOWN = "unknown"
-# Why a letter is not sent back.
-BEFORE, TOO_LARGE, UNFIT = "before", "too large", "unfit"
-# A letter carries up to 2 MiB: this many in flight are at most 100 MB, and enough that the round trip doesn't count.
-IN_FLIGHT = 50
-MAX_REQUEST_BYTES = 4 << 20
-# Of the 2 MiB that an input topic takes (max.message.bytes): Kafka's framing, and the header that says where it was.
+# Why a letter cannot be sent back.
+TOO_LARGE, UNFIT = "too large", "unfit"
+# Room in the 2 MiB that an input topic takes (max.message.bytes): Kafka's framing, and the header that names the origin.
 FRAMING_BYTES = 1024
+
+_OWN_HEADERS = (*LETTER_HEADERS, TRUNCATED_HEADER, REPLAYED_HEADER)
 
 
 class Letter(NamedTuple):
-    """One dead letter: where it lies, where it came from, why it was refused, and the record as it came."""
+    """One dead letter: where it is, where its record came from, why that was refused, and the record as it came."""
 
-    partition: int  # in dead-letters, like `at`
+    partition: int  # in `dead-letters`, like `at`
     at: int
-    written_s: float  # epoch seconds: when it was refused
+    written_s: float  # when the record was refused, epoch seconds
     topic: str
     source_partition: int
     source_offset: int
@@ -47,10 +53,10 @@ class Letter(NamedTuple):
     detail: str
     replayed_from: str  # `origin` at which the record was first refused, if it was sent back since; else ""
     truncated: bool
-    size: int  # bytes of what it has of the record
+    size: int  # bytes of the record that the letter has
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]  # those that the producer gave it
+    headers: tuple[tuple[str, bytes], ...]  # those that the record's producer set
 
     @property
     def origin(self) -> str:
@@ -59,7 +65,7 @@ class Letter(NamedTuple):
 
     @property
     def record(self) -> str:
-        """Names the record through all its refusals; the letter itself where nothing says where it came from."""
+        """Names the record through all its refusals; without an origin it names the letter."""
         return self.replayed_from or (self.origin if self.source_offset >= 0 else f"{self.partition}@{self.at}")
 
     @property
@@ -69,21 +75,21 @@ class Letter(NamedTuple):
 
     @property
     def is_clock(self) -> bool:
-        """Whether it says the time of the partition that it came from, and is nothing in another."""
+        """Whether it is a clock record, which means something only in the partition that it came from."""
         return not self.key and self.source_partition >= 0 and any(name == CLOCK_HEADER for name, _ in self.headers)
 
 
-class Known(NamedTuple):
+class RefusedRecord(NamedTuple):
     """A refused record: its latest letter, without the bytes, and what was done about it."""
 
     letter: Letter
     again: bool  # it was sent back, and refused again
     sent_back: bool  # it was sent back, and not refused since
-    hindrance: str  # why it can't be sent back: TOO_LARGE, UNFIT; "" where it can
+    hindrance: str  # why it cannot be sent back: TOO_LARGE, UNFIT; "" where it can
 
 
 class Choice(NamedTuple):
-    """Which letters are meant; an empty part leaves the choice open."""
+    """Which letters are meant; an empty part allows every letter."""
 
     reasons: Collection[str] = ()
     fields: Collection[str] = ()
@@ -100,8 +106,8 @@ class Choice(NamedTuple):
         )
 
 
-class Heap(NamedTuple):
-    """Records that were refused for the same thing: how many, and the first and the last letter in time."""
+class RefusalGroup(NamedTuple):
+    """Records with the same reason, field and topic: how many, and the first and the last letter in time."""
 
     reason: str
     field: str
@@ -113,36 +119,26 @@ class Heap(NamedTuple):
     last: Letter
 
 
-class Replay(NamedTuple):
-    """What a replay did, or would do: letters to send by topic, letters left out and why."""
-
-    by_topic: Mapping[str, int]
-    before: int  # sent back by an earlier replay
-    too_large: int  # cut, or larger than an input topic takes
-    unfit: int  # without key and value, or from a topic that is no input of this prefix
-
-
 def letter_of(record: ConsumerRecord) -> Letter:
-    """The letter in a record of `dead-letters`; headers that are missing give `UNKNOWN` and -1."""
-    speaks = (*LETTER_HEADERS, TRUNCATED_HEADER, REPLAYED_HEADER)
-    ours = {name: (value or b"").decode(errors="replace") for name, value in record.headers if name in speaks}
-    own = tuple((name, value) for name, value in record.headers if name not in speaks)
+    """The letter in a record of `dead-letters`; a missing header gives `UNKNOWN` or -1."""
+    ours = {name: (value or b"").decode(errors="replace") for name, value in record.headers if name in _OWN_HEADERS}
+    producers = tuple((name, value) for name, value in record.headers if name not in _OWN_HEADERS)
     return Letter(
         record.partition,
         record.offset,
         record.timestamp / 1000,
-        ours.get("regulars-topic", UNKNOWN),
-        _number(ours.get("regulars-partition")),
-        _number(ours.get("regulars-offset")),
-        ours.get("regulars-reason", UNKNOWN),
-        ours.get("regulars-field", ""),
-        ours.get("regulars-detail", ""),
+        ours.get(TOPIC_HEADER, UNKNOWN),
+        _number(ours.get(PARTITION_HEADER)),
+        _number(ours.get(OFFSET_HEADER)),
+        ours.get(REASON_HEADER, UNKNOWN),
+        ours.get(FIELD_HEADER, ""),
+        ours.get(DETAIL_HEADER, ""),
         ours.get(REPLAYED_HEADER, ""),
         TRUNCATED_HEADER in ours,
-        len(record.key or b"") + len(record.value or b"") + headers_bytes(own),
+        len(record.key or b"") + len(record.value or b"") + headers_bytes(producers),
         record.key,
         record.value,
-        own,
+        producers,
     )
 
 
@@ -151,147 +147,60 @@ def _number(text: str | None) -> int:
 
 
 async def letters(settings: Settings) -> AsyncIterator[Letter]:
-    """Every letter as of now, a partition of the topic after the other; one that was written twice comes twice.
+    """Every letter as of now, one partition after the other; a letter that was written twice comes twice.
 
     Raises:
-        BrokerAway: no broker answers.
-        TopicMissing: there is no `dead-letters`.
+        BrokerLost: no broker answers.
+        TopicsNotReady: there is no topic `dead-letters`.
     """
-    async for records in read_topic(settings, settings.topic("dead-letters")):
+    async for records in read_topic(settings, settings.topic(DEAD_LETTERS)):
         for record in records:
             yield letter_of(record)
 
 
-async def survey(settings: Settings) -> list[Known]:
+async def survey(settings: Settings) -> list[RefusedRecord]:
     """Every refused record, in the order in which their latest letters were written.
 
     Raises:
-        BrokerAway: no broker answers.
-        TopicMissing: there is no `dead-letters`.
-        KafkaError: Kafka refuses.
+        BrokerLost: no broker answers.
+        TopicsNotReady: there is no topic `dead-letters`.
+        KafkaError: Kafka refuses the request.
     """
-    latest: dict[str, Known] = {}
-    homes = {settings.topic(name) for name in INPUT_TOPICS}
+    latest: dict[str, RefusedRecord] = {}
+    inputs = {settings.topic(name) for name in INPUT_TOPICS}
     async for letter in letters(settings):
         bare = letter._replace(key=None, value=None, headers=())
-        made = Known(bare, bool(letter.replayed_from), False, _hindrance(letter, homes))
-        before = latest.setdefault(letter.record, made)
+        refused = RefusedRecord(bare, bool(letter.replayed_from), False, _hindrance(letter, inputs))
+        before = latest.setdefault(letter.record, refused)
         if before.letter.origin != letter.origin:
-            latest[letter.record] = max(before, made, key=lambda each: _when(each.letter))._replace(again=True)
-    through = await remembered(settings, sorted({each.letter.reason for each in latest.values()}))
-    known = [
-        each._replace(sent_back=not each.hindrance and through[name].holds(each.letter.at))
-        if (name := (each.letter.reason, each.letter.partition)) in through
+            latest[letter.record] = max(before, refused, key=lambda each: _order(each.letter))._replace(again=True)
+    sent = await remembered(settings, sorted({each.letter.reason for each in latest.values()}))
+    records = [
+        each._replace(sent_back=not each.hindrance and sent[place].holds(each.letter.at))
+        if (place := (each.letter.reason, each.letter.partition)) in sent
         else each
         for each in latest.values()
     ]
-    return sorted(known, key=lambda each: _when(each.letter))
+    return sorted(records, key=lambda each: _order(each.letter))
 
 
-def _hindrance(letter: Letter, homes: Collection[str]) -> str:
-    if letter.topic not in homes or (letter.key is None and letter.value is None):
+def _hindrance(letter: Letter, inputs: Collection[str]) -> str:
+    if letter.topic not in inputs or (letter.key is None and letter.value is None):
         return UNFIT
     return TOO_LARGE if letter.truncated or letter.size + FRAMING_BYTES > WHOLE_LIMIT_BYTES else ""
 
 
-def _when(letter: Letter) -> tuple[float, int, int]:
+def _order(letter: Letter) -> tuple[float, int, int]:
     return letter.written_s, *letter.place
 
 
-def heaps(found: Iterable[Known]) -> list[Heap]:
-    """Records, in the order of `survey`, by reason, field and topic; the largest heap first."""
-    together: dict[tuple[str, str, str], Heap] = {}
-    for letter, again, sent_back, _ in found:
+def grouped(records: Iterable[RefusedRecord]) -> list[RefusalGroup]:
+    """`records`, in the order of `survey`, grouped by reason, field and topic; the largest group first."""
+    groups: dict[tuple[str, str, str], RefusalGroup] = {}
+    for letter, again, sent_back, _ in records:
         name = letter.reason, letter.field, letter.topic
-        heap = together.get(name, Heap(*name, 0, 0, 0, letter, letter))
-        together[name] = heap._replace(
-            records=heap.records + 1, sent_back=heap.sent_back + sent_back, again=heap.again + again, last=letter
+        group = groups.get(name, RefusalGroup(*name, 0, 0, 0, letter, letter))
+        groups[name] = group._replace(
+            records=group.records + 1, sent_back=group.sent_back + sent_back, again=group.again + again, last=letter
         )
-    return sorted(together.values(), key=lambda heap: (-heap.records, heap[:3]))
-
-
-async def replay(settings: Settings, choice: Choice, *, send: bool, again: bool = False) -> Replay:
-    """Sends letters back to their topics, where their keys belong; without `send` only counts them.
-
-    Key, value and the producer's own headers are the original's; `REPLAYED_HEADER` names where it was first refused. A
-    clock record goes to the partition that it came from. The letter stays where it is. A crash on the way sends some
-    twice: the customer's state knows a recent event id again.
-
-    Args:
-        settings: which cluster and topics.
-        choice: which letters.
-        send: whether anything is sent.
-        again: also what an earlier replay sent.
-
-    Raises:
-        BrokerAway: no broker answers.
-        TopicMissing: there is no `dead-letters`.
-        KafkaError: a record could not be sent; what was sent before it is remembered where that is possible.
-    """
-    known = await survey(settings)
-    by_topic: Counter[str] = Counter()
-    left_out: Counter[str] = Counter()
-    places = set()
-    for letter, _, sent_back, hindrance in known:
-        if not choice.takes(letter):
-            continue
-        if hindrance or (sent_back and not again):
-            left_out[hindrance or BEFORE] += 1
-        else:
-            by_topic[letter.topic] += 1
-            places.add(letter.place)
-    if send and places:
-        done: set[tuple[int, int]] = set()
-        try:
-            await _send(settings, places, done)
-        except KafkaError:
-            with contextlib.suppress(KafkaError):
-                await _remember(settings, known, done)
-            raise
-        await _remember(settings, known, done)
-    return Replay(by_topic, left_out[BEFORE], left_out[TOO_LARGE], left_out[UNFIT])
-
-
-async def _send(settings: Settings, places: Collection[tuple[int, int]], done: set[tuple[int, int]]) -> None:
-    """Sends the letters at `places`; `done` gets those that were acknowledged."""
-    producer = AIOKafkaProducer(
-        **kafka_options(settings),
-        acks="all",
-        enable_idempotence=True,
-        max_request_size=MAX_REQUEST_BYTES,
-    )
-    async with telling(settings):
-        await producer.start()
-    on_their_way: dict[tuple[int, int], asyncio.Future[Any]] = {}
-
-    async def acknowledged() -> None:
-        answers = await asyncio.gather(*on_their_way.values(), return_exceptions=True)
-        done.update(place for place, got in zip(on_their_way, answers, strict=True) if not isinstance(got, Exception))
-        on_their_way.clear()
-        for got in answers:
-            if isinstance(got, Exception):
-                raise got
-
-    try:
-        async for letter in letters(settings):
-            if letter.place not in places:
-                continue
-            headers = [*letter.headers, (REPLAYED_HEADER, letter.record.encode())]
-            partition = letter.source_partition if letter.is_clock else None
-            sending = await producer.send(letter.topic, letter.value, letter.key, partition, headers=headers)
-            on_their_way[letter.place] = sending
-            if len(on_their_way) >= IN_FLIGHT:
-                await acknowledged()
-        await acknowledged()
-    finally:
-        await producer.stop()
-
-
-async def _remember(settings: Settings, known: Sequence[Known], done: Collection[tuple[int, int]]) -> None:
-    """Adds `done` to what is remembered; what can't be sent is passed over."""
-    through: dict[str, dict[int, list[tuple[int, bool]]]] = {each.letter.reason: {} for each in known}
-    for letter, _, sent_back, hindrance in known:
-        is_through = sent_back or bool(hindrance) or letter.place in done
-        through[letter.reason].setdefault(letter.partition, []).append((letter.at, is_through))
-    for reason in sorted({each.letter.reason for each in known if each.letter.place in done}):
-        await remember(settings, reason, {partition: sent(sorted(of)) for partition, of in through[reason].items()})
+    return sorted(groups.values(), key=lambda group: (-group.records, group[:3]))

@@ -1,22 +1,26 @@
-"""Erasing customers: the records that say so, and waiting until the table shows it."""
+"""Erasing customers: sending the erasures, and waiting until the table shows them. This writes."""
 
 import asyncio
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 
-from schemas.events import ERASE_HEADER, ERASURES
+from schemas.events import ERASURES
+from schemas.headers import ERASE_HEADER
 from schemas.times import to_rfc3339
-from streams.kafka.readers import connect, layout, reader
-from streams.kafka.security import kafka_options, telling
+from schemas.topics import CUSTOMER_SEGMENTS
+from streams.kafka.clients import producer as new_producer
+from streams.kafka.clients import started
+from streams.kafka.cluster import layout_of
+from streams.kafka.readers import reader
 from streams.kafka.topics import partition_of
 from streams.settings import Settings
 
 POLL_MS = 200
 
 
-class Sent(NamedTuple):
+class SentErasure(NamedTuple):
     """An erasure that Kafka has."""
 
     customer_id: str
@@ -25,62 +29,53 @@ class Sent(NamedTuple):
 
 
 class Erasing(NamedTuple):
-    """Erasures that were sent, and where the table `customer-segments` stood before."""
+    """The erasures that were sent, and the end of each partition of `customer-segments` before that."""
 
-    sent: tuple[Sent, ...]
+    sent: tuple[SentErasure, ...]
     table: dict[TopicPartition, int]
 
 
 async def send(settings: Settings, customer_ids: Sequence[str], at: float) -> Erasing:
-    """Sends an erasure of each customer to the partition of its key, once each, and waits until Kafka has all.
+    """Sends one erasure per customer, to the partition of the customer's key, and waits until Kafka has all of them.
 
     Args:
         settings: which cluster and topics.
-        customer_ids: who is to be erased; it may be somebody of whom nothing is known.
-        at: no event of theirs up to this moment counts any more, epoch seconds.
+        customer_ids: who is to be erased; unknown customers are allowed.
+        at: events of these customers up to this moment no longer count, epoch seconds.
 
     Raises:
-        BrokerAway: no broker answers.
-        TopicMissing: a topic isn't there.
-        KafkaError: one could not be sent; those before it may have been.
+        BrokerLost: no broker answers.
+        TopicsNotReady: a topic does not exist.
+        KafkaError: an erasure could not be sent; those before it may have been.
     """
-    purchases, standings = settings.topic(ERASURES), settings.topic("customer-segments")
-    client = await connect(settings)
-    try:
-        found = await layout(client, [purchases, standings], settings.bootstrap_servers)
-    finally:
-        await client.close()
-    partitions = sum(tp.topic == purchases for tp in found)
+    purchases, standings = settings.topic(ERASURES), settings.topic(CUSTOMER_SEGMENTS)
+    tps = await layout_of(settings, [purchases, standings])
+    partitions = sum(tp.topic == purchases for tp in tps)
     async with reader(settings) as consumer:
-        table = dict(await consumer.end_offsets([tp for tp in found if tp.topic == standings]))
+        table = dict(await consumer.end_offsets([tp for tp in tps if tp.topic == standings]))
     headers = [(ERASE_HEADER, to_rfc3339(at).encode())]
-    producer = AIOKafkaProducer(**kafka_options(settings), acks="all", enable_idempotence=True)
-    async with telling(settings):
-        await producer.start()
-    try:
-        sent = []
+    sent = []
+    async with started(new_producer(settings), settings, f"writing to {purchases}") as producer:
         for customer_id in dict.fromkeys(customer_ids):
             key = customer_id.encode()
             partition = partition_of(key, partitions)
-            done = await producer.send_and_wait(purchases, None, key, partition, headers=headers)
-            sent.append(Sent(customer_id, partition, done.offset))
-    finally:
-        await producer.stop()
+            written = await producer.send_and_wait(purchases, None, key, partition, headers=headers)
+            sent.append(SentErasure(customer_id, partition, written.offset))
     return Erasing(tuple(sent), table)
 
 
 async def wait(settings: Settings, erasing: Erasing, within_s: float) -> Collection[str]:
-    """Waits until `customer-segments` has a null of each customer; gives those of whom it has none `within_s` later.
+    """Waits until `customer-segments` has a null per erased customer, at most `within_s`; gives those without one.
 
     Raises:
-        BrokerAway: no broker answers.
+        BrokerLost: no broker answers.
     """
     missing = {sent.customer_id for sent in erasing.sent}
     loop = asyncio.get_running_loop()
     until = loop.time() + within_s
     async with reader(settings) as consumer:
-        wanted = {sent.partition for sent in erasing.sent}
-        starts = {tp: offset for tp, offset in erasing.table.items() if tp.partition in wanted}
+        partitions = {sent.partition for sent in erasing.sent}
+        starts = {tp: offset for tp, offset in erasing.table.items() if tp.partition in partitions}
         consumer.assign(list(starts))
         for tp, offset in starts.items():
             consumer.seek(tp, offset)

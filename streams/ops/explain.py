@@ -1,7 +1,7 @@
-"""All that the topics say of one customer: where they stand, how they came there, what comes next.
+"""One customer as the topics have them: where they stand, how they came there, and what comes next.
 
-Read backwards from the end of the customer's partition of each topic, in growing blocks, so that the latest of a key is
-found without reading what is older.
+Each topic is read backwards from the end of the customer's partition, in growing blocks. So the latest record of a key is
+found without reading the older ones.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -16,8 +16,10 @@ from schemas.changes import Change, Standing, decode_change, decode_standing
 from schemas.learning import SCORES
 from schemas.states import CustomerState, decode_state
 from schemas.times import from_rfc3339
+from schemas.topics import CUSTOMER_SEGMENTS, SEGMENT_CHANGES
+from streams.kafka.cluster import layout_of
 from streams.kafka.errors import TopicsNotReady
-from streams.kafka.readers import connect, layout, read_span, reader
+from streams.kafka.readers import read_span, reader
 from streams.kafka.topics import partition_of
 from streams.ops.served_model import served_scorer
 from streams.settings import Settings
@@ -25,53 +27,56 @@ from streams.settings import Settings
 FIRST_BLOCK = 20_000
 
 
-class Customer(NamedTuple):
-    """What is known of a customer; None: nothing there."""
+class CustomerHistory(NamedTuple):
+    """What the topics have of a customer; None: nothing."""
 
     customer_id: str
     partition: int
     state: CustomerState | None
     standing: Standing | None
-    changes: tuple[Change, ...]  # the latest, newest first; none of before an erasure
+    changes: tuple[Change, ...]  # the latest ones, newest first; none from before an erasure
 
 
-async def look_up(settings: Settings, customer_id: str, history: int, first_block: int = FIRST_BLOCK) -> Customer:
-    """The customer, with the latest `history` changes; `first_block` records are read first, then twice as many, ...
+async def look_up(
+    settings: Settings, customer_id: str, history: int, first_block: int = FIRST_BLOCK
+) -> CustomerHistory:
+    """The customer with the latest `history` changes.
+
+    Args:
+        settings: which cluster and topics.
+        customer_id: exact, as in the events.
+        history: how many changes at most.
+        first_block: records of the first block; each further block has twice as many.
 
     Raises:
-        BrokerAway: no broker answers.
-        TopicMissing: the topics aren't there.
+        BrokerLost: no broker answers.
+        TopicsNotReady: a topic does not exist.
     """
-    changes_topic, standings_topic = settings.topic("segment-changes"), settings.topic("customer-segments")
-    client = await connect(settings)
-    try:
-        topics = [settings.changelog_topic, standings_topic, changes_topic]
-        found = await layout(client, topics, settings.bootstrap_servers)
-    finally:
-        await client.close()
+    changes_topic, standings_topic = settings.topic(SEGMENT_CHANGES), settings.topic(CUSTOMER_SEGMENTS)
+    tps = await layout_of(settings, [settings.changelog_topic, standings_topic, changes_topic])
     key = customer_id.encode()
-    partition = partition_of(key, sum(tp.topic == changes_topic for tp in found))
+    partition = partition_of(key, sum(tp.topic == changes_topic for tp in tps))
     async with reader(settings) as consumer:
         state = await _latest(consumer, TopicPartition(settings.changelog_topic, partition), key, first_block)
         standing = await _latest(consumer, TopicPartition(standings_topic, partition), key, first_block)
         changes = await _changes(consumer, TopicPartition(changes_topic, partition), key, first_block, history)
-    known = None if state is None else decode_state(state)
-    if known is not None and known.erased_at is not None:
-        since = known.erased_at
+    decoded = None if state is None else decode_state(state)
+    if decoded is not None and decoded.erased_at is not None:
+        since = decoded.erased_at
         changes = tuple(change for change in changes if from_rfc3339(change.changed_at) > since)
-    return Customer(
+    return CustomerHistory(
         customer_id,
         partition,
-        known,
+        decoded,
         None if standing is None else decode_standing(standing),
         changes,
     )
 
 
 async def spend_interval(settings: Settings, standing: Standing) -> tuple[float, float] | None:
-    """Between which amounts the customer's spend of 90 days ends up, four times in five; None before a snapshot is served.
+    """Lower and upper amount of the customer's spend in 90 days, right four times in five; None: no snapshot is served.
 
-    By the snapshot that workers serve now, for the scores of the standing (`models.learning.intervals`).
+    Computed by the snapshot that workers serve now, from the scores of the standing (`models.learning.intervals`).
     """
     try:
         scorer = await served_scorer(settings)
@@ -94,26 +99,26 @@ async def _latest(consumer: AIOKafkaConsumer, tp: TopicPartition, key: bytes, bl
 async def _changes(
     consumer: AIOKafkaConsumer, tp: TopicPartition, key: bytes, block: int, most: int
 ) -> tuple[Change, ...]:
-    found: dict[int, Change] = {}  # a change that was delivered twice counts once
+    changes: dict[int, Change] = {}  # by sequence number: a change that was delivered twice counts once
     async for records in _backwards(consumer, tp, key, block):
         for record in records:
             change = decode_change(record.value)
-            found.setdefault(change.sequence, change)
-        if len(found) >= most or 1 in found:
+            changes.setdefault(change.sequence, change)
+        if len(changes) >= most or 1 in changes:
             break
-    return tuple(found[sequence] for sequence in sorted(found, reverse=True)[:most])
+    return tuple(changes[sequence] for sequence in sorted(changes, reverse=True)[:most])
 
 
 async def _backwards(
     consumer: AIOKafkaConsumer, tp: TopicPartition, key: bytes, block: int
 ) -> AsyncIterator[Sequence[ConsumerRecord]]:
-    """The records of `key`, block by block from the end; within a block newest first."""
+    """The records of `key`, one block after the other from the end; newest first within a block."""
     start = (await consumer.beginning_offsets([tp]))[tp]
     end = (await consumer.end_offsets([tp]))[tp]
     while end > start:
         begin = max(start, end - block)
-        mine: list[ConsumerRecord] = []
+        own: list[ConsumerRecord] = []
         async for records in read_span(consumer, {tp: (begin, end)}):
-            mine += [record for record in records if record.key == key]
-        yield mine[::-1]
+            own += [record for record in records if record.key == key]
+        yield own[::-1]
         end, block = begin, block * 2

@@ -1,8 +1,7 @@
-"""Every customer's state, from the changelog topic alone: no worker, no local store.
+"""Every customer's state as a parquet file, from the changelog topic alone: no worker and no local store is needed.
 
-Last value of a key wins, a null removes it, keys that begin with 0xff are the data plane's own; who was erased, and not
-heard of since, has no row. Times are event times,
-UTC, null for never; `segments` is a map from dimension to segment.
+An erased customer without a later event has no row. Times are event times in UTC, null for never; `segments` is a map from
+dimension to segment.
 """
 
 import gc
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.states import CustomerState, Held, decode_state
-from streams.kafka.readers import read_topic
+from streams.kafka.changelog import latest_values
 from streams.settings import Settings
 
 SCHEMA = pa.schema(
@@ -35,8 +34,7 @@ SCHEMA = pa.schema(
         ("segments", pa.map_(pa.string(), pa.string())),
     ]
 )
-RESERVED = 0xFF
-# Rows of one parquet row group: decoded states of one group are all that is in memory beside the raw values.
+# Rows per parquet row group: beside the raw values, only the decoded states of one group are in memory.
 GROUP_ROWS = 100_000
 
 
@@ -48,19 +46,22 @@ class Exported(NamedTuple):
 
 
 async def export(settings: Settings, out: Path) -> Exported:
-    """Write every customer's state to `out` (parquet); the file appears whole or not at all.
+    """Writes every customer's state to `out` (parquet); the file appears whole or not at all.
 
     Raises:
-        BrokerAway: no broker answers.
-        TopicMissing: there is no changelog yet: no worker has run.
-        OSError: `out` can't be written.
+        BrokerLost: no broker answers.
+        TopicsNotReady: there is no changelog yet: no worker has run.
+        OSError: `out` cannot be written.
     """
-    # Made first, so that a folder that can't be written is known before the changelog is read.
+    # Opened first: a folder that cannot be written is known before the changelog is read.
     draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     with pq.ParquetWriter(draft, SCHEMA) as writer:
         try:
-            values, records = await latest_values(settings)
-            customers = 0
+            values: dict[bytes, bytes] = {}
+            records = customers = 0
+            async for latest in latest_values(settings):
+                values |= latest.values
+                records += latest.records
             for table in tables(values):
                 writer.write_table(table)
                 customers += table.num_rows
@@ -71,34 +72,17 @@ async def export(settings: Settings, out: Path) -> Exported:
     return Exported(customers, records)
 
 
-async def latest_values(settings: Settings) -> tuple[dict[bytes, bytes], int]:
-    """The stored value of every customer by key, as the changelog has it at the time of the call, and records read."""
-    values: dict[bytes, bytes] = {}
-    count = 0
-    async for records in read_topic(settings, settings.changelog_topic):
-        count += len(records)
-        for record in records:
-            key, value = record.key, record.value
-            if not key or key[0] == RESERVED:
-                continue
-            if value is None:
-                values.pop(key, None)
-            else:
-                values[key] = value
-    return values, count
-
-
 def tables(values: dict[bytes, bytes]) -> Iterable[pa.Table]:
-    """The states in `values`, ordered by customer, as tables of `SCHEMA` with up to `GROUP_ROWS` rows."""
+    """The states in `values`, ordered by customer, as tables of `SCHEMA` with at most `GROUP_ROWS` rows each."""
     keys = sorted(values)
     for begin in range(0, len(keys), GROUP_ROWS):
         group = keys[begin : begin + GROUP_ROWS]
-        # Decoding makes no cycles, and the collector's walks over what is alive would more than double its time.
+        # Decoding makes no reference cycles; passes of the garbage collector would more than double its time.
         gc.disable()
         try:
             states = {key.decode(): decode_state(values[key]) for key in group}
-            there = {customer: state for customer, state in states.items() if not state.is_erased}
-            table = _table(list(there), list(there.values()))
+            kept = {customer: state for customer, state in states.items() if not state.is_erased}
+            table = _table(list(kept), list(kept.values()))
         finally:
             gc.enable()
         yield table

@@ -1,7 +1,7 @@
-"""How late the group is: every partition of the input topics, assigned to anyone or to no one, in records and seconds.
+"""How far the group is behind: every partition of the input topics, assigned or not, in records and in seconds.
 
-Read by a client of its own, because a stalled worker's own figures freeze with it. Committed offsets first, then end
-offsets: a figure may be a moment too high, never too low.
+A client of its own reads the offsets, because the figures of a stalled worker freeze with it. Committed offsets are read
+before end offsets: a figure may be a moment too high, never too low.
 """
 
 import asyncio
@@ -17,26 +17,19 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
 from schemas.events import INPUT_TOPICS
-from streams.kafka.readers import (
-    CONNECT_LIMIT_S,
-    BrokerAway,
-    Layout,
-    TopicMissing,
-    connect,
-    first_timestamp,
-    layout,
-    reader,
-    unreached,
-)
-from streams.kafka.security import AccessRefused, kafka_options, telling
+from streams.kafka.clients import admin_client
+from streams.kafka.cluster import CONNECT_LIMIT_S, Layout, connected, first_timestamp, layout
+from streams.kafka.errors import AccessRefused, BrokerLost, TopicsNotReady
+from streams.kafka.readers import reader
+from streams.kafka.refusals import explaining_refusals, unreached
 from streams.settings import Settings
 
 EVERY_S = 2.0
-# Ages come one fetch a lagging partition, about a millisecond each; what isn't there by then keeps its last known age.
+# An age takes one fetch per lagging partition, about a millisecond; one that is not read by then keeps its last value.
 AGES_LIMIT_S = 1.5
-# Seven samples in a row without an answer: what was found before says nothing of now.
+# Seven samples in a row without an answer: the last sample says nothing about now.
 SAMPLE_LIMIT_S = 15.0
-# No answer to a request comes later (aiokafka gives up after 40 s, and again); letting connections go takes milliseconds.
+# Aiokafka gives a request up after 40 s, and tries once more; closing connections takes milliseconds.
 GIVEN_UP_S = 60.0
 CLOSE_LIMIT_S = 5.0
 
@@ -50,24 +43,24 @@ class PartitionLag(NamedTuple):
     partition: int
     start: int
     end: int
-    committed: int | None  # None: the group has committed nothing here, and would read from `start`
+    committed: int | None  # None: the group has committed nothing here and would read from `start`
     records: int
     seconds: float | None  # age of the oldest unprocessed record by its broker timestamp; 0.0: none; None: not known
-    stalled_s: float  # for how long `committed` hasn't moved although records wait; 0.0 when none wait
+    stalled_s: float  # how long `committed` has not moved although records wait; 0.0: none wait
 
 
 class Observed(NamedTuple):
-    """Every record appended before `at_s` (wall clock, epoch seconds) has an offset below `end`."""
+    """The end of a partition at a moment: every record written before `at_s` (epoch seconds) has an offset below `end`."""
 
     end: int
     at_s: float
 
 
 class LagMonitor:
-    """Samples the group's lag every two seconds and keeps the last sample; plain data, readable at any time.
+    """Samples the group's lag every two seconds and keeps the last sample as plain data.
 
-    Use `sample()` once, or `run()` as a task. A broker that goes away leaves the last figures with `error` set and
-    `sampled_at` growing old; it is asked again until it answers.
+    Call `sample()` once, or start `run()` as a task. While the broker is away, the last figures stay, `error` is set and
+    `sampled_at` grows old; the broker is asked again until it answers.
     """
 
     def __init__(self, settings: Settings, every_s: float = EVERY_S) -> None:
@@ -75,8 +68,8 @@ class LagMonitor:
         self._topics = [settings.topic(name) for name in INPUT_TOPICS]
         self._clients: _Clients | None = None
         self._leaders: Layout = {}
-        self._oldest: dict[TopicPartition, tuple[int, float]] = {}  # offset, and the timestamp found there
-        self._waiting: dict[TopicPartition, tuple[int, float]] = {}  # committed, and since when (monotonic) it waits
+        self._oldest: dict[TopicPartition, tuple[int, float]] = {}  # offset, and the timestamp of its record
+        self._waiting: dict[TopicPartition, tuple[int, float]] = {}  # committed offset, unmoved since when (monotonic)
         self.lags: Mapping[TopicPartition, PartitionLag] = {}
         self.ends: Mapping[TopicPartition, Observed] = {}
         self.sampled_at: float | None = None  # epoch seconds
@@ -85,22 +78,22 @@ class LagMonitor:
 
     @property
     def age_s(self) -> float:
-        """Seconds since the last sample; before the first, since this monitor was made."""
+        """Seconds since the last sample; before the first one, since this monitor was made."""
         return time.time() - (self._made_at if self.sampled_at is None else self.sampled_at)
 
     @property
     def fresh(self) -> bool:
-        """Whether the last sample says something of now."""
+        """Whether the last sample still describes the present."""
         return self.sampled_at is not None and self.age_s <= SAMPLE_LIMIT_S
 
     async def run(self) -> None:
-        """Sample until cancelled."""
+        """Samples until it is cancelled."""
         try:
             while True:
                 began = time.monotonic()
                 try:
                     await self.sample()
-                except (BrokerAway, AccessRefused, TopicMissing) as exc:
+                except (BrokerLost, AccessRefused, TopicsNotReady) as exc:
                     if self.error is None:
                         log.warning("lag unknown", reason=str(exc))
                     self.error = str(exc)
@@ -114,22 +107,22 @@ class LagMonitor:
         """The lag now.
 
         Raises:
-            BrokerAway: the broker didn't answer; the next call connects anew.
-            AccessRefused: a broker is there and refuses.
-            TopicMissing: an input topic isn't there.
+            BrokerLost: the broker did not answer; the next call connects again.
+            AccessRefused: a broker answers and refuses this client.
+            TopicsNotReady: an input topic does not exist.
         """
         try:
-            async with telling(self._settings), asyncio.timeout(GIVEN_UP_S):
+            async with explaining_refusals(self._settings), asyncio.timeout(GIVEN_UP_S):
                 return await self._sample()
         except (KafkaError, OSError, TimeoutError) as exc:
             await self.close()
             raise unreached(self._settings, exc) from exc
 
     async def close(self) -> None:
-        """Let the connections go."""
+        """Closes the connections."""
         clients, self._clients, self._leaders = self._clients, None, {}
         if clients is not None:
-            # Of a broker that is away, a consumer's end may take for ever, or be the CancelledError of its own last fetch.
+            # While the broker is away, stopping a consumer may take for ever, or raise the CancelledError of its own fetch.
             closing = asyncio.ensure_future(clients.close())
             await asyncio.wait({closing}, timeout=CLOSE_LIMIT_S)
             closing.cancel()
@@ -169,9 +162,9 @@ class LagMonitor:
         return PartitionLag(tp.topic, tp.partition, start, end, committed, records, seconds, stalled_s)
 
     async def _find_oldest(self, begins: Mapping[TopicPartition, int]) -> None:
-        """Learn the timestamp of the record at each of `begins`; an offset that is known isn't fetched again."""
+        """Reads the timestamp of the record at each of `begins`; one that is known already is not read again."""
         assert self._clients is not None
-        self._oldest = {tp: found for tp, found in self._oldest.items() if tp in begins}
+        self._oldest = {tp: oldest for tp, oldest in self._oldest.items() if tp in begins}
         client = self._clients.client
         unknown = [tp for tp, begin in begins.items() if self._oldest.get(tp, (-1, 0.0))[0] != begin]
         fetches = {
@@ -183,12 +176,12 @@ class LagMonitor:
         for tp, fetch in fetches.items():
             if not fetch.done():
                 fetch.cancel()
-            elif (stamp := fetch.result()) is not None and stamp >= 0:  # -1: a producer from before timestamps
+            elif (stamp := fetch.result()) is not None and stamp >= 0:  # -1: a producer that sets no timestamps
                 self._oldest[tp] = (begins[tp], stamp)
 
 
 class _Clients(NamedTuple):
-    """One consumer for offsets, one admin client for the group, one bare client for single fetches."""
+    """A consumer for offsets, an admin client for the group, and a plain client for single fetches."""
 
     consumer: AIOKafkaConsumer
     admin: AIOKafkaAdminClient
@@ -199,9 +192,8 @@ class _Clients(NamedTuple):
     async def connect(cls, settings: Settings) -> "_Clients":
         async with AsyncExitStack() as stack:
             consumer = await stack.enter_async_context(reader(settings))
-            client = await connect(settings)
-            stack.push_async_callback(client.close)
-            admin = AIOKafkaAdminClient(**kafka_options(settings))
+            client = await stack.enter_async_context(connected(settings))
+            admin = admin_client(settings)
             stack.push_async_callback(admin.close)
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 await admin.start()
@@ -209,18 +201,18 @@ class _Clients(NamedTuple):
         raise AssertionError("unreachable")
 
     async def committed(self, group: str) -> dict[TopicPartition, int]:
-        """What the group has committed; nothing where no group has ever committed on this broker."""
+        """The group's committed offsets; empty where no group has ever committed on this cluster."""
         try:
             offsets = await self.admin.list_consumer_group_offsets(group)
         except GroupCoordinatorNotAvailableError:
             return {}
-        return {tp: found.offset for tp, found in offsets.items() if found.offset >= 0}
+        return {tp: commit.offset for tp, commit in offsets.items() if commit.offset >= 0}
 
     async def close(self) -> None:
         await self.stack.aclose()
 
 
 def total(lags: Iterable[PartitionLag]) -> tuple[int, float]:
-    """Records that wait in all, and the age in seconds of the oldest of them."""
+    """How many records wait in all partitions together, and the age of the oldest one in seconds."""
     rows = list(lags)
     return sum(row.records for row in rows), max((row.seconds or 0.0 for row in rows), default=0.0)

@@ -1,4 +1,4 @@
 """The data plane: Kafka records in micro-batches through one job, with durable state; it knows nothing of customers.
 
-`app.build_app(settings, job)` wires it, `app.run_worker(app)` runs it, `app.pipeline` is what a job's surroundings use.
+`runtime.App` is the Faust app, `runtime.run_worker` runs it, `App.pipeline` is what a job's surroundings use.
 """

@@ -1,8 +1,9 @@
-"""Named points at which a test makes the process crash; without the variable they cost one comparison.
+"""Named points at which a test makes the process crash; without the variable each costs one comparison.
 
-``REGULARS_CRASH_POINT=name:count`` kills the process at its count-th pass of that point, with SIGKILL or the signal
-number in ``REGULARS_CRASH_SIGNAL``. 19, SIGSTOP, makes a zombie; 0 never returns: the event loop stands still, or, at a
-point where a chunk waits, every chunk that comes there from then on. Read once, when the process starts.
+``REGULARS_CRASH_POINT=name:count`` kills the process when it passes that point for the count-th time, with SIGKILL or with
+the signal number in ``REGULARS_CRASH_SIGNAL``. 19, SIGSTOP, makes a zombie. With 0 the call never returns: the event loop
+stands still, or, at a point where a chunk waits, this chunk and every later one. The variables are read when the process
+starts.
 """
 
 import asyncio
@@ -41,7 +42,7 @@ _signal = int(os.environ.get("REGULARS_CRASH_SIGNAL", "9"))
 
 
 def crash_point(name: str) -> None:
-    """Kills the process if this point is armed and its count is up."""
+    """Kills the process where this point is armed and its count is reached."""
     global _left
     if name != _name:
         return
@@ -55,7 +56,7 @@ def crash_point(name: str) -> None:
 
 
 async def crash_point_in_flight(name: str) -> None:
-    """As `crash_point`, after the requests made so far had the time to leave the process."""
+    """As `crash_point`, but only after earlier requests had the time to leave the process."""
     if name == _name:
         if _left == 1:
             await asyncio.sleep(_ON_THE_WIRE_S)

@@ -1,4 +1,4 @@
-"""A data directory belongs to one worker: a lock on a file in it, held for the process's life."""
+"""A data directory belongs to one worker, by a lock on a file in it that lasts as long as the process."""
 
 import fcntl
 import os
@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from streams.kafka.errors import StoreBroken
+from streams.plane.errors import StoreBroken
 
 LOCK_FILE = "worker.lock"
 
-# How long another process may still hold a database or a directory: one that was just killed, or is writing its last
-# buffers.
+# How long another process may still hold a database or a directory: it was just killed, or writes its last buffers.
 LOCK_WAIT_S = 10.0
 POLL_S = 0.1
 
@@ -20,7 +19,7 @@ _held: dict[Path, BinaryIO] = {}
 
 
 class DirectoryHeld(StoreBroken):
-    """Another worker runs on the directory; operator action: one data directory a worker."""
+    """Another worker runs on the directory; operator action: one data directory per worker."""
 
 
 def hold(
@@ -30,13 +29,13 @@ def hold(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Makes `folder`, where it isn't there, and keeps it for this process until that ends; idempotent.
+    """Makes `folder` where it does not exist, and holds it until this process ends; idempotent.
 
-    A holder that is just ending is waited for, for `wait_s` seconds.
+    Another holder has `wait_s` seconds to end.
 
     Raises:
-        DirectoryHeld: another process has it; names the process.
-        StoreBroken: the directory can't be made or locked.
+        DirectoryHeld: another process holds it; the message names the process.
+        StoreBroken: the directory cannot be made or locked.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +64,7 @@ def hold(
         except OSError as exc:
             file.close()
             raise StoreBroken(
-                f"data directory {folder} can't be locked: {exc.strerror}; set REGULARS_DATA_DIR"
+                f"data directory {folder} cannot be locked: {exc.strerror}; set REGULARS_DATA_DIR"
             ) from exc
     file.truncate(0)
     file.write(b"%d\n" % os.getpid())

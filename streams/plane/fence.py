@@ -1,18 +1,20 @@
-"""One writer a partition, and the latest claim alone may write: the broker itself refuses whoever claimed before.
+"""One writer per partition: only the latest claim may write. The broker itself refuses every earlier owner.
 
-Kafka gives a producer with a `transactional.id` the same producer id again with a higher epoch, and a partition that
-has seen the higher epoch refuses the lower one. That needs no transaction: the epoch is in every batch of an idempotent
-producer. So a worker that takes a partition asks for the epoch under `<group>-<partition>` and writes one record with
-it to the changelog (the claim). What an earlier owner wrote before the claim is in the log and is restored; what it
-tries afterwards, however long it slept and whatever was under way, never gets into the log. The same holds for every
-output topic of the partition from the first record on that the new owner writes there; before that, an earlier owner
-can only send what its acknowledged changelog records hold, in the same bytes and before anything newer.
+Kafka gives a producer with a `transactional.id` the same producer id again, with a higher epoch. A partition that has seen
+the higher epoch refuses the lower one. That needs no transaction: the epoch is in every batch of an idempotent producer. So
+a worker that takes a partition asks for the epoch under `<group>-<partition>` and writes one record with it to the changelog
+(the claim).
 
-Id and epoch stand in each batch, not in the request: one producer sends the batches of all partitions, each under its own
-identity, in as few requests as for one.
+What an earlier owner wrote before the claim is in the log and is restored. What it tries later never gets into the log,
+however long it slept and whatever was under way. The same holds for every output topic of the partition, from the first
+record that the new owner writes there. Before that record, an earlier owner can only send what its acknowledged changelog
+records hold: the same bytes, and before anything newer.
 
-Kafka forgets a producer's epoch when a partition wasn't written to for a day (`producer.id.expiration.ms`), and a
-transactional id a week after its last claim: a worker claims again every day (`app.CLAIM_AGAIN_S`).
+Producer id and epoch are in each batch, not in the request. One producer sends the batches of all partitions, each under
+its own identity, in as few requests as for one.
+
+Kafka forgets the epoch of a producer when a partition was not written to for a day (`producer.id.expiration.ms`), and a
+transactional id a week after its last claim. So a worker claims again every day (`runtime.CLAIM_AGAIN_S`).
 """
 
 from collections.abc import Callable
@@ -24,12 +26,12 @@ from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulat
 from aiokafka.producer.sender import Sender
 from aiokafka.producer.transaction_manager import TransactionManager
 
-# Of the transaction that is never begun; the broker wants a number that it allows.
+# The timeout of a transaction that never begins; the broker wants a number that it allows.
 TRANSACTION_TIMEOUT_MS = 60_000
 
 
 class _Accumulator(MessageAccumulator):
-    """Gives each batch the identity that it was made under; any other producer has one for all."""
+    """Gives each batch the identity under which it was made; any other producer has one identity for all batches."""
 
     def _pop_batch(self, tp: Any) -> Any:
         self._txn_manager = self._batches[tp][0]._builder.identity
@@ -37,7 +39,7 @@ class _Accumulator(MessageAccumulator):
 
 
 class FencedProducer(AIOKafkaProducer):
-    """An idempotent producer whose batches may stand under several producer ids."""
+    """An idempotent producer whose batches may have several producer ids."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -56,16 +58,15 @@ class FencedProducer(AIOKafkaProducer):
         self._sender._message_accumulator = self._message_accumulator
 
     def create_batch(self, identity: TransactionManager | None = None) -> BatchBuilder:
-        """An empty batch, to be sent under `identity` (from `identify`); None: under the producer's own."""
+        """An empty batch, to be sent under `identity` (from `identify`); None: under the producer's own identity."""
         batch = super().create_batch()
         batch.identity = self._txn_manager if identity is None else identity
         return batch
 
     async def identify(self, name: str) -> TransactionManager:
-        """The producer id of `name` with a new epoch; tries until the broker gives one.
+        """The producer id of `name` with a new epoch; it tries until the broker gives one.
 
-        What is sent under an earlier epoch of `name` is refused by each partition from the first batch on that reached
-        it under this one.
+        Each partition refuses an earlier epoch of `name` from the first batch on that reaches it under the new one.
 
         Raises:
             KafkaError: Kafka is away, or refuses.
@@ -82,37 +83,37 @@ class FencedProducer(AIOKafkaProducer):
         try:
             await asking._maybe_wait_for_pid()
         except AssertionError as exc:
-            # aiokafka's way to say that a broker answered which doesn't know of any broker yet, not even itself
+            # Aiokafka's answer when a broker does not know of any broker yet, not even of itself.
             raise KafkaConnectionError("the cluster has no brokers yet") from exc
-        # Its id and epoch are all that was wanted: from here on it is an idempotent producer's like any other, without
-        # transactions, which would cost two more round trips a chunk.
+        # Only the id and the epoch were needed. From here on it is the identity of an idempotent producer, without
+        # transactions, which would cost two more round trips per chunk.
         identity.transactional_id = None
         return identity
 
 
-class Writers:
-    """The identities under which this worker writes to the partitions that it claimed.
+class Claims:
+    """The identities under which this worker writes to the partitions that it has claimed.
 
     Args:
-        producer: sends for all of them; given lazily, because faust makes it when the app starts.
-        group: the group's name.
+        client: sends for all of them. It is a callable because faust makes it when the app starts.
+        group: name of the consumer group.
     """
 
-    def __init__(self, producer: Callable[[], FencedProducer], group: str) -> None:
-        self._producer, self._group = producer, group
+    def __init__(self, client: Callable[[], FencedProducer], group: str) -> None:
+        self._client, self._group = client, group
         self._identities: dict[int, TransactionManager] = {}
 
     async def take(self, partition: int) -> None:
-        """A new identity for the partition; once something was written under it, earlier ones no longer can.
+        """Gets a new identity for the partition. Once something is written under it, no earlier one can write.
 
-        Where that fails, the one before stays and may go on writing.
+        Where that fails, the identity before stays and may go on writing.
         """
-        self._identities[partition] = await self._producer().identify(f"{self._group}-{partition}")
+        self._identities[partition] = await self._client().identify(f"{self._group}-{partition}")
 
     def of(self, partition: int) -> TransactionManager | None:
-        """The partition's identity; None: not claimed."""
+        """The identity for the partition; None: it is not claimed."""
         return self._identities.get(partition)
 
     def forget(self) -> None:
-        """Gives every claim up; what is under way may still arrive, if nobody has claimed the partition by then."""
+        """Gives every claim up. What is under way may still arrive, where no other worker has claimed the partition."""
         self._identities.clear()

@@ -1,7 +1,7 @@
 """Reads spans of partitions as fast as the broker gives them: the next fetch is under way while records are handled.
 
-A consumer makes an object of eleven fields of every record, and asks for more when the last ones are taken; for a restore
-of millions that is a third of its time.
+A consumer makes an object of eleven fields per record, and asks for more only when the last records are taken. A restore of
+millions of records would spend a third of its time on that.
 """
 
 import asyncio
@@ -14,25 +14,25 @@ from aiokafka.errors import CorruptRecordException, LeaderNotAvailableError, for
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.memory_records import MemoryRecords
 
-# Of one partition in one fetch: some ten thousand states. All partitions of a worker are fetched at once.
+# Per partition and fetch: some ten thousand states. All partitions of a worker are fetched at once.
 PARTITION_BYTES = 2 << 20
 FETCH_BYTES = 32 << 20
 WAIT_MS = 500
 
-# A request is on its way some turns of the event loop after it was made.
+# A request leaves the process some turns of the event loop after it was made.
 TURNS_OF_A_REQUEST = 6
 
 
 async def spans(
     client: AIOKafkaClient, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
 ) -> AsyncGenerator[tuple[TopicPartition, Sequence[Any], int], None]:
-    """Partition, its next records in order, and the offset after them, until each partition is at its end.
+    """A partition, its next records in order, and the offset after them, until each partition is at its end.
 
-    Records have `offset`, `key`, `value`, `headers`. By the offset after them a span goes on, also where compaction or
-    transactions left holes. Records beyond the end may come, too.
+    Records have `offset`, `key`, `value` and `headers`. The offset after them also passes the holes that compaction and
+    transactions leave. Records beyond the end may come, too.
 
     Raises:
-        KafkaError: the broker is away, has no leader for a partition, or no longer has the offset; begin again.
+        KafkaError: the broker is away, has no leader for a partition, or no longer has the offset; start again.
     """
     positions = {tp: start for tp, start in starts.items() if start < ends[tp]}
     under_way: dict[asyncio.Task[Any], int] = {}
@@ -42,14 +42,14 @@ async def spans(
             done, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 del under_way[task]
-                found = _taken(task.result(), positions)
+                fetched = _records_in(task.result(), positions)
                 for tp in [tp for tp, position in positions.items() if position >= ends[tp]]:
                     del positions[tp]
                 if positions:
                     _ask(client, positions, under_way)
                     for _ in range(TURNS_OF_A_REQUEST):
                         await asyncio.sleep(0)
-                for tp, start, batches, position in found:
+                for tp, start, batches, position in fetched:
                     yield tp, [record for batch in batches for record in batch if record.offset >= start], position
                     await asyncio.sleep(0)
     finally:
@@ -76,9 +76,11 @@ def _ask(
         under_way[asyncio.ensure_future(client.send(leader, request))] = leader
 
 
-def _taken(response: Any, positions: dict[TopicPartition, int]) -> list[tuple[TopicPartition, int, list[Any], int]]:
-    """What a response holds, each with the position it was asked for and the one after it; positions move on."""
-    found = []
+def _records_in(
+    response: Any, positions: dict[TopicPartition, int]
+) -> list[tuple[TopicPartition, int, list[Any], int]]:
+    """Partition, requested offset, batches and the offset after them, per partition; advances `positions`."""
+    fetched = []
     for topic, partitions in response.topics:
         for partition, code, *_, records in partitions:
             tp = TopicPartition(topic, partition)
@@ -94,5 +96,5 @@ def _taken(response: Any, positions: dict[TopicPartition, int]) -> list[tuple[To
                 if not batch.is_control_batch:
                     batches.append(batch)
             if positions[tp] > start:
-                found.append((tp, start, batches, positions[tp]))
-    return found
+                fetched.append((tp, start, batches, positions[tp]))
+    return fetched

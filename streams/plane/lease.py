@@ -1,14 +1,15 @@
 """Whether this worker may still write: how long ago the group coordinator confirmed that it is a member.
 
-A worker that was stopped or cut off must not write after its partitions moved. The broker drops a member that it has
-not heard from for `session_timeout_s`, and one that does not rejoin within `rebalance_timeout_s` of a rebalance. Half
-of either, counted from the moment a heartbeat that was answered left this process, leaves the other half for the write
-to arrive.
+A worker that was stopped or cut off must not write after its partitions moved. The broker drops a member that sends no
+heartbeat for `session_timeout_s`, and a member that does not rejoin within `rebalance_timeout_s` of a rebalance. The lease
+lasts for half of either time, from the moment when an answered heartbeat left this process. The other half is left for the
+write to arrive.
 
-That narrows the window of a zombie writer, it does not close it: a request may be under way for longer than that.
+That makes the window of a zombie writer smaller, but does not close it: a request may be under way for longer. The fence
+(`fence`) closes it.
 
-How long Kafka is waited for is another matter. There, time in which the process stood still isn't Kafka's silence, since
-nobody listened; whoever was stopped and wakes may not write, but has its patience.
+The patience with a silent Kafka is counted differently. Time in which this process stood still is not Kafka's silence,
+because the process did not listen. A worker that was stopped and wakes may not write, but still has its patience.
 """
 
 import time
@@ -18,12 +19,12 @@ from streams.kafka.patience import PATIENCE_S, STOOD_STILL_S
 
 
 def _clock() -> float:
-    # CLOCK_BOOTTIME goes on while a machine is suspended; CLOCK_MONOTONIC doesn't.
+    # CLOCK_BOOTTIME goes on while a machine is suspended; CLOCK_MONOTONIC does not.
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Lease:
-    """Times of the last answered heartbeats. Written by the consumer's thread, read by the loop that processes."""
+    """The times of the last answered heartbeats. The consumer's thread writes them, the event loop reads them."""
 
     def __init__(
         self, session_timeout_s: float, rebalance_timeout_s: float, clock: Callable[[], float] = _clock
@@ -36,8 +37,8 @@ class Lease:
         self._stable_at = self._member_at
         self._lost = True
         self._known = False
-        self._looked_at: float | None = None  # None: nobody looks yet
-        self._stood: list[tuple[float, float]] = []  # when the loop that looks stood still, since the last heartbeat
+        self._looked_at: float | None = None  # None: `look` was not called yet
+        self._stood: list[tuple[float, float]] = []  # when the event loop stood still, since the last heartbeat
 
     def renew(self, sent_at: float, *, rebalancing: bool = False) -> None:
         """The coordinator answered a heartbeat sent at `sent_at`; `rebalancing`: it asked for a rejoin as well."""
@@ -48,11 +49,11 @@ class Lease:
             self._known = True
 
     def lose(self) -> None:
-        """The coordinator answered that this worker isn't a member, or not of the current generation."""
+        """The coordinator answered that this worker is not a member of the current generation."""
         self._lost = True
 
     def look(self) -> float:
-        """To be called about once a second by the loop that processes; how many seconds it stood still before, mostly 0."""
+        """How many seconds the event loop stood still before this call, mostly 0; call it there about once a second."""
         now, member_at = self.clock(), self._member_at
         before, self._looked_at = self._looked_at, now
         self._stood = [(since, until) for since, until in self._stood if until > member_at]
@@ -68,7 +69,7 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """Whether membership is known to be over: waiting for an answer is of no use."""
+        """Whether membership is known to be over, so that there is no answer to wait for."""
         return self._lost
 
     @property
@@ -86,9 +87,9 @@ class Lease:
 
     @property
     def silence_s(self) -> float:
-        """Seconds since the last heartbeat that was answered left this process, without those in which it stood still."""
+        """Seconds since the last answered heartbeat left this process, without those in which the process stood still."""
         now, member_at = self.clock(), self._member_at
         stood = list(self._stood)
         if self._looked_at is not None and now - self._looked_at > STOOD_STILL_S:
-            stood.append((self._looked_at, now))  # just woken
+            stood.append((self._looked_at, now))  # the process has just woken
         return now - member_at - sum(max(0.0, until - max(since, member_at)) for since, until in stood)

@@ -1,7 +1,7 @@
-"""Memory that was freed goes back to the system.
+"""Gives freed memory back to the operating system.
 
 A worker frees in other sizes and orders than it allocates: blocks of tables, write buffers, fetched batches. glibc keeps
-what was freed, also in holes that fit nothing, so that resident memory creeps up for hours at a level amount in use.
+what was freed, even in holes into which nothing fits. So resident memory would rise for hours at a level use.
 """
 
 import asyncio
@@ -13,16 +13,16 @@ EVERY_S = 60.0
 
 def _trimmer() -> Callable[[int], int] | None:
     try:
-        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError):
         return None  # not glibc
-    return found
+    return trim
 
 
 _trim = _trimmer()
 
 
 async def give_back() -> None:
-    """Gives back whole free pages, beside the event loop; some milliseconds. Does nothing where libc is not glibc."""
+    """Gives back whole free pages, in a thread, within milliseconds. Does nothing where libc is not glibc."""
     if _trim is not None:
         await asyncio.to_thread(_trim, 0)

@@ -1,7 +1,7 @@
-"""How much a poll takes at once, in bytes as its records are in memory.
+"""How much one poll takes, in bytes of its records in memory.
 
-A fetch is limited in bytes as they are on the broker, and compression makes a thousand of one: the records of a single
-fetch may be gigabytes. What a poll leaves stays compressed, and comes with the next.
+Kafka limits a fetch in compressed bytes, of which one may become a thousand: the records of a single fetch may be gigabytes.
+What a poll leaves stays compressed and comes with the next poll.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from contextvars import ContextVar
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.structs import ConsumerRecord
 
-# Of all partitions together, and the one record by which it is exceeded. Eight thousand events, which a poll may have
-# (`max_poll_records`), of half a kilobyte are a quarter of it.
+# For all partitions together; the last record may exceed it. A poll has up to eight thousand events (`max_poll_records`) of
+# half a kilobyte, which are a quarter of it.
 PORTION_BYTES = 16 << 20
 
 
@@ -33,7 +33,7 @@ _portion: ContextVar[Portion | None] = ContextVar("portion", default=None)
 
 @contextmanager
 def portion() -> Iterator[Portion]:
-    """Within it, aiokafka's fetcher gives a portion in all, and at least one record where there is one."""
+    """In its block aiokafka's fetcher gives one portion in all, but at least one record where there is one."""
     made = Portion()
     token = _portion.set(made)
     try:
@@ -43,7 +43,7 @@ def portion() -> Iterator[Portion]:
 
 
 def taking_portions() -> None:
-    """Makes aiokafka's consumers of this process take no more than a portion, within `portion`."""
+    """Makes the aiokafka consumers of this process take no more than one portion in the block of `portion`."""
     FetchResult.getall = _getall
 
 
@@ -51,7 +51,7 @@ _aiokafkas_getall = FetchResult.getall
 
 
 def _getall(result: FetchResult, max_records: int | None = None) -> list[ConsumerRecord]:
-    """The next fetched records of one partition, at most `max_records`; none where the portion is used up."""
+    """The next fetched records of one partition, at most `max_records`; none when the portion is used up."""
     portion = _portion.get()
     if portion is None:
         records: list[ConsumerRecord] = _aiokafkas_getall(result, max_records)

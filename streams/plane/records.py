@@ -1,7 +1,7 @@
-"""What a job takes and gives, and how the outputs of a change travel with it (the outbox).
+"""What a job takes and gives, and how the outputs of a change travel with the changed state (the outbox).
 
-An outbox is msgpack: an array of ``[topic, key or nil, value or nil, [[header name, header bytes], ...]]``. It is the one
-header, named ``outbox``, of the changelog record whose value is the state that caused those outputs.
+An outbox is msgpack: an array of ``[topic, key or nil, value or nil, [[header name, header bytes], ...]]``. It is the only
+header, named ``outbox``, of the changelog record whose value is the state that caused these outputs.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,19 +10,18 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
+from streams.kafka.changelog import PLANE_PREFIX
+
 Headers = list[tuple[str, bytes]]
 
 OUTBOX_HEADER = "outbox"
 
-# Keys that begin with 0xff are reserved: that byte never occurs in UTF-8, so no id can collide with them.
-PLANE_PREFIX = b"\xff\x00"  # the data plane's own records
-JOB_PREFIX = b"\xff\x01"  # a job's own state of a partition, kept and restored like any other key
 CONFIRMED_KEY = PLANE_PREFIX + b"confirmed"
-CLAIM_KEY = PLANE_PREFIX + b"claim"  # the first record of a new owner; earlier owners can't write after it
+CLAIM_KEY = PLANE_PREFIX + b"claim"  # the first record of a new owner; no earlier owner can write after it
 
 
 class Output(NamedTuple):
-    """A record to send: to the partition it was caused in, or to partition 0 of a topic with one partition."""
+    """A record to send: to the partition that caused it, or to partition 0 of a topic with one partition."""
 
     topic: str
     key: bytes | None
@@ -31,7 +30,7 @@ class Output(NamedTuple):
 
 
 class Put(NamedTuple):
-    """The new state of a key (None: erased) and every record that this change causes."""
+    """The new state of a key (None: erased) and all records that this change causes."""
 
     key: bytes
     value: bytes | None
@@ -39,11 +38,14 @@ class Put(NamedTuple):
 
 
 class Effects(NamedTuple):
-    """What one step caused. A key occurs in `puts` once; dead letters are sent, but belong to no state."""
+    """What one step caused. A key occurs in `puts` once. Dead letters are sent, but belong to no state.
+
+    `delivered` is called when everything is acknowledged. It is not called where the effects are dropped.
+    """
 
     puts: list[Put]
     dead_letters: list[Output]
-    delivered: Callable[[], None] | None = None  # called once all of it is acknowledged; never where it was dropped
+    delivered: Callable[[], None] | None = None
 
 
 class Work(Protocol):
@@ -51,53 +53,60 @@ class Work(Protocol):
 
     @property
     def keys(self) -> list[bytes]:
-        """Distinct keys whose states the step needs."""
+        """The distinct keys whose states the step needs."""
 
     @property
     def held(self) -> Sequence[ConsumerRecord]:
-        """Records the job keeps for later: nothing from the lowest of them on is committed until they are released."""
+        """Records that the job keeps for later. No offset from the lowest of them on is committed before their release."""
 
 
 W = TypeVar("W", bound=Work)
 
 
 class Job(Protocol[W]):
-    """What the data plane runs. Methods are synchronous and use the CPU alone; what they raise ends the process."""
+    """What the data plane runs. The methods are synchronous and do no input or output.
+
+    An exception ends the process. When `decode` or `step` raised in two starts at the same records, the third start searches
+    for the one record at fault (`fault_search`).
+    """
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """Full names of the input topics; they have the same number of partitions."""
+        """Full names of the input topics, which have the same number of partitions."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Full names of every topic that outputs and dead letters go to; each must exist before a worker starts.
+        """Full names of all topics for outputs and dead letters; each must exist before a worker starts.
 
-        They have as many partitions as the inputs, so that what a partition causes is fenced in the one of its number.
+        They have as many partitions as the inputs. So what partition 3 causes goes to partition 3, where it is fenced.
         """
 
     @property
     def gathered(self) -> tuple[str, ...]:
-        """Those of `outputs` that may have one partition for what all cause: there nobody is fenced."""
+        """Those of `outputs` that may have a single partition for all; no writer is fenced there."""
 
     def decode(self, partition: int, records: Sequence[ConsumerRecord]) -> W:
-        """Records of one partition number, topic by topic in the order of `topics`, by offset within each.
+        """The work in the records of one partition number, which come in the order of `topics`, then by offset.
 
-        A record is handed over once in an assignment; after a rebalance or a restart, everything since the last
-        commit comes again.
+        A record is handed over once per assignment. After a rebalance or a restart, all records since the last commit
+        come again.
         """
 
     def step(self, partition: int, work: W, values: Sequence[bytes | None]) -> Effects:
-        """The effects of `work`, given the states of `work.keys` in that order (None: no state yet)."""
+        """The effects of `work`. `values`: the states of `work.keys` in that order; None: the key has no state yet."""
+
+    def refuse(self, partition: int, record: ConsumerRecord, cause: Exception) -> Output:
+        """The dead letter of a record for which `decode` or `step` raises `cause`, even when it is alone in its chunk."""
 
     def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
-        """Called when a partition is this worker's and its store is complete; `items` yields every key and state."""
+        """The partition is this worker's and its store is complete; `items` yields every key and state."""
 
     def revoked(self, partition: int) -> None:
-        """Called when a partition stops being this worker's: whatever is kept in memory for it is void."""
+        """The partition is no longer this worker's: whatever memory holds of it is void."""
 
 
 class PartitionGone(Exception):
-    """The partition isn't this worker's any more, so nothing was written; its next owner does the work again."""
+    """The partition is no longer this worker's, so nothing was written; its next owner does the work again."""
 
     def __init__(self, partition: int) -> None:
         super().__init__(f"partition {partition} is not assigned to this worker")
@@ -109,7 +118,7 @@ _decoder = msgspec.msgpack.Decoder(list[Output])
 
 
 def encode_outbox(outputs: Sequence[Output]) -> bytes:
-    """Outputs as they travel in the changelog; `decode_outbox` gives them back equal."""
+    """Outputs as bytes, as they travel in the changelog; `decode_outbox` reverses it."""
     return _encoder.encode(outputs)
 
 
@@ -123,7 +132,7 @@ def decode_outbox(data: bytes) -> list[Output]:
 
 
 def outbox_of(headers: Sequence[tuple[str, bytes]]) -> bytes | None:
-    """The outbox among a changelog record's headers, still encoded; None where the change caused nothing."""
+    """The encoded outbox among the headers of a changelog record; None where the change caused no output."""
     for name, value in headers:
         if name == OUTBOX_HEADER:
             return value
@@ -132,7 +141,7 @@ def outbox_of(headers: Sequence[tuple[str, bytes]]) -> bytes | None:
 
 @runtime_checkable
 class Together(Protocol):
-    """A job that steps chunks of several partitions cheaper in one call than one by one."""
+    """A job for which one call with chunks of several partitions is cheaper than one call per chunk."""
 
     def steps(self, chunks: Sequence[tuple[int, Any, Sequence[bytes | None]]]) -> list[Effects]:
         """As `Job.step` for each (partition, work, values), in order; no partition occurs twice."""

@@ -1,49 +1,54 @@
 """Makes a partition's local store complete from the changelog, and sends outputs that may never have been sent.
 
-Where the local store and the changelog disagree, the changelog is right: it is what every other worker and every export
-reads. See `plan` for each case.
+Where the local store and the changelog differ, the changelog is right, because every other worker and every export reads it.
+See `plan` for each case.
 
-Outputs. A record's outputs are sent after the record is acknowledged, and the next record of `CONFIRMED_KEY` says up to
-which changelog offset they were. So every record beyond the confirmed offset that carries an outbox has it sent again:
-the same keys, values and headers, in order, before the flow resumes. A local store confirms offsets of its own (a chunk
-is written there after its outputs were acknowledged), but only in the write that ends a chunk or a restore: a store
-that a killed restore left behind is ahead with its states and must not be taken for confirmed.
+The outputs of a changelog record are sent after the record is acknowledged. The next record of `CONFIRMED_KEY` holds the
+changelog offset up to which outputs were sent. So the outbox of every record beyond the confirmed offset is sent again: the
+same keys, values and headers, in order, before the flow of records resumes.
+
+A local store has a confirmed offset, too: a chunk is written there after its outputs were acknowledged. Only the write that
+ends a chunk or a restore sets it. The states of a store that a killed restore left behind are ahead of that offset, and must
+not be taken for confirmed.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.kafka.errors import BrokerLost, ChangelogTruncated, Fenced
-from streams.kafka.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, REQUEST_TIMEOUT_S, RETRY_S, away, leave, renewing
+from streams.kafka.changelog import PLANE_PREFIX
+from streams.kafka.errors import BrokerLost
+from streams.kafka.patience import DELIVERY_TIMEOUT_S, PATIENCE_S, RETRY_S, away, leave
 from streams.plane.crash import crash_point
 from streams.plane.directory import LOCK_WAIT_S
+from streams.plane.errors import ChangelogTruncated, Fenced
 from streams.plane.fetch import spans
-from streams.plane.records import CONFIRMED_KEY, PLANE_PREFIX, Output, decode_outbox, outbox_of
+from streams.plane.progress import Progress
+from streams.plane.records import CONFIRMED_KEY, Output, decode_outbox, outbox_of
 from streams.plane.store import BulkStore, Saved, StoreLocked
 
 log = structlog.get_logger(__name__)
 
-# Kafka forgets a tombstone 24 hours (delete.retention.ms) after compaction. A store that slept for longer could miss
-# one and bring an erased key back; half of that leaves room for a topic with less patience and for clocks.
+# Kafka forgets a tombstone 24 hours (delete.retention.ms) after compaction. A store that was not in use for longer could
+# miss one and bring an erased key back. Half of that time leaves room for a topic with a shorter one and for wrong clocks.
 STALE_AFTER_S = 12 * 3600.0
 
-# Unconfirmed records are those of the last chunk. Beyond this many to read, the end is looked at first, so that the
-# outboxes of a whole changelog aren't collected on the way there.
+# Only the records of the last chunk are unconfirmed. With more records to read than this, the restore looks at the end of
+# the changelog first. Otherwise it would collect the outboxes of the whole changelog on its way.
 PROBE_BEYOND = 5_000
 PROBE_RECORDS = 2_000
 
-# A store's own log costs a third more time a record; its absence a flush to disk at the end, some 20 ms a partition.
+# RocksDB's own log costs a third more time per record; without it, a flush at the end costs some 20 ms per partition.
 UNLOGGED_BEYOND = 20_000
 
-# Between two partitions, whose states are decoded without a pause (5 us a customer), the loop answers whoever asks whether
-# it still runs: to accept, to read, to answer, to write.
+# The states of one partition are decoded without a pause (5 us per key). After each partition the event loop gets so many
+# turns to answer a probe of its health: to accept, to read, to answer, to write.
 TURNS_OF_A_PAGE = 10
 
 POLL_MS = 200
@@ -51,7 +56,13 @@ CLAIM_CHECK_S = 0.1
 
 
 class Plan(NamedTuple):
-    """From which changelog offset to read, what is confirmed by the local store, and whether that store is void."""
+    """How to restore one partition.
+
+    Attributes:
+        start: the changelog offset to read from.
+        confirmed: the offset up to which the local store confirms outputs.
+        void: why the local store is void; None: it is not.
+    """
 
     start: int
     confirmed: int
@@ -61,17 +72,15 @@ class Plan(NamedTuple):
 def plan(saved: Saved | None, beginning: int, end: int, now: float) -> Plan:
     """How to restore a partition whose changelog holds offsets from `beginning` up to, not including, `end`.
 
-    - Nothing saved: read everything. If the changelog begins beyond 0, what was deleted before is lost; nobody can
-      tell.
-    - The store is ahead of the changelog: the changelog lost acknowledged records or was made anew, or the data
-      directory
-      belongs to another cluster. The store is void.
-    - The store is so old that a deletion may have come and gone: void.
-    - Else read on from the store's offset, or from the confirmed one where that is lower.
+    - Nothing is saved: read everything. Where the changelog begins beyond 0, its deleted records may be lost.
+    - The store is ahead of the changelog: the changelog lost acknowledged records or was made again, or the data
+      directory belongs to another cluster. The store is void.
+    - The store is so old that a deletion may have come and gone: it is void.
+    - Else read from the store's offset, or from the confirmed offset where that is lower.
 
     Raises:
-        ChangelogTruncated: records after the store's offset were deleted from the changelog's beginning. Going on would
-            miss those changes, starting over would miss all changes before them: a person has to choose.
+        ChangelogTruncated: the changelog's beginning was deleted beyond the store's offset. To go on would miss those
+            changes; to start again would miss all changes before them. A person has to choose.
     """
     if saved is None:
         return Plan(beginning, -1, None)
@@ -89,14 +98,14 @@ def plan(saved: Saved | None, beginning: int, end: int, now: float) -> Plan:
 
 
 class Unconfirmed:
-    """Outboxes of one partition's changelog records beyond the confirmed offset, in order."""
+    """The outboxes of one partition's changelog records beyond the confirmed offset, in order."""
 
     def __init__(self, confirmed: int) -> None:
         self.confirmed = confirmed
         self._outboxes: list[tuple[int, bytes]] = []
 
     def confirm(self, offset: int) -> None:
-        """Outputs of records up to `offset` were sent."""
+        """The outputs of records up to `offset` were sent."""
         if offset > self.confirmed:
             self.confirmed = offset
             self._outboxes = [(at, outbox) for at, outbox in self._outboxes if at > offset]
@@ -107,45 +116,62 @@ class Unconfirmed:
             self._outboxes.append((offset, outbox))
 
     def outputs(self) -> list[Output]:
-        """What has to be sent again."""
+        """The outputs to send again."""
         return [output for _, outbox in self._outboxes for output in decode_outbox(outbox)]
 
 
 class Overtaken(Exception):
-    """Another rebalance began: this restore's partitions may be somebody else's already."""
+    """Another rebalance began: this restore's partitions may have another owner by now."""
+
+
+class RestoredInto(Protocol):
+    """What a restore needs of the pipeline."""
+
+    @property
+    def progress(self) -> Progress:
+        """The progress; its epoch names the current assignment."""
+
+    def open(self, partition: int, confirmed: int) -> None:
+        """Takes a partition whose store is complete."""
+
+    async def resend(self, partition: int, outputs: list[Output]) -> None:
+        """Sends outputs again, and waits until they are acknowledged."""
+
+    def count_restore(self, records: int, seconds: float) -> None:
+        """Counts a restore that has finished."""
+
+
+class RestoringWorld(Protocol):
+    """What a restore needs of the process."""
+
+    def states(self) -> BulkStore:
+        """The local store."""
+
+    async def claim(self, partition: int) -> None:
+        """Makes this worker the only one that can write to a partition, with one record in the changelog."""
+
+    def fail(self, exc: BaseException) -> None:
+        """Ends the process."""
 
 
 class Restorer:
-    """Restores the partitions of an assignment; only one restore runs at a time, and a new assignment ends the last.
+    """Restores the partitions of an assignment. One restore runs at a time; a new assignment ends the one before.
 
     Args:
-        store: the local store.
-        kafka: the arguments with which an aiokafka client reaches the cluster.
+        pipeline: takes each partition whose store is complete, and sends outputs again.
+        world: local store, claims, and the process that a failure ends.
+        new_consumer: makes the consumer that reads the changelog.
         topic: the changelog.
-        claim: makes this worker the only one that can write to a partition, with one record in the changelog.
-        resend: sends outputs of a partition and waits for them; True where that left the process as a member.
-        ready: called with a partition and its confirmed offset when its store is complete.
-        epoch: number of the current assignment.
-        fail: ends the process.
-        counted: called with the records and seconds of a finished restore.
     """
 
     def __init__(
         self,
-        *,
-        store: Callable[[], BulkStore],
-        kafka: Mapping[str, Any],
+        pipeline: "RestoredInto",
+        world: "RestoringWorld",
+        new_consumer: Callable[[], AIOKafkaConsumer],
         topic: str,
-        claim: Callable[[int], Coroutine[Any, Any, None]],
-        resend: Callable[[int, list[Output]], Awaitable[None]],
-        ready: Callable[[int, int], None],
-        epoch: Callable[[], int],
-        fail: Callable[[BaseException], None],
-        counted: Callable[[int, float], None],
     ) -> None:
-        self._store, self._kafka, self._topic = store, kafka, topic
-        self._claim = claim
-        self._resend, self._ready, self._epoch, self._fail, self._counted = resend, ready, epoch, fail, counted
+        self._pipeline, self._world, self._new_consumer, self._topic = pipeline, world, new_consumer, topic
         self._one_at_a_time = asyncio.Lock()
         self._read_so_far = 0
 
@@ -155,27 +181,27 @@ class Restorer:
         return self._one_at_a_time.locked()
 
     async def restore(self, partitions: Iterable[int]) -> None:
-        """Restores `partitions`; returns early, without a word, where another rebalance begins meanwhile.
+        """Restores `partitions`; returns early where another rebalance begins.
 
-        Any failure ends the process here: faust runs this hook without looking at what it raises.
+        A failure ends the process here, because faust ignores what this hook raises.
         """
-        epoch = self._epoch()
+        epoch = self._pipeline.progress.epoch
         async with self._one_at_a_time:
             try:
                 await self._persist(sorted(partitions), epoch)
             except Fenced as exc:
-                if epoch == self._epoch():
-                    self._fail(exc)
+                if epoch == self._pipeline.progress.epoch:
+                    self._world.fail(exc)
                 log.info("restore overtaken by another worker's claim")
             except Overtaken:
                 log.info("restore overtaken by another rebalance")
             except asyncio.CancelledError:
                 raise
             except BaseException as exc:
-                self._fail(exc)
+                self._world.fail(exc)
 
     async def _persist(self, partitions: list[int], epoch: int) -> None:
-        """Restores, and begins again where Kafka was away meanwhile: what the local stores have got is kept."""
+        """Restores, and begins again where Kafka was away; the local stores keep what they have."""
         since = time.monotonic()
         while True:
             read = self._read_so_far
@@ -193,7 +219,7 @@ class Restorer:
             await asyncio.sleep(RETRY_S)
 
     def _check(self, epoch: int) -> None:
-        if epoch != self._epoch():
+        if epoch != self._pipeline.progress.epoch:
             raise Overtaken
 
     async def _restore(self, partitions: list[int], epoch: int) -> None:
@@ -201,24 +227,16 @@ class Restorer:
         if not partitions:
             return
         began = time.perf_counter()
-        store = self._store()
+        store = self._world.states()
         for partition in partitions:
             await self._open(store, partition, epoch)
-        consumer = AIOKafkaConsumer(
-            **self._kafka,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=50,
-            request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
-            max_partition_fetch_bytes=4 << 20,
-        )
-        renewing(consumer._client)
+        consumer = self._new_consumer()
         try:
             await consumer.start()
             tps = {partition: TopicPartition(self._topic, partition) for partition in partitions}
-            found = await consumer.end_offsets(list(tps.values()))
+            ends_before = await consumer.end_offsets(list(tps.values()))
             self._check(epoch)
-            # Whoever had these partitions before may write up to here, and what they wrote is read; not after it.
+            # An earlier owner may write up to its partition's claim, and those records are read. After it nothing gets in.
             await self._claim_all(partitions, epoch)
             ends = await consumer.end_offsets(list(tps.values()))
             beginnings = await consumer.beginning_offsets(list(tps.values()))
@@ -228,15 +246,15 @@ class Restorer:
             tails: dict[TopicPartition, Unconfirmed] = {}
             starts: dict[TopicPartition, int] = {}
             for partition, tp in tps.items():
-                todo = plan(store.saved(partition), beginnings[tp], found[tp], time.time())
+                todo = plan(store.saved(partition), beginnings[tp], ends_before[tp], time.time())
                 if todo.void is not None:
                     store.set_aside(partition, todo.void)
                     store.open(partition)
                 if todo.start == beginnings[tp] > 0:
-                    log.warning("the changelog's beginning was deleted", partition=partition, first=beginnings[tp])
+                    log.warning("the beginning of the changelog was deleted", partition=partition, first=beginnings[tp])
                 tails[tp], starts[tp] = Unconfirmed(todo.confirmed), todo.start
-                if todo.start == found[tp] == ends[tp] - 1:
-                    starts[tp] = ends[tp]  # nothing there but our own claim
+                if todo.start == ends_before[tp] == ends[tp] - 1:
+                    starts[tp] = ends[tp]  # the only record is this worker's claim
                 if ends[tp] - todo.start > PROBE_BEYOND:
                     await self._probe(consumer, tp, tails[tp], todo.start, ends[tp], epoch)
             records = await self._read(consumer, store, tails, starts, ends, epoch)
@@ -249,13 +267,13 @@ class Restorer:
                 await asyncio.sleep(0)
             self._check(epoch)
         seconds = time.perf_counter() - began
-        self._counted(records, seconds)
+        self._pipeline.count_restore(records, seconds)
         log.info("restored", partitions=partitions, records=records, seconds=round(seconds, 2))
 
     async def _claim_all(self, partitions: list[int], epoch: int) -> None:
-        # Aiokafka looks for a coordinator for ever. A claim that came through after the partitions moved would fence
-        # their rightful owner.
-        claims = {asyncio.ensure_future(self._claim(partition)) for partition in partitions}
+        # Aiokafka looks for a coordinator for ever. A claim that arrived after the partitions moved would fence their new
+        # owner.
+        claims = {asyncio.ensure_future(self._world.claim(partition)) for partition in partitions}
         under_way, give_up = claims, time.monotonic() + DELIVERY_TIMEOUT_S
         try:
             while under_way:
@@ -266,7 +284,7 @@ class Restorer:
                 if under_way and time.monotonic() > give_up:
                     raise BrokerLost(f"partitions could not be claimed for {DELIVERY_TIMEOUT_S:.0f} s")
         finally:
-            # also those beside one that failed: a later try must have the last word
+            # Also the claims beside one that failed: the claims of a later attempt must be the last.
             for claim in under_way:
                 claim.cancel()
             await asyncio.gather(*claims, return_exceptions=True)
@@ -287,11 +305,11 @@ class Restorer:
     async def _probe(
         self, consumer: Any, tp: TopicPartition, tail: Unconfirmed, start: int, end: int, epoch: int
     ) -> None:
-        """Finds the last confirmed offset from the end backwards, in widening steps."""
+        """Finds the last confirmed offset, from the end backwards, in steps that grow."""
         width = PROBE_RECORDS
         while True:
             first = max(start, end - width)
-            found = False
+            confirmed = False
             consumer.resume(tp)
             consumer.seek(tp, first)
             while await consumer.position(tp) < end:
@@ -299,10 +317,10 @@ class Restorer:
                     for record in records:
                         if record.key == CONFIRMED_KEY and record.value is not None:
                             tail.confirm(int(record.value))
-                            found = True
+                            confirmed = True
                 self._check(epoch)
             consumer.pause(tp)
-            if found or first == start:
+            if confirmed or first == start:
                 return
             width *= 8
 
@@ -317,8 +335,8 @@ class Restorer:
     ) -> int:
         bulk = {tp for tp, start in starts.items() if ends[tp] - start > UNLOGGED_BEYOND}
         count = 0
-        async with aclosing(spans(consumer._client, starts, ends)) as found:
-            async for tp, records, position in found:
+        async with aclosing(spans(consumer._client, starts, ends)) as reading:
+            async for tp, records, position in reading:
                 self._check(epoch)
                 states = self._states(records, tails[tp])
                 store.write(tp.partition, states, position - 1, logged=tp not in bulk)
@@ -345,9 +363,9 @@ class Restorer:
         store.flush(partition)
         if outputs := tail.outputs():
             log.info("sending outputs again", partition=partition, outputs=len(outputs), after=tail.confirmed)
-            await self._resend(partition, outputs)
+            await self._pipeline.resend(partition, outputs)
             self._check(epoch)
-        # -1: an empty changelog; there is nothing to be at
+        # -1: the changelog is empty, so there is no offset to note.
         if last >= 0:
             store.write(partition, (), last, confirmed=last)
-        self._ready(partition, last)
+        self._pipeline.open(partition, last)

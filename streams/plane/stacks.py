@@ -1,7 +1,4 @@
-"""Where every thread and task of this process stands.
-
-Functions and lines alone: the values in them are what customers did and wrote.
-"""
+"""Where every thread and task of this process stands: functions and lines, never values, which customers wrote."""
 
 import asyncio
 import sys
@@ -14,16 +11,16 @@ from pathlib import PurePath
 from types import FrameType
 from typing import Any
 
-# A chain of coroutines is a dozen deep; a hundred is a loop of its own.
+# A chain of coroutines is about a dozen deep; one of a hundred would be a defect.
 DEEPEST = 100
 
 Frames = Iterator[tuple[str, int, str]]  # file, line, function
 
 
 def stacks(loops: Iterable[asyncio.AbstractEventLoop]) -> dict[str, list[str]]:
-    """`threads` and `tasks`, a line each, the innermost call first; `tasks` are those of `loops`, equal ones counted.
+    """`threads` and `tasks`, one line each, the innermost call first. Equal tasks of `loops` are counted in one line.
 
-    Can be called from any thread, also while a loop stands still.
+    It can be called from any thread, also while a loop stands still.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     threads = [
@@ -31,8 +28,8 @@ def stacks(loops: Iterable[asyncio.AbstractEventLoop]) -> dict[str, list[str]]:
         for ident, frame in sys._current_frames().items()
     ]
     tasks = Counter(_line(_frames_of_coroutine(task.get_coro())) for loop in loops for task in asyncio.all_tasks(loop))
-    told = (line if count == 1 else f"{count} times: {line}" for line, count in tasks.most_common())
-    return {"threads": threads, "tasks": list(told)}
+    lines = (line if count == 1 else f"{count} times: {line}" for line, count in tasks.most_common())
+    return {"threads": threads, "tasks": list(lines)}
 
 
 def _line(frames: Frames) -> str:
@@ -40,12 +37,12 @@ def _line(frames: Frames) -> str:
 
 
 def _frames_of_thread(frame: FrameType) -> Frames:
-    for found, line in islice(traceback.walk_stack(frame), DEEPEST):
-        yield found.f_code.co_filename, line, found.f_code.co_name
+    for each, line in islice(traceback.walk_stack(frame), DEEPEST):
+        yield each.f_code.co_filename, line, each.f_code.co_name
 
 
 def _frames_of_coroutine(awaited: Any) -> Frames:
-    """Of coroutines, generators and asynchronous generators that wait for one another; a native one ends the chain."""
+    """Frames of coroutines, generators and async generators that wait for one another; a native one ends the chain."""
     chain: list[tuple[str, int, str]] = []
     while awaited is not None and len(chain) < DEEPEST:
         kind = next((kind for kind in ("cr", "gi", "ag") if hasattr(awaited, f"{kind}_frame")), None)

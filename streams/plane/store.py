@@ -1,12 +1,12 @@
-"""A table's local store: RocksDB a partition, read and written in bulk. Plugged into faust under the URL ``bulk://``.
+"""The local store of the table: one RocksDB database per partition, read and written in bulk.
 
-Faust keeps opening, paths and assignment. Its record-by-record recovery finds nothing to do, because an active
-partition's `persisted_offset` says "up to date"; the bulk restore (`restore.py`) runs in `on_recovery_completed`,
-outside the rebalance callback (heartbeats run) and before the flow resumes.
+Faust finds it under the URL ``bulk://``. Faust keeps paths and assignment. Its record-by-record recovery has nothing to do,
+because `persisted_offset` reports every active partition as up to date. The bulk restore (`restore`) runs in
+`on_recovery_completed`: outside the rebalance callback, so heartbeats run, and before the flow of records resumes.
 
-Beside the states a partition's database holds faust's offset key (the changelog offset of its newest state, ASCII) and
-``CONFIRMED_KEY``: ``b"<offset> <unix seconds>"``, the changelog offset up to which every output is known to be sent,
-and when that was written.
+Beside the states, a partition's database holds two keys. Faust's offset key: the changelog offset of its newest state, as
+ASCII. ``CONFIRMED_KEY``: ``b"<offset> <unix seconds>"``, the changelog offset up to which every output was sent, and when
+that was written.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import rocksdict
 import structlog
@@ -24,19 +24,20 @@ from faust.stores.rocksdb import RocksDBOptions
 from faust.stores.rocksdb import Store as RocksStore
 from faust.types import TP
 
-from streams.kafka.errors import StoreBroken
-from streams.plane.records import CONFIRMED_KEY, PLANE_PREFIX, PartitionGone
+from streams.kafka.changelog import PLANE_PREFIX
+from streams.plane.errors import StoreBroken
+from streams.plane.records import CONFIRMED_KEY, PartitionGone
 
 log = structlog.get_logger(__name__)
 
 STORE_URL = "bulk://"
 STORES.aliases["bulk"] = "streams.plane.store:BulkStore"
 
-WRITE_BUFFER_BYTES = 16 << 20  # of one database; a larger one makes a restore no faster
-MAX_OPEN_FILES = 256  # of one database
-BLOOM_BITS = 10  # a key; a customer who isn't there costs no read in 99 of 100 cases
+WRITE_BUFFER_BYTES = 16 << 20  # per database; a larger one makes a restore no faster
+MAX_OPEN_FILES = 256  # per database
+BLOOM_BITS = 10  # per key; a key without a state costs no read in 99 of 100 cases
 
-# What comes from the changelog can be read again: no log of its own. A third less time a record.
+# A write without RocksDB's own log. What comes from the changelog can be read again, and it takes a third less time.
 UNLOGGED = rocksdict.WriteOptions()
 UNLOGGED.disable_wal = True
 
@@ -44,8 +45,8 @@ UNLOGGED.disable_wal = True
 class SharedMemory(RocksDBOptions):
     """Options with which all databases of a worker share `size` bytes, however many partitions it has.
 
-    Half of it at most are write buffers, which count against the cache of blocks read. Faust's own options give every
-    partition a cache of 2 GiB and 192 MiB of write buffers: memory that fills for hours and is multiplied by a rebalance.
+    At most half of it are write buffers, which count against the block cache. Faust's own options give every partition a
+    cache of 2 GiB and 192 MiB of write buffers. That memory fills for hours, and a rebalance multiplies it.
     """
 
     def __init__(self, size: int) -> None:
@@ -54,7 +55,7 @@ class SharedMemory(RocksDBOptions):
         self._buffers = rocksdict.WriteBufferManager.new_write_buffer_manager_with_cache(size // 2, False, self._cache)
 
     def as_options(self) -> rocksdict.Options:
-        """Options of one more database."""
+        """The options of one more database."""
         tables = rocksdict.BlockBasedOptions()
         tables.set_block_cache(self._cache)
         tables.set_bloom_filter(BLOOM_BITS, block_based=False)
@@ -66,43 +67,59 @@ class SharedMemory(RocksDBOptions):
     @property
     def used(self) -> int:
         """Bytes of blocks and write buffers, at most about `size`."""
-        found: int = self._cache.get_usage()
-        return found
+        usage: int = self._cache.get_usage()
+        return usage
 
 
 class Saved(NamedTuple):
-    """How far a partition's local store is: newest changelog offset, confirmed offset, unix time of the last write."""
+    """How far a partition's local store is.
+
+    Attributes:
+        offset: the changelog offset of its newest state.
+        confirmed: the changelog offset up to which every output was sent; -1: none was.
+        at: when it was written last, epoch seconds.
+    """
 
     offset: int
     confirmed: int
     at: float
 
 
+class Restores(Protocol):
+    """What makes partitions complete (`restore.Restorer`)."""
+
+    async def restore(self, partitions: Iterable[int]) -> None:
+        """Restores the partitions."""
+
+
 class BulkStore(RocksStore):
-    """RocksDB databases by partition; every access is synchronous and in bulk. Option: `memory`, bytes for all of them.
+    """RocksDB databases by partition; every access is synchronous and in bulk.
+
+    Options of the table: `memory`, the bytes for all databases together; `restorer`.
 
     Raises:
-        PartitionGone: the partition isn't open here.
-        StoreBroken: the database can't be read or written. Damage is remembered on disk: the next start sets the
-            database aside and restores the partition from the changelog.
+        PartitionGone: the partition is not open here.
+        StoreBroken: the database cannot be read or written. A mark on the disk remembers damage. The next start then sets
+            the database aside and restores the partition from the changelog.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.rocksdb_options = SharedMemory(self.options["memory"])
+        self._restorer: Restores = self.options["restorer"]
         self._unlogged: set[int] = set()
-        self._targets: dict[TP, int] = {}  # changelog partition -> last offset, as of the rebalance
+        self._ends: dict[TP, int] = {}  # the last offset of each changelog partition, as of the rebalance
 
     # --- data
 
     def multi_get(self, partition: int, keys: list[bytes]) -> list[bytes | None]:
-        """States of `keys`, in order; None where there is none."""
+        """The states of `keys`, in order; None where there is none."""
         db = self._open_db(partition)
         try:
-            found: list[bytes | None] = db.get(keys)
+            values: list[bytes | None] = db.get(keys)
         except Exception as exc:
             self._broken(partition, exc)
-        return found
+        return values
 
     def write(
         self,
@@ -113,10 +130,12 @@ class BulkStore(RocksStore):
         *,
         logged: bool = True,
     ) -> None:
-        """Writes states (None: deletes) and how far the store is with them, all at once.
+        """Writes states (None: deletes the key) and the offset that the store has reached, all at once.
 
-        `confirmed` None leaves the confirmed offset as it is. Of what is not `logged`, a killed process loses the
-        latest part, the offset with it, until `flush`; what is logged comes after a flush.
+        `confirmed` None leaves the confirmed offset as it is.
+
+        A write with `logged` survives a kill of the process. Without, a killed process loses its latest writes, together
+        with their offset, unless `flush` was called after them. A logged write flushes first.
         """
         db = self._open_db(partition)
         batch = rocksdict.WriteBatch(raw_mode=True)
@@ -140,7 +159,7 @@ class BulkStore(RocksStore):
             self._broken(partition, exc)
 
     def flush(self, partition: int) -> None:
-        """Makes what was not logged outlive the process."""
+        """Makes the writes that were not logged survive a kill of the process."""
         if partition not in self._unlogged:
             return
         db = self._open_db(partition)
@@ -151,8 +170,8 @@ class BulkStore(RocksStore):
         self._unlogged.discard(partition)
 
     def items(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
-        """Every key and state in byte order, without the data plane's own; consume it at once, before any await."""
-        # Rdict.items() ends silently at a damaged block; only a raw iterator's status tells.
+        """Every key and state in byte order, without the data plane's own keys; consume it before any await."""
+        # Rdict.items() ends silently at a damaged block; only the status of a raw iterator shows the damage.
         iterator = self._open_db(partition).iter()
         try:
             iterator.seek_to_first()
@@ -166,17 +185,17 @@ class BulkStore(RocksStore):
             except Exception as exc:
                 self._broken(partition, exc)
         finally:
-            del iterator  # a live iterator keeps the database's lock, even after close()
+            del iterator  # a live iterator keeps the lock of the database, even after close()
 
     def saved(self, partition: int) -> Saved | None:
-        """How far the store is; None: nothing in it."""
+        """How far the store is; None: it is empty."""
         offset, confirmed = self.multi_get(partition, [self.offset_key, CONFIRMED_KEY])
         if offset is None:
             return None
         if confirmed is None:
             return Saved(int(offset), -1, time.time())
-        sent, _, at = confirmed.partition(b" ")
-        return Saved(int(offset), int(sent), float(at))
+        confirmed_offset, _, at = confirmed.partition(b" ")
+        return Saved(int(offset), int(confirmed_offset), float(at))
 
     def _open_db(self, partition: int) -> Any:
         try:
@@ -218,7 +237,7 @@ class BulkStore(RocksStore):
             self._dbs[partition] = self.rocksdb_options.open(path)
 
     def set_aside(self, partition: int, why: str) -> None:
-        """Moves the partition's database out of the way, replacing what was set aside before, and says so."""
+        """Moves the partition's database out of the way, over what was set aside before, and logs it."""
         self.close(partition)
         path = self.partition_path(partition)
         aside = path.with_name(path.name + ".set-aside")
@@ -243,28 +262,28 @@ class BulkStore(RocksStore):
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Closes what went away. In this callback no heartbeat is sent: only quick things here."""
+        """Closes the databases of partitions that leave. No heartbeat is sent during this callback, so it must be quick."""
         self.revoke_partitions(self.table, revoked)
         mine = [tp for tp in assigned if tp.topic == self.table.changelog_topic_name]
         ends = await self.app.consumer.highwaters(*mine) if mine else {}
-        self._targets = {tp: (ends.get(tp) or 0) - 1 for tp in mine}
+        self._ends = {tp: (ends.get(tp) or 0) - 1 for tp in mine}
 
     def persisted_offset(self, tp: TP) -> int | None:
-        """Reports every active partition as up to date: faust's own recovery has nothing to do."""
-        return self._targets.get(tp)
+        """Reports every active partition as up to date, so that faust's own recovery has nothing to do."""
+        return self._ends.get(tp)
 
     def set_persisted_offset(self, tp: TP, offset: int) -> None:
         """Does nothing: `write` stores the offset together with the states."""
 
     def apply_changelog_batch(self, batch: Any, to_key: Any, to_value: Any) -> None:
-        """Does nothing: the bulk restore reads the changelog, also what a late writer added during a rebalance."""
+        """Does nothing: the bulk restore reads the changelog, including what a late writer added during a rebalance."""
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Restores the partitions that this worker has now."""
-        await self.app.restorer.restore({tp.partition for tp in active_tps})
+        await self._restorer.restore({tp.partition for tp in active_tps})
 
     def revoke_partitions(self, table: Any, tps: set[TP]) -> None:
-        """Closes the databases of changelog partitions that went away."""
+        """Closes the databases of changelog partitions that leave."""
         for tp in tps:
             if tp.topic == table.changelog_topic_name:
                 self.close(tp.partition)
@@ -277,17 +296,17 @@ class BulkStore(RocksStore):
         gc.collect()
 
     def _set(self, key: bytes, value: bytes | None) -> None:
-        raise RuntimeError("states are written by the pipeline, in batches")
+        raise RuntimeError("the pipeline writes the states, in batches; the table itself is read-only")
 
     def _del(self, key: bytes) -> None:
         self._set(key, None)
 
 
 class StoreLocked(StoreBroken):
-    """The database is open in another process; operator action if it stays: one data directory a worker."""
+    """The database is open in another process; operator action if that lasts: one data directory per worker."""
 
 
 def _is_damage(exc: Exception) -> bool:
-    # "does not exist": CURRENT is there, a file it leads to isn't.
+    # "does not exist": the file CURRENT is there, but a file that it leads to is not.
     text = str(exc)
     return "Corruption" in text or "does not exist" in text or "No such file" in text

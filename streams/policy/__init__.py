@@ -1,4 +1,4 @@
-"""A policy's life: published, previewed, rolled back, compared with another on live traffic, tuned to a shop's history.
+"""A policy's life: previewed, published, rolled back, compared with another one on live traffic, tuned to a shop's history.
 
-What a policy means is in `models.policy`.
+What a policy means is in `models.policy`; how a worker serves one is in `streams.worker`.
 """

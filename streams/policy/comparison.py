@@ -1,4 +1,4 @@
-"""What workers say of the shadow policy, added up."""
+"""The comparison of the shadow policy with the served one, added up over all workers."""
 
 import asyncio
 from collections import Counter
@@ -7,25 +7,25 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-# A worker answers within its longest chunk; one that doesn't is gone or stuck.
+# A worker answers within its longest chunk; one that does not is gone or stuck.
 TIMEOUT_S = 10.0
 
 
 class NoComparison(Exception):
-    """There is nothing to add up; the message says why and the way out."""
+    """The workers' figures cannot be added up; the message says why, and the way out."""
 
 
 class Compared(NamedTuple):
-    """All workers together."""
+    """The figures of all workers together: customers judged, and how many the shadow policy puts elsewhere."""
 
     policy: str
     served: str
     customers: int
     elsewhere: int
-    pairs: Counter[tuple[str, str, str]]  # dimension, where they stand ("": nowhere yet), where the shadow has them
+    pairs: Counter[tuple[str, str, str]]  # dimension, served segment ("": none yet), segment of the shadow policy
 
     def rows(self) -> list[dict[str, Any]]:
-        """The pairs, most customers first."""
+        """The pairs as rows; the pair with most customers first."""
         return [
             {"dimension": dimension, "current": current, "shadow": shadow, "customers": count}
             for (dimension, current, shadow), count in self.pairs.most_common()
@@ -33,25 +33,27 @@ class Compared(NamedTuple):
 
 
 async def ask(workers: Sequence[str]) -> Compared:
-    """What the workers at these addresses (`http://HOST:PORT`) have compared.
+    """The figures of the workers at these addresses (`http://HOST:PORT`), added up.
 
     Raises:
-        NoComparison: one doesn't answer, has no shadow, or another than the others.
+        NoComparison: a worker does not answer, has no shadow policy, or compares other policies than the rest.
     """
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_S)) as session:
-        found = await asyncio.gather(*(_page(session, worker) for worker in workers))
-    return added(dict(zip(workers, found, strict=True)))
+        pages = await asyncio.gather(*(_page(session, worker) for worker in workers))
+    return added(dict(zip(workers, pages, strict=True)))
 
 
 def added(pages: dict[str, dict[str, Any]]) -> Compared:
-    """The sum of `/api/shadow` of each worker. Raises as `ask`."""
+    """The sum of the workers' pages (`/api/shadow`) by address. Raises as `ask`."""
     without = [worker for worker, page in pages.items() if page["policy"] is None]
     if without:
         raise NoComparison(f"{without[0]} has no shadow policy; `regulars policy shadow FILE` sets one")
     kinds = {(page["policy"], page["served"]) for page in pages.values()}
     if len(kinds) > 1:
-        said = ", ".join(f"{policy} with {served}" for policy, served in sorted(kinds))
-        raise NoComparison(f"workers compare different policies ({said}); one of them is about to take the newer")
+        kinds_text = ", ".join(f"{policy} with {served}" for policy, served in sorted(kinds))
+        raise NoComparison(
+            f"workers compare different policies ({kinds_text}); one of them is about to take the newer one"
+        )
     (policy, served) = kinds.pop()
     pairs: Counter[tuple[str, str, str]] = Counter()
     for page in pages.values():
@@ -61,16 +63,16 @@ def added(pages: dict[str, dict[str, Any]]) -> Compared:
     return Compared(policy, served, customers, sum(page["elsewhere"] for page in pages.values()), pairs)
 
 
-def told(found: Compared) -> str:
-    """For a person: the sum, then who would stand elsewhere, most first."""
-    share = found.elsewhere / found.customers if found.customers else 0.0
+def as_text(compared: Compared) -> str:
+    """For a person: the sum, then the pairs that differ, the one with most customers first."""
+    share = compared.elsewhere / compared.customers if compared.customers else 0.0
     first = (
-        f"{found.policy} beside {found.served}: {found.customers:,} customers judged since it was set, "
-        f"{found.elsewhere:,} would stand elsewhere ({share:.1%})"
+        f"{compared.policy} beside {compared.served}: {compared.customers:,} customers judged since it was set, "
+        f"{compared.elsewhere:,} would stand elsewhere ({share:.1%})"
     )
     rows = [
         f"    {row['customers']:>9,}  {row['dimension']}: {row['shadow']} instead of {row['current'] or '(new)'}"
-        for row in found.rows()
+        for row in compared.rows()
         if row["current"] != row["shadow"]
     ]
     return "\n".join([first, *rows])
@@ -84,6 +86,6 @@ async def _page(session: aiohttp.ClientSession, worker: str) -> dict[str, Any]:
             page: dict[str, Any] = await answer.json()
     except (aiohttp.ClientError, TimeoutError, ValueError) as exc:
         raise NoComparison(
-            f"{worker} doesn't say ({type(exc).__name__}); --worker names where workers' pages are"
+            f"{worker} does not answer ({type(exc).__name__}); --worker names the address of a worker's pages"
         ) from exc
     return page

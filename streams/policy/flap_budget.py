@@ -1,8 +1,8 @@
-"""How often a policy takes its own changes back on a real history, and what exit margin keeps that under its budget.
+"""How often a policy takes its own changes back on a real history, and the exit margins that keep this within its budget.
 
-The history goes through the live code with its learner, a day at a time, as in `regulars backtest`. Scores hardly depend on
-who stands where, so one pass judges every margin that is tried, each as a dimension of its own; what it finds is replayed
-as it will be served.
+The history goes through the live code with its learner, one day at a time, as in `regulars backtest`. Scores hardly depend
+on the customers' segments. So one pass judges every margin that is tried, each as a dimension of its own; the result is
+replayed as it will be served.
 """
 
 from collections.abc import Sequence
@@ -20,44 +20,44 @@ from models.scores import PriorScorer
 from schemas.times import DAY_S
 from streams.sources.registry import open_dataset
 
-# Margins that are tried: finer than one in twenty no history tells apart, beyond three fifths a bound means little.
+# Margins that are tried. No history distinguishes steps finer than 1/20, and beyond 3/5 a bound means little.
 MARGINS = tuple(step / 20 for step in range(1, 13))
 
 
 class Flap(NamedTuple):
-    """One dimension of a policy on a history."""
+    """How often one dimension of a policy took changes back on a history."""
 
     dimension: str
     exit_margin: float
     changes: int
     reversals: int
     per_1000: float  # reversals per 1,000 changes
-    budgeted: bool  # the budget is about it: it is cut on what can flutter
+    budgeted: bool  # whether the budget applies: the dimension is over a number that can flutter
 
 
 class NoMargin(Exception):
-    """No exit margin keeps a dimension under the budget; the message names it, the least rate and another way."""
+    """No exit margin keeps a dimension within the budget; the message names it, the lowest rate and another way."""
 
 
 def measure(policy: Policy, dataset: str, file: Path) -> list[Flap]:
     """Changes and reversals of each dimension of `policy` over a data set.
 
     Raises:
-        FileRefused: the file isn't of that data set.
+        FileRefused: the file does not belong to that data set.
     """
     flaps = _replay(policy, dataset, file)
     return [_flap(flaps, dimension, dimension.name) for dimension in policy.dimensions]
 
 
 def calibrate(policy: Policy, dataset: str, file: Path) -> dict[int, Flap]:
-    """For each dimension (by its place) whose stated margin breaks the budget, the smallest one tried that keeps it.
+    """The smallest margin tried that keeps the budget, for each dimension (by index) whose stated margin breaks it.
 
-    Margins are only raised. All are tried side by side first; then the policy with those found is replayed as it would be
-    served, and what is still over the budget gets the next margin: a customer is looked at a little more often where
-    more dimensions have something to promise. Raises as `measure`, and:
+    Margins are only raised. First all are tried side by side. Then the policy with the resulting margins is replayed as it
+    would be served, and a dimension that is still over the budget gets the next margin: side by side, more dimensions ask
+    for reviews, and each customer is judged a little more often. Raises as `measure`, and:
 
     Raises:
-        NoMargin: none does.
+        NoMargin: no margin keeps the budget.
     """
     budget = policy.flap_budget
     tried = {
@@ -67,30 +67,31 @@ def calibrate(policy: Policy, dataset: str, file: Path) -> dict[int, Flap]:
     }
     if budget is None or not tried:
         return {}
-    found = {}
+    chosen = {}
     for place, own in _side_by_side(policy, tried, dataset, file).items():
         kept = next((flap for flap in own if flap.per_1000 <= budget), None)
         if kept is None:
             raise _none_of(own, budget)
-        found[place] = kept
+        chosen[place] = kept
     while True:
-        margins = {place: flap.exit_margin for place, flap in found.items()}
+        margins = {place: flap.exit_margin for place, flap in chosen.items()}
         served = measure(_with(policy, margins), dataset, file)
-        found = {place: served[place] for place in tried}
-        over = [place for place, flap in found.items() if flap.per_1000 > budget]
+        chosen = {place: served[place] for place in tried}
+        over = [place for place, flap in chosen.items() if flap.per_1000 > budget]
         if not over:
             stated = {place: policy.dimensions[place].exit_margin for place in tried}
-            return {place: flap for place, flap in found.items() if flap.exit_margin > stated[place]}
+            return {place: flap for place, flap in chosen.items() if flap.exit_margin > stated[place]}
         for place in over:
             wider = next((margin for margin in tried[place] if margin > margins[place]), None)
             if wider is None:
-                raise _none_of([found[place]], budget)
-            found[place] = found[place]._replace(exit_margin=wider)
+                raise _none_of([chosen[place]], budget)
+            chosen[place] = chosen[place]._replace(exit_margin=wider)
 
 
 def _side_by_side(policy: Policy, tried: dict[int, list[float]], dataset: str, file: Path) -> dict[int, list[Flap]]:
-    """Each dimension with each of its margins, in one pass."""
-    # Days since a purchase have no margin, but whoever crosses their bounds is judged by everything at that moment.
+    """The rates of each dimension with each of its margins, from one pass."""
+    # Days since a purchase have no margin. They are in the pass because a customer who crosses one of their bounds is judged
+    # in every dimension at that moment.
     others = [replace(each, name=str(place)) for place, each in enumerate(policy.dimensions) if place not in tried]
     own = {
         place: [replace(policy.dimensions[place], name=f"{place}/{margin}", exit_margin=margin) for margin in margins]
@@ -117,18 +118,18 @@ def _none_of(flaps: Sequence[Flap], budget: float) -> NoMargin:
     return NoMargin(
         f"dimension {least.dimension}: no exit margin up to {flaps[-1].exit_margin:g} keeps reversals within 7 days "
         f"under {budget:g} per 1,000 changes; {least.exit_margin:g} comes nearest with {least.per_1000:.1f}. "
-        "A dwell of 8 days leaves those alone that a purchase makes"
+        "With a dwell of 8 days, only purchases take changes back"
     )
 
 
 def over_budget(policy: Policy, flaps: Sequence[Flap]) -> list[Flap]:
-    """Those that take back more than the policy allows."""
+    """The dimensions that take back more than the policy allows."""
     budget = policy.flap_budget
     return [] if budget is None else [flap for flap in flaps if flap.budgeted and flap.per_1000 > budget]
 
 
 def _is_budgeted(dimension: Dimension) -> bool:
-    # Days since a purchase move by a purchase or its absence; taking that back is news, and no margin concerns it.
+    # Days since a purchase change by a purchase or by silence. Taking such a change back is news; no margin concerns it.
     return dimension.over != DAYS_SINCE_PURCHASE
 
 

@@ -1,43 +1,45 @@
-"""The `policies` topic: what is served, what was served before, publishing and rolling back.
+"""The topic `policies`: which policy is served, which ones were served before, publishing and rolling back.
 
-A record's key is the policy's name and its value the document, as it was written. The topic is compacted, so what was
-served before travels with each record: its header `regulars-history` is msgpack, an array of ``[unix seconds,
-document]``, newest first, the record's own document being the first. The latest record of the topic is what every
-worker serves (or, where it can't read that, the latest that it can), but for the key `shadow`, under which stands the
-policy that is only compared with it; null: none is. Under any other key null takes nothing back.
+A record's key is the policy's name, and its value is the document as it was written. The topic is compacted, so each
+record carries what was served before: its header `regulars-history` is msgpack, an array of ``[unix seconds, document]``,
+newest first, and the record's own document is the first of them.
+
+Every worker serves the latest record of the topic, or the latest one that it can read. The key `shadow` is different: its
+policy is only compared with the served one, and null means that there is none. Under any other key null has no effect.
 """
 
-import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
 
-from models.policy import Policy, PolicyError, load, parse, parse_marked, read
+from models.policy import Policy, PolicyError, load, parse, read
+from schemas.headers import HISTORY_HEADER
+from schemas.topics import POLICIES
+from streams.kafka.clients import producer as new_producer
+from streams.kafka.clients import started
+from streams.kafka.cluster import layout_of
 from streams.kafka.errors import InfrastructureFailure
-from streams.kafka.patience import leave
-from streams.kafka.readers import connect, layout, read_topic
-from streams.kafka.security import kafka_options, telling
+from streams.kafka.readers import read_topic
+from streams.kafka.refusals import explaining_refusals
 from streams.settings import Settings
 
-HISTORY_HEADER = "regulars-history"
 SHADOW_KEY = b"shadow"
-# With documents of at most 32 KiB a record stays below 1 MiB, Kafka's default.
+# A document has at most 32 KiB, so a record with this many stays below 1 MiB, the brokers' default limit.
 MOST_VERSIONS = 20
 
 
 class Version(NamedTuple):
-    """A document as it was published; an array of two in the header."""
+    """A document as it was published; in the header it is an array of two."""
 
     at: float  # unix seconds
     document: str
 
     @property
     def policy(self) -> Policy | None:
-        """What it says; None where this version of the program can't read it."""
+        """The policy in the document; None: this version of the program cannot read it."""
         try:
             return parse(self.document, published=True)
         except PolicyError:
@@ -45,7 +47,7 @@ class Version(NamedTuple):
 
 
 class PolicyRefused(Exception):
-    """The policy can't be published or taken back as asked; the message says why."""
+    """The policy cannot be published or rolled back as asked; the message says why."""
 
 
 _history = msgspec.msgpack.Decoder(list[Version])
@@ -53,21 +55,21 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 async def history(settings: Settings) -> tuple[Version, ...]:
-    """Every version that was served, newest first; empty: none was published, workers serve the default or a file.
+    """Every version that was served, newest first; empty: none was published, and workers serve the default or a file.
 
     Raises:
-        BrokerAway: no broker answers.
-        TopicMissing: there is no topic `policies`.
+        BrokerLost: no broker answers.
+        TopicsNotReady: there is no topic `policies`.
     """
     latest: ConsumerRecord | None = None
-    async for records in read_topic(settings, settings.topic("policies")):
+    async for records in read_topic(settings, settings.topic(POLICIES)):
         served = (r for r in reversed(records) if r.value is not None and r.key != SHADOW_KEY)
         latest = next(served, latest)
     return () if latest is None else _versions(latest)
 
 
 async def served(settings: Settings) -> Policy:
-    """What workers serve: the latest published policy that can be read, else the file in `settings` or the default.
+    """The policy that workers serve: the latest published one that can be read, else the file in `settings` or the default.
 
     Raises as `history`, and:
 
@@ -79,12 +81,12 @@ async def served(settings: Settings) -> Policy:
 
 
 def newest_readable(records: Iterable[ConsumerRecord]) -> Policy | None:
-    """What a worker serves that met these records of the topic, in order, while it ran: those it can't read it refused.
+    """The policy that a running worker serves after these records of the topic, in order: it skips those it cannot read.
 
-    None: none was published, or none that it can read ever was; it serves the default or a file.
+    None: no policy was published, or no readable one ever was; the worker serves the default or a file.
 
     Raises:
-        InfrastructureFailure: it can read none of them, and what was served before them isn't known.
+        InfrastructureFailure: it can read none of them, and what was served before them is not known.
     """
     published = [record for record in records if record.key != SHADOW_KEY]
     first_known = not published
@@ -94,7 +96,7 @@ def newest_readable(records: Iterable[ConsumerRecord]) -> Policy | None:
         for version in _versions(record):
             if (policy := version.policy) is not None:
                 return policy
-        first_known |= 0 < len(_kept(record)) < MOST_VERSIONS
+        first_known |= 0 < len(_recorded(record)) < MOST_VERSIONS
     if first_known:
         return None
     last = published[-1]
@@ -104,146 +106,102 @@ def newest_readable(records: Iterable[ConsumerRecord]) -> Policy | None:
     )
 
 
-def _kept(record: ConsumerRecord) -> list[Version]:
-    found = [value for name, value in record.headers if name == HISTORY_HEADER]
-    return _history.decode(found[-1]) if found else []
+def _recorded(record: ConsumerRecord) -> list[Version]:
+    """The versions in the record's header."""
+    values = [value for name, value in record.headers if name == HISTORY_HEADER]
+    return _history.decode(values[-1]) if values else []
 
 
 def _versions(record: ConsumerRecord) -> tuple[Version, ...]:
     document = record.value.decode(errors="replace")
-    kept = _kept(record)
-    if not kept or kept[0].document != document:  # written by another hand
-        kept = [Version(record.timestamp / 1000, document), *kept]
-    return tuple(kept)
+    versions = _recorded(record)
+    if not versions or versions[0].document != document:  # written by another program
+        versions = [Version(record.timestamp / 1000, document), *versions]
+    return tuple(versions)
 
 
 async def publish(settings: Settings, document: str) -> tuple[Policy, Policy | None]:
-    """Has every worker serve the policy in `document`; gives it and the one that was published before.
+    """Makes every worker serve the policy in `document`; gives that policy and the one that was published before.
 
     Publishing what is served already changes nothing. Raises as `history`, and:
 
     Raises:
-        PolicyError: no policy.
-        PolicyRefused: its name and version stand for another policy already, or its name for shadows.
+        PolicyError: `document` is no policy.
+        PolicyRefused: its name and version belong to another policy already, or its name is reserved for shadows.
     """
     policy = parse(document)
     if policy.name.encode() == SHADOW_KEY:
-        raise PolicyRefused("a policy that is to be served can't have the name 'shadow', which stands for another kind")
-    known = await history(settings)
-    before = known[0].policy if known else None
+        raise PolicyRefused("a served policy cannot have the name 'shadow', which is reserved for the compared one")
+    versions = await history(settings)
+    before = versions[0].policy if versions else None
     if before is not None and before.tag == policy.tag:
         return policy, before
-    _refuse_taken(policy, known)
-    await _send(settings, policy.name, document, known)
+    _refuse_taken(policy, versions)
+    await _send(settings, policy.name, document, versions)
     return policy, before
 
 
-def _refuse_taken(policy: Policy, known: Sequence[Version]) -> None:
-    """Raises PolicyRefused where what was served, or the shipped policy, has the name and version of another `policy`."""
-    for other in (*(version.policy for version in known), parse(read())):
+def _refuse_taken(policy: Policy, versions: Sequence[Version]) -> None:
+    """Raises PolicyRefused if a served policy, or the shipped one, differs from `policy` under its name and version."""
+    for other in (*(version.policy for version in versions), parse(read())):
         if other is not None and other.label == policy.label and other.tag != policy.tag:
             raise PolicyRefused(
-                f"{policy.label} is another policy already, which changes carry; give this one a `version` of its own"
+                f"{policy.label} names another policy already, and changes carry that name; give this one another `version`"
             )
 
 
 async def rollback(settings: Settings, to: str | None = None) -> tuple[Policy, Policy | None]:
     """Publishes again what was served before, or the version `to` (as changes carry it, or its `version` alone).
 
-    A second rollback takes the first one back. Gives what is served now and what was. Raises as `history`, and:
+    A second rollback undoes the first one. Gives the policy that is served now and the one before. Raises as `history`, and:
 
     Raises:
-        PolicyRefused: nothing was published, or no such version.
+        PolicyRefused: nothing was published, or there is no such version.
     """
-    known = await history(settings)
-    if not known:
+    versions = await history(settings)
+    if not versions:
         raise PolicyRefused("no policy was published; there is nothing to take back")
-    served = known[0].policy
-    candidates = [*known[1:], Version(0.0, read())]  # before the first the shipped default was served
+    served = versions[0].policy
+    candidates = [*versions[1:], Version(0.0, read())]  # before the first one the shipped default was served
     for version in candidates:
         policy = version.policy
         if policy is None or (served is not None and policy.tag == served.tag):
             continue
         if to is None or to in (policy.label, policy.version):
-            await _send(settings, policy.name, version.document, known)
+            await _send(settings, policy.name, version.document, versions)
             return policy, served
-    said = ", ".join(version.policy.label for version in candidates if version.policy is not None)
-    raise PolicyRefused(f"{to or 'what was served before'} is not among what is known: {said}")
+    labels = ", ".join(version.policy.label for version in candidates if version.policy is not None)
+    raise PolicyRefused(f"{to or 'what was served before'} is not among the known versions: {labels}")
 
 
 async def set_shadow(settings: Settings, document: str | None) -> Policy | None:
-    """Has every worker compare the policy in `document` with the served one; None: none any more. Raises as `history`.
+    """Makes every worker compare the policy in `document` with the served one; None ends that.
+
+    Raises as `history`, and:
 
     Raises:
-        PolicyError: no policy.
-        PolicyRefused: its name and version stand for another policy already.
+        PolicyError: `document` is no policy.
+        PolicyRefused: its name and version belong to another policy already.
     """
     policy = None if document is None else parse(document)
     if policy is not None:
         _refuse_taken(policy, await history(settings))
-    client = await connect(settings)
-    try:
-        await layout(client, [settings.topic("policies")], settings.bootstrap_servers)
-    finally:
-        await client.close()
+    await layout_of(settings, [settings.topic(POLICIES)])
     await _produce(settings, SHADOW_KEY, None if document is None else document.encode(), [])
     return policy
 
 
-async def _send(settings: Settings, name: str, document: str, known: tuple[Version, ...]) -> None:
-    kept = [Version(time.time(), document), *(version for version in known if version.document != document)]
-    headers = [(HISTORY_HEADER, _encode(kept[:MOST_VERSIONS]))]
+async def _send(settings: Settings, name: str, document: str, before: tuple[Version, ...]) -> None:
+    versions = [Version(time.time(), document), *(version for version in before if version.document != document)]
+    headers = [(HISTORY_HEADER, _encode(versions[:MOST_VERSIONS]))]
     await _produce(settings, name.encode(), document.encode(), headers)
 
 
 async def _produce(settings: Settings, key: bytes, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
-    producer = AIOKafkaProducer(**kafka_options(settings), acks="all")
-    try:
-        async with telling(settings):
-            await producer.start()
-            await producer.send_and_wait(settings.topic("policies"), value, key, headers=headers)
-    finally:
-        await leave(producer)
-
-
-def with_margins(document: str, margins: Mapping[int, float]) -> str:
-    """`document` with other exit margins, by the place of the dimension; nothing else is touched."""
-    _, marked = parse_marked(document)
-    lines = document.splitlines(keepends=True)
-    places = []
-    for d, margin in margins.items():
-        where = f"$.dimensions[{d}]"
-        if marked.mark(where, "exit_margin") != marked.mark(where):
-            places.append((marked.mark(f"{where}.exit_margin"), r"[^\s,}\]#]+", f"{margin:g}"))
-            continue
-        over = marked.mark(where, "over")
-        # In braces the margin goes before what the dimension is cut on, elsewhere on a line of its own above it.
-        braces = marked.is_flow(where)
-        places.append((over, "^", f"exit_margin: {margin:g}" + (", " if braces else "\n" + " " * (over.column - 1))))
-    for mark, old, new in sorted(places, reverse=True):
-        line, at = lines[mark.line - 1], mark.column - 1
-        lines[mark.line - 1] = line[:at] + re.sub(old, new, line[at:], count=1)
-    return "".join(lines)
-
-
-def calibrated(document: str, numbers: Sequence[Sequence[float | None]]) -> str:
-    """`document` with each `from_quantile` as a `from`; nothing else is touched.
-
-    Args:
-        document: a policy with quantiles.
-        numbers: a dimension, a segment; None: it has no quantile. Rounded to hundredths.
-    """
-    _, marked = parse_marked(document)
-    lines = document.splitlines(keepends=True)
-    places = []
-    for d, segments in enumerate(numbers):
-        for s, number in enumerate(segments):
-            if number is not None:
-                where = f"$.dimensions[{d}].segments[{s}]"
-                key, value = marked.mark(where, "from_quantile"), marked.mark(f"{where}.from_quantile")
-                places.append((value, r"[^\s,}\]#]+", f"{number:.2f}"))
-                places.append((key, r"['\"]?from_quantile['\"]?", "from"))
-    for mark, old, new in sorted(places, reverse=True):  # from the end, so that what comes before stays where it is
-        line, at = lines[mark.line - 1], mark.column - 1
-        lines[mark.line - 1] = line[:at] + re.sub(old, new, line[at:], count=1)
-    return "".join(lines)
+    topic = settings.topic(POLICIES)
+    purpose = f"writing to {topic}"
+    async with (
+        started(new_producer(settings), settings, purpose) as producer,
+        explaining_refusals(settings, purpose),
+    ):
+        await producer.send_and_wait(topic, value, key, headers=headers)

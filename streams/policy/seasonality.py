@@ -1,4 +1,4 @@
-"""The season of a shop, from its purchases in a data set."""
+"""A shop's season, measured from its purchases in a data set."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from streams.sources.registry import open_dataset
 
 
 def measure(dataset: str, file: Path) -> tuple[tuple[float, ...], float]:
-    """Twelve numbers, January first, and growth a year, of a data set: see `models.season.measured`.
+    """Twelve numbers, January first, and the growth per year of a data set; see `models.season.measured`.
 
     Raises:
-        FileRefused: the file isn't of that data set.
-        TooShort: it doesn't hold two whole years.
+        FileRefused: the file does not belong to that data set.
+        TooShort: it does not hold two whole years.
     """
     source = open_dataset(dataset, file)
     at = [

@@ -1,1 +1,1 @@
-"""Pages and files written from history: a backtest, what was forecast beside what came. Nothing here asks Kafka."""
+"""Files and pages made from a file of history: the forecasts of a backtest beside the outcomes. Nothing here uses Kafka."""

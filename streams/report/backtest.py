@@ -1,4 +1,4 @@
-"""A backtest from file to forecasts: as a parquet file, and as a page beside what came."""
+"""A backtest of one file: its forecasts as a parquet file, and a page that compares them with the outcomes."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -36,20 +36,20 @@ class NothingToForecast(Exception):
 
 
 class NoPlace(Exception):
-    """What was asked for can't be written there; known before a history is read."""
+    """The result can't be written to this path; raised before the history is read."""
 
 
 def check_place(path: Path, *, made: bool = False) -> None:
-    """Whether a file can be written at `path`, or (`made`) a folder made there with those above it.
+    """Checks that a file can be written at `path`, or (`made`) that a folder can be made there with its parents.
 
     Raises:
-        NoPlace: a folder is missing, is none, or may not be written to.
+        NoPlace: a folder is missing, is not a folder, or is read-only.
     """
     folder = path if made else path.parent
     while made and not folder.exists():
         folder = folder.parent
     if not folder.is_dir():
-        raise NoPlace(f"{path}: {folder} is {'no folder' if folder.exists() else 'not there'}")
+        raise NoPlace(f"{path}: {folder} is {'not a folder' if folder.exists() else 'not there'}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise NoPlace(f"{path}: no right to write to {folder}")
 
@@ -59,7 +59,7 @@ def _quiet(_: str) -> None:
 
 
 class Done(NamedTuple):
-    """What a backtest did."""
+    """The counts of a finished backtest."""
 
     events: int
     labels: int
@@ -68,20 +68,20 @@ class Done(NamedTuple):
 
 
 class Backtest:
-    """One run over a file.
+    """One backtest of one file.
 
     Args:
         dataset: a key of `streams.sources.registry.SOURCES`.
         file: of that data set.
         seed: orders the labels that mature on the same day.
-        policy: whose currency, minor units and segments are used; None: the shipped one.
-        group_by: column of the file whose values group the customers; None: what is usual for the data set, if any.
-        say: takes lines for a person: what was left out of the file or assumed.
+        policy: gives the currency, minor units and segments; None: the shipped policy.
+        group_by: column of the file whose values group the customers; None: the data set's usual column, if it has one.
+        say: is called with lines for a person: what was left out of the file, and what was assumed.
 
     Raises:
         PolicyError: the policy can't be read.
-        FileRefused: the file isn't of that data set, or has no column `group_by`.
-        NothingToForecast: it is too short.
+        FileRefused: the file is not of that data set, or has no column `group_by`.
+        NothingToForecast: the history is too short.
     """
 
     def __init__(
@@ -115,20 +115,20 @@ class Backtest:
         made = list(forecasts_over(source.items(0, len(source.times_s)), self.history))
         self.forecasts = [each for each in made if each.as_of + _COVERED_S <= self.history.last_purchase_at]
         if not self.forecasts:
-            raise NothingToForecast(f"{file} has no cut-off: it takes three months, and thirty days after them")
+            raise NothingToForecast(f"{file} has no cut-off: a backtest needs three months, and thirty days after them")
 
     @property
     def done(self) -> Done:
-        """What it did."""
+        """The counts of this backtest."""
         rows = sum(len(each.customer_ids) for each in self.forecasts)
         return Done(self.history.events, self.history.learner.labels, len(self.forecasts), rows)
 
     def write(self, out: Path, *, prior_alone: bool = False) -> None:
-        """The forecasts, one row a customer and cut-off."""
+        """Writes the forecasts, one row per customer and cut-off."""
         pq.write_table(_table(self.forecasts, prior_alone), out)
 
     def report(self, folder: Path) -> Path:
-        """Writes the page into `folder`, which is made if it isn't there; its path."""
+        """Writes the page into `folder`, which is made if it isn't there. Gives the page's path."""
         history = self.history
         by_score = rows_by_score(self.forecasts, history.sales, history.last_purchase_at)
         with_groups = bool(self._group_of) and len(by_score) == len(SCORES)
@@ -136,7 +136,7 @@ class Backtest:
         command += ["--group-by", self._asked_for] if self._asked_for else []
         command += ["--seed", str(self._seed)] if self._seed else []
         command += ["--policy", self._policy.name] if self._policy is not None else []
-        found = Report(
+        report = Report(
             title=f"{self._dataset}, {self._file.name}",
             made_with=join(command),
             currency=self._currency,
@@ -151,12 +151,12 @@ class Backtest:
         )
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / REPORT_NAME
-        path.write_text(page(found), encoding="utf-8")
+        path.write_text(page(report), encoding="utf-8")
         return path
 
 
 def _groups(dataset: str, file: Path, group_by: str | None) -> tuple[str, dict[str, str]]:
-    """The column that customers are grouped by, and the group of each; nothing where the usual one is absent."""
+    """The column that customers are grouped by, and each customer's group; empty where the usual column is absent."""
     column = group_by or USUAL_COLUMN.get(dataset)
     if column is None:
         return "", {}

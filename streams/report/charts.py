@@ -1,10 +1,12 @@
-"""Charts as inline SVG: lines and paired bars, with axes, a legend and a tooltip a point. No script, no outside file."""
+"""Charts as inline SVG: lines and paired bars, with axes, a legend and one tooltip per point. No script, no outside file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, log10
 from sys import float_info
+
+from markupsafe import Markup
 
 _WIDTH, _HEIGHT = 640, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 30, 14, 48
@@ -28,7 +30,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis shows: its label, and where it begins and ends and has its ticks unless that follows from the points."""
+    """An axis: its label; and its ends and ticks, unless they follow from the points."""
 
     label: str
     span: tuple[float, float] | None = None
@@ -36,8 +38,8 @@ class Axis:
     percent: bool = False
 
 
-def line_chart(lines: Sequence[Line], x: Axis, y: Axis) -> str:
-    """An `<svg>` with these lines; a line without points stands in no legend."""
+def line_chart(lines: Sequence[Line], x: Axis, y: Axis) -> Markup:
+    """An `<svg>` with these lines. A line without points is left out of the legend."""
     drawn = [line for line in lines if line.points]
     frame = _Frame(drawn, x, y)
     parts = [frame.axes()]
@@ -56,8 +58,8 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis) -> str:
     return _svg(parts, [(line.label, line.color, line.dashed) for line in drawn])
 
 
-def bar_chart(groups: Sequence[str], bars: Sequence[tuple[str, str, Sequence[float]]], y: Axis) -> str:
-    """An `<svg>` with bars side by side for each group; `bars` are label, colour and a value a group."""
+def bar_chart(groups: Sequence[str], bars: Sequence[tuple[str, str, Sequence[float]]], y: Axis) -> Markup:
+    """An `<svg>` with bars side by side for each group; `bars` are a label, a colour and one value per group."""
     top = max((value for _, _, values in bars for value in values), default=0.0) or 1.0
     marks = [(i + 0.5, name) for i, name in enumerate(groups)]
     frame = _Frame([], Axis("", (0.0, float(len(groups))), marks), Axis(y.label, (0.0, top * 1.05), None, y.percent))
@@ -115,7 +117,7 @@ def short(value: float, percent: bool = False) -> str:
 
 
 class _Frame:
-    """From numbers to places on the canvas."""
+    """Maps numbers to places on the canvas."""
 
     def __init__(self, lines: Sequence[Line], x: Axis, y: Axis) -> None:
         self._of_x, self._of_y = x, y
@@ -123,25 +125,25 @@ class _Frame:
         self._y = y.span or _padded(_span([b for line in lines for _, b in line.points]))
 
     def x(self, value: float) -> float:
-        """Of a number on the horizontal axis."""
+        """The place of a number on the horizontal axis."""
         low, high = self._x
         return _LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
 
     def y(self, value: float) -> float:
-        """Of a number on the vertical axis; beyond the axis, its end."""
+        """The place of a number on the vertical axis; a number beyond the axis is put at its end."""
         low, high = self._y
         share = min(max((value - low) / (high - low), 0.0), 1.0)
         return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
 
     def x_word(self, value: float) -> str:
-        """What a tooltip says of a place on the horizontal axis."""
+        """The tooltip's text for a place on the horizontal axis."""
         ticks = self._of_x.ticks
         if ticks is None:
             return number(value, self._of_x.percent)
         return min(ticks, key=lambda tick: abs(tick[0] - value))[1]
 
     def y_word(self, value: float) -> str:
-        """What a tooltip says of a height."""
+        """The tooltip's text for a height."""
         return number(value, self._of_y.percent)
 
     def axes(self) -> str:
@@ -183,12 +185,12 @@ def _padded(span: tuple[float, float]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _svg(parts: Sequence[str], legend: Sequence[tuple[str, str, bool]]) -> str:
+def _svg(parts: Sequence[str], legend: Sequence[tuple[str, str, bool]]) -> Markup:
     keys = []
     for label, color, dashed in legend:
         style = "dashed" if dashed else "solid"
         keys.append(f'<span class="key"><i style="border-top:3px {style} {color}"></i>{escape(label)}</span>')
-    return (
+    return Markup(
         f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg>'
         f"<figcaption>{''.join(keys)}</figcaption></figure>"
     )

@@ -1,4 +1,4 @@
-"""Forecasts of a backtest beside what came: rows by score, measures, and how sure a difference is."""
+"""Forecasts of a backtest beside the outcomes: rows by score, measures, and how certain a difference is."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ from schemas.learning import SCORES
 from schemas.times import DAY_S
 
 PRIOR = "published prior"
-# Fewer customers in a group say nothing of it, nor do fewer rows of a share.
+# Fewer customers than this say nothing about a group; fewer rows say nothing about a share.
 SMALLEST_GROUP = 25
-# A standard error below it is that of rounding: every draw of customers gave the same.
+# A standard error below this is rounding: every sample of the customers gave the same value.
 _LEAST_ERROR = 1e-9
 
 
@@ -43,7 +43,7 @@ class Rows(NamedTuple):
     intervals: FloatArray  # (n, 2), of the spend; of other scores zeros
 
     def at(self, which: NDArray[np.bool_]) -> "Rows":
-        """Some of the rows."""
+        """The rows that `which` selects."""
         chosen = {name: forecast[which] for name, forecast in self.forecasts.items()}
         return Rows(self.as_of[which], self.customers[which], self.truth[which], chosen, self.intervals[which])
 
@@ -65,13 +65,13 @@ class Difference:
 
     @property
     def worse(self) -> bool:
-        """Whether `than` was better by more than two standard errors."""
+        """Whether `than` is better by more than two standard errors."""
         lost = self.value if self.measure == "log loss" else -self.value
         return lost > 2.0 * self.error
 
 
 def rows_by_score(forecasts: Sequence[Forecasts], sales: Sequence[Sale], until: float) -> dict[str, Rows]:
-    """What was forecast and what came, score by score.
+    """Forecasts and outcomes, by score.
 
     Args:
         forecasts: of each cut-off.
@@ -81,7 +81,7 @@ def rows_by_score(forecasts: Sequence[Forecasts], sales: Sequence[Sale], until: 
     ids, place = np.unique(np.array([sale.customer_id for sale in sales]), return_inverse=True)
     at = np.array([sale.at for sale in sales])
     amount = np.array([sale.amount for sale in sales])
-    found: dict[str, list[Rows]] = {}
+    pieces: dict[str, list[Rows]] = {}
     for each in forecasts:
         known = np.searchsorted(ids, np.array(each.customer_ids))
         for score, name in enumerate(SCORES):
@@ -93,7 +93,7 @@ def rows_by_score(forecasts: Sequence[Forecasts], sales: Sequence[Sale], until: 
             came = np.bincount(place[within], weights=worth, minlength=len(ids)).astype(np.float64)[known]
             truth = np.minimum(came, 1.0) if score in (P_30, P_90) else came
             by = {SERVED: each.scores, PRIOR: each.prior, **each.rivals}
-            found.setdefault(name, []).append(
+            pieces.setdefault(name, []).append(
                 Rows(
                     np.full(len(known), each.as_of),
                     ids[known],
@@ -102,7 +102,7 @@ def rows_by_score(forecasts: Sequence[Forecasts], sales: Sequence[Sale], until: 
                     each.intervals if score == SPEND_90 else np.zeros((len(known), 2)),
                 )
             )
-    return {name: _joined(pieces) for name, pieces in found.items()}
+    return {name: _joined(each) for name, each in pieces.items()}
 
 
 def _joined(pieces: Sequence[Rows]) -> Rows:
@@ -131,7 +131,7 @@ def table(rows: Rows, score: str) -> dict[str, dict[str, float]]:
 
 
 def customers_in(rows: Rows) -> int:
-    """How many customers the rows are of."""
+    """How many customers the rows belong to."""
     return len(np.unique(rows.customers))
 
 
@@ -140,8 +140,9 @@ def differences(
 ) -> list[Difference]:
     """Served less each of `than` on the same rows, bootstrap over customers, for the measures that decide.
 
-    Left out: those of fewer than `SMALLEST_GROUP` customers, whose draws say little of chance; and one that isn't defined
-    for the rows, or for some draw of them, as an order is not where nobody bought, or is the same for every draw.
+    Three kinds are left out: a difference of fewer than `SMALLEST_GROUP` customers, whose samples say little about chance;
+    one whose measure is not defined for the rows or for some sample of them (an order is not, where nobody bought); and one
+    that is the same for every sample.
     """
     chosen: tuple[tuple[str, str, Measure], ...] = (
         (SCORES[P_30], "log loss", log_loss),
@@ -150,7 +151,7 @@ def differences(
         (SCORES[SPEND_90], "Spearman", spearman),
         (SCORES[SPEND_90], "normalized Gini", normalized_gini),
     )
-    found = []
+    compared = []
     for rival in than:
         for score, name, measure in chosen:
             rows = by_score.get(score)
@@ -158,8 +159,8 @@ def differences(
                 continue
             pair = rows.forecasts[SERVED], rows.forecasts[rival]
             value, error = paired_difference(measure, rows.truth, pair, rows.customers, draws)
-            found.append(Difference(score, name, value, error, rival))
-    return [each for each in found if np.isfinite(each.error) and each.error > _LEAST_ERROR]
+            compared.append(Difference(score, name, value, error, rival))
+    return [each for each in compared if np.isfinite(each.error) and each.error > _LEAST_ERROR]
 
 
 def by_cutoff(rows: Rows) -> list[tuple[float, Rows]]:
@@ -170,7 +171,7 @@ def by_cutoff(rows: Rows) -> list[tuple[float, Rows]]:
 
 @dataclass(frozen=True)
 class Group:
-    """One group of customers: rows of the 90-day scores, and how well it was forecast; NaN where that can't be said."""
+    """One group of customers in the 90-day scores, and how good its forecasts are; NaN where that is not known."""
 
     name: str
     customers: int
@@ -181,9 +182,9 @@ class Group:
 
 
 def groups(by_score: Mapping[str, Rows], group_of: Mapping[str, str]) -> list[Group]:
-    """Groups by falling spend; those of fewer than `SMALLEST_GROUP` customers are taken together.
+    """Groups by falling spend; groups of fewer than `SMALLEST_GROUP` customers are merged.
 
-    How well they were forecast is not said (NaN) where they are fewer even so.
+    The measures are NaN where even these are fewer.
     """
     bought, spend = by_score[SCORES[P_90]], by_score[SCORES[SPEND_90]]
     names = np.array([group_of.get(customer, "unknown") for customer in spend.customers.tolist()])
@@ -194,7 +195,7 @@ def groups(by_score: Mapping[str, Rows], group_of: Mapping[str, str]) -> list[Gr
             np.isin(names, small), "1 smaller one" if len(small) == 1 else f"{len(small)} smaller ones", names
         )
     total = max(float(spend.truth.sum()), 1e-9)
-    found = []
+    measured = []
     for name in np.unique(names).tolist():
         of = names == name
         own, probability = spend.at(of), bought.at(of)
@@ -205,8 +206,8 @@ def groups(by_score: Mapping[str, Rows], group_of: Mapping[str, str]) -> list[Gr
             coverage(own),
         )
         share = float(own.truth.sum()) / total
-        found.append(Group(name, customers, share, *(quality if customers >= SMALLEST_GROUP else (np.nan,) * 3)))
-    return sorted(found, key=lambda group: -group.share_of_spend)
+        measured.append(Group(name, customers, share, *(quality if customers >= SMALLEST_GROUP else (np.nan,) * 3)))
+    return sorted(measured, key=lambda group: -group.share_of_spend)
 
 
 def coverage(rows: Rows) -> float:
@@ -215,14 +216,14 @@ def coverage(rows: Rows) -> float:
 
 
 def coverage_by_fifth(rows: Rows) -> list[tuple[float, float, float]]:
-    """Of each fifth by expected spend: mean expected spend, coverage, median width of the interval. Takes five rows."""
+    """Per fifth by expected spend: mean expected spend, coverage, median width of the interval. Needs five rows."""
     order = np.argsort(rows.forecasts[SERVED], kind="stable")
     edges = np.linspace(0, len(order), 6).astype(int)
-    found = []
+    fifths = []
     for start, end in pairwise(edges.tolist()):
         which = np.zeros(len(order), dtype=bool)
         which[order[start:end]] = True
         own = rows.at(which)
         width = float(np.median(own.intervals[:, 1] - own.intervals[:, 0])) if len(own.truth) else 0.0
-        found.append((float(own.forecasts[SERVED].mean()), coverage(own), width))
-    return found
+        fifths.append((float(own.forecasts[SERVED].mean()), coverage(own), width))
+    return fifths

@@ -1,7 +1,7 @@
-"""Quality while learning: the losses of every contestant on labels that weren't learnt yet, week by week."""
+"""Quality while learning: the loss of each contestant, week by week, on labels that it had not learnt yet."""
 
 from collections import defaultdict
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -12,16 +12,16 @@ from schemas.learning import SCORES
 from schemas.times import DAY_S
 
 _WEEK_S = 7 * DAY_S
-# The mean of fewer labels jumps about more than models differ.
+# The mean of fewer labels varies more than models differ.
 FEWEST_LABELS = 200
 
 
 class Alarm(NamedTuple):
-    """A drift detector that went off, or a version that was taken back."""
+    """An alarm of a drift detector, or a version that was taken back."""
 
     at: float  # event time, epoch seconds
     score: str
-    says: str
+    kind: Literal["drift", "version taken back"]
 
 
 class Timeline:
@@ -52,11 +52,11 @@ class Timeline:
 
     def losses(self, score: str) -> dict[str, list[tuple[float, float]]]:
         """Contestant -> (middle of a week, mean loss), by time; weeks with too few labels are left out."""
-        found: dict[str, list[tuple[float, float]]] = {name: [] for name in CONTESTANTS}
+        losses_of: dict[str, list[tuple[float, float]]] = {name: [] for name in CONTESTANTS}
         for of, week in sorted(self._sums):
             if of != score:
                 continue
             for name, (loss, labels) in self._sums[of, week].items():
                 if labels >= FEWEST_LABELS and np.isfinite(loss):
-                    found[name].append(((week + 0.5) * _WEEK_S, loss / labels))
-        return found
+                    losses_of[name].append(((week + 0.5) * _WEEK_S, loss / labels))
+        return losses_of

@@ -1,1 +1,1 @@
-"""Where events come from: real data sets and a synthetic shop, sent as timelines."""
+"""Sources of events: real data sets and a simulated shop, and the producer that sends them in event-time order."""

@@ -24,7 +24,7 @@ CATEGORIES = tuple(_CATEGORIES)
 
 
 class Product(NamedTuple):
-    """One article; `noun` is how a customer calls it."""
+    """One article; `noun` is a customer's word for it."""
 
     product_id: str
     category: str

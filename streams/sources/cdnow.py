@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from schemas.events import Item as Line
-from schemas.events import Purchase
+from schemas.events import Item, Purchase
 from streams.sources.dataset import Dataset
-from streams.sources.events import Item, instant, item
+from streams.sources.events import EventRecord, event_record, instant
 from streams.sources.positions import file_digest
 from streams.sources.tables import FileRefused, minor_units
 
@@ -29,9 +28,9 @@ def open_cdnow(path: Path, currency: str, unit_minor: int) -> Dataset:
     prefix = f"cdnow-{file_digest(path)[:8]}"
     columns = [rows.index.tolist(), *(rows[name].tolist() for name in ("at_s", "customer", "cds", "minor"))]
 
-    def items(start: int, stop: int) -> Iterator[Item]:
+    def items(start: int, stop: int) -> Iterator[EventRecord]:
         for row, at_s, customer, cds, amount in zip(*(column[start:stop] for column in columns), strict=True):
-            disc = Line(product_id="cd", quantity=cds, unit_price_minor=round(amount / cds)) if cds > 0 else None
+            disc = Item(product_id="cd", quantity=cds, unit_price_minor=round(amount / cds)) if cds > 0 else None
             event = Purchase(
                 event_id=f"{prefix}-{row}",
                 customer_id=customer,
@@ -42,7 +41,7 @@ def open_cdnow(path: Path, currency: str, unit_minor: int) -> Dataset:
                 currency=currency,
                 items=() if disc is None else (disc,),
             )
-            yield item(at_s, event)
+            yield event_record(at_s, event)
 
     notes = (
         f"left out: {int((~worth).sum()):,} purchases of 0.00 (an event's amount is above 0)",

@@ -1,4 +1,4 @@
-"""Women's E-Commerce Clothing Reviews: real texts and ratings; who wrote them, and when, is assigned here."""
+"""Women's E-Commerce Clothing Reviews: real texts and ratings. The writers and times are assigned here."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ import xxhash
 from schemas.events import Review, cut
 from schemas.times import from_rfc3339
 from streams.sources.dataset import Dataset, in_blocks
-from streams.sources.events import Item, instant, item
+from streams.sources.events import EventRecord, event_record, instant
 from streams.sources.positions import file_digest
 from streams.sources.tables import FileRefused, read_columns
 
@@ -20,8 +20,8 @@ COLUMNS = {
     "rating": ("Rating", "rating"),
     "product": ("Clothing ID", "product_id"),
 }
-# The file names no customer and no time. Row i is written by one of so many customers, drawn by a hash of i, at
-# FIRST_AT plus i half hours: 14,049 rows make 293 days, about three reviews a customer.
+# The file has no customers and no times. Row i is assigned to one of this many customers, by a hash of i, and to the time
+# FIRST_AT plus i half hours: 14,049 rows make 293 days and about three reviews per customer.
 CUSTOMERS = 5_000
 FIRST_AT = "2018-01-01T00:00:00Z"
 APART_S = 1_800.0
@@ -31,7 +31,7 @@ def open_clothing_reviews(path: Path) -> Dataset:
     """Every row of `path` as one review: "title. text", or the text alone; empty where there is only a rating.
 
     Raises:
-        FileRefused: not such a file, or a rating is no number from 1 to 5.
+        FileRefused: the file is of another kind, or a rating is no number from 1 to 5.
     """
     table = read_columns(path, COLUMNS, optional=("title", "product"))
     rows = table.rows.assign(rating=table.numbers("rating", 1, 5))
@@ -40,7 +40,7 @@ def open_clothing_reviews(path: Path) -> Dataset:
     prefix = f"reviews-{file_digest(path)[:8]}"
     times_s = from_rfc3339(FIRST_AT) + APART_S * np.arange(len(rows), dtype=np.float64)
 
-    def items(start: int, stop: int) -> Iterator[Item]:
+    def items(start: int, stop: int) -> Iterator[EventRecord]:
         for begin, end in in_blocks(start, stop):
             block = rows.iloc[begin:end]
             cells = zip(*(block[name].tolist() for name in COLUMNS), strict=True)
@@ -56,7 +56,7 @@ def open_clothing_reviews(path: Path) -> Dataset:
                     product_id=None if pd.isna(product) else str(product),
                     language="en",
                 )
-                yield item(at_s, review)
+                yield event_record(at_s, review)
 
     silent = int((rows["text"].isna() & rows["title"].isna()).sum())
     notes = (

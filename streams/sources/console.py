@@ -1,4 +1,4 @@
-"""What a person sees of sending, on stderr: a progress bar, and Ctrl-C that ends it in order."""
+"""What a person sees while events are sent: a progress bar on stderr, and Ctrl-C that ends gracefully."""
 
 import asyncio
 import contextlib

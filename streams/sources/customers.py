@@ -1,4 +1,4 @@
-"""The latent customer of the synthetic shop: how often they buy, for how long, for how much, and how they feel.
+"""The hidden traits of a simulated customer: how often they buy, for how long, for how much, and how satisfied they are.
 
 Purchases are BG/NBD (Fader, Hardie and Lee 2005, "Counting Your Customers the Easy Way"): while a customer is alive,
 repeat purchases are Poisson with rate lambda ~ Gamma(r, alpha); after each of them the customer leaves for good with
@@ -26,8 +26,8 @@ class Behaviour:
     """The parameters of all customers. Rates are per day, amounts in pounds.
 
     Attributes:
-        r: shape of the purchase rates' Gamma; low means few buy much.
-        alpha_days: its rate: r / alpha_days repeat purchases a day on average (one in 50 days).
+        r: shape of the Gamma of purchase rates; low means that few customers buy much.
+        alpha_days: its rate: r / alpha_days repeat purchases per day on average (one in 50 days).
         a: with `b`, the Beta of the chance to leave after a purchase.
         b: a / (a + b) = 0.13 on average.
         shape: of a customer's amounts (CDNOW's, as are q and gamma: mean 35.22).
@@ -58,8 +58,8 @@ class Behaviour:
     review_share: float = 0.2
 
 
-class Customer(NamedTuple):
-    """One customer's latent traits; nobody but the simulation and its tests may look at them.
+class SimulatedCustomer(NamedTuple):
+    """One customer's hidden traits. Only the simulation and its tests may use them.
 
     Attributes:
         satisfaction: s, standard normal.
@@ -81,13 +81,13 @@ class Customer(NamedTuple):
     arrived_s: float
 
 
-def draw_customer(rng: random.Random, behaviour: Behaviour, number: int, arrived_s: float) -> Customer:
+def draw_customer(rng: random.Random, behaviour: Behaviour, number: int, arrived_s: float) -> SimulatedCustomer:
     """The `number`-th customer, from 1."""
     s = rng.gauss(0.0, 1.0)
     k = behaviour.rate_effect
     per_day = rng.gammavariate(behaviour.r, 1.0 / behaviour.alpha_days) * math.exp(k * s - k * k / 2.0)
     p = min(max(rng.betavariate(behaviour.a, behaviour.b), 1e-9), 1.0 - 1e-9)
-    return Customer(
+    return SimulatedCustomer(
         customer_id=f"synthetic-{number:06d}",
         satisfaction=s,
         rate=0.0 if rng.random() < behaviour.prospects else per_day / DAY_S,
@@ -99,7 +99,7 @@ def draw_customer(rng: random.Random, behaviour: Behaviour, number: int, arrived
     )
 
 
-def expected_repeats(customer: Customer, span_s: float) -> float:
+def expected_repeats(customer: SimulatedCustomer, span_s: float) -> float:
     """Expected repeat purchases in the `span_s` after the first one: (1 - exp(-lambda p t)) / p.
 
     Fader, Hardie and Lee 2005, equation (7): E[X(t) | lambda, p] = 1/p - 1/p exp(-lambda p t).

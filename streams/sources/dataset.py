@@ -1,4 +1,4 @@
-"""What a data set is to a replay: events in event-time order, read from the file as they are asked for."""
+"""A data set as a replay reads it: events in event-time order, made from the file's rows only when they are needed."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.sources.events import Item, Timeline, with_clocks
+from streams.sources.events import EventRecord, RecordStream, with_clocks
 
 
 @dataclass(frozen=True)
@@ -16,13 +16,13 @@ class Dataset:
 
     Attributes:
         times_s: event times, epoch seconds, ascending, shape (n,).
-        items: the events from position `start` up to `stop`, made as they are asked for.
-        last_s: the file's last time; it may lie after the last event.
-        notes: what was left out or assumed, for a person.
+        items: gives the events from position `start` up to `stop`, made one by one.
+        last_s: the last time in the file; it may be after the last event.
+        notes: lines for a person: what was left out, and what was assumed.
     """
 
     times_s: NDArray[np.float64]
-    items: Callable[[int, int], Iterator[Item]]
+    items: Callable[[int, int], Iterator[EventRecord]]
     last_s: float
     notes: tuple[str, ...] = ()
 
@@ -32,7 +32,7 @@ class Dataset:
         stop = len(self.times_s) if to_s is None else int(np.searchsorted(self.times_s, to_s))
         return start, max(start, stop)
 
-    def timeline(self, from_s: float | None = None, to_s: float | None = None) -> Timeline:
+    def timeline(self, from_s: float | None = None, to_s: float | None = None) -> RecordStream:
         """The events in [from_s, to_s) with clock records; the last one at `to_s` or the file's last time."""
         start, stop = self.window(from_s, to_s)
         last_s = self.last_s if to_s is None else min(to_s, self.last_s)
@@ -40,7 +40,7 @@ class Dataset:
 
 
 def in_blocks(start: int, stop: int, size: int = 8192) -> Iterator[tuple[int, int]]:
-    """[start, stop) in pieces of at most `size`: rows become Python objects a piece at a time.
+    """[start, stop) in pieces of at most `size`, so that rows become Python objects one piece at a time.
 
     >>> list(in_blocks(1, 6, 2))
     [(1, 3), (3, 5), (5, 6)]

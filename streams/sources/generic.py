@@ -7,7 +7,7 @@ import numpy as np
 
 from schemas.events import Purchase
 from streams.sources.dataset import Dataset, in_blocks
-from streams.sources.events import Item, instant, item
+from streams.sources.events import EventRecord, event_record, instant
 from streams.sources.positions import file_digest
 from streams.sources.tables import FileRefused, minor_units, read_columns
 
@@ -31,7 +31,7 @@ def open_generic(path: Path, currency: str, unit_minor: int) -> Dataset:
         raise FileRefused(f"{path}: no row has a customer_id and an amount other than 0")
     prefix = f"generic-{file_digest(path)[:8]}"
 
-    def items(start: int, stop: int) -> Iterator[Item]:
+    def items(start: int, stop: int) -> Iterator[EventRecord]:
         for begin, end in in_blocks(start, stop):
             block = kept.iloc[begin:end]
             cells = (block[name].tolist() for name in ("at_s", "customer", "minor"))
@@ -45,7 +45,7 @@ def open_generic(path: Path, currency: str, unit_minor: int) -> Dataset:
                     amount_minor=abs(int(minor)),
                     currency=currency,
                 )
-                yield item(at_s, event)
+                yield event_record(at_s, event)
 
     notes = (
         f"left out: {int((~named).sum()):,} rows without a customer, {int((named & ~worth).sum()):,} without an amount",

@@ -1,4 +1,4 @@
-"""Which group each customer of a table belongs to, by one of its columns: for reports, never for models."""
+"""The group of each customer, by a column of the table. For reports, never for models."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ USUAL_COLUMN = {"online-retail": "Country"}
 
 
 def customer_groups(path: Path, column: str) -> dict[str, str]:
-    """Customer id -> the value that stands most often in `column` for them; those without any are left out.
+    """Customer id -> the most frequent value of `column` in the customer's rows; customers without a value are left out.
 
     Raises:
         FileRefused: the file has no customer ids or no such column.

@@ -1,4 +1,4 @@
-"""Texts that say whether their writer was content: what sentiment heads and encoders are taught by."""
+"""Labelled texts (was the writer content?), from which sentiment heads and encoders learn."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,18 +20,18 @@ COLUMNS = {
 }
 
 NEUTRAL_RATING = 3
-"""Above it a writer was content, below it not; three of five stars say neither."""
+"""A writer with a higher rating was content, one with a lower rating was not; three of five stars say neither."""
 
 _PLACES = 1_000
 
 
 class OneSided(Exception):
-    """All writers were content, or none was: nothing to be learnt. More texts with ratings, of both kinds, are needed."""
+    """All writers were content, or none was, so nothing can be learnt. Texts of both kinds are needed."""
 
     def __init__(self, source: object, texts: int) -> None:
         super().__init__(
-            f"{source}: {texts:,} texts say whether their writer was content{', all the same' if texts else ''}; "
-            f"needs both kinds"
+            f"{source}: {texts:,} texts have a label{', all the same one' if texts else ''}; "
+            f"texts of content and of discontent writers are needed"
         )
 
 
@@ -66,9 +66,7 @@ def read_labelled(path: Path) -> Labelled:
     values = table.numbers("rating", 1, 5) - NEUTRAL_RATING if by_rating else recommended
     known = np.isfinite(values) & ((values != 0) | (not by_rating))
     if not known.any():
-        raise FileRefused(
-            f"{path} says of no text whether its writer was content: needs a column recommended or rating"
-        )
+        raise FileRefused(f"{path} has no label for any text: it needs a column recommended or rating")
     texts = [cut(joined(title, text)) for title, text in zip(rows["title"], rows["text"], strict=True)]
     kept = [index for index, text in enumerate(texts) if text and known[index]]
     positive = (values[kept] > 0).astype(np.int64)
@@ -83,11 +81,11 @@ def two_sided(source: object, labelled: Labelled) -> Labelled:
 
 
 def places(texts: Sequence[str]) -> NDArray[np.int64]:
-    """(n,): a number below 1,000 for each text, by its digest: copies of a text are in one place."""
+    """(n,): a number below 1,000 per text, from its digest, so copies of a text have the same number."""
     digests = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) for text in texts]
     return np.array([digest % _PLACES for digest in digests], dtype=np.int64)
 
 
 def held_out(texts: Sequence[str], share: float) -> NDArray[np.bool_]:
-    """Which texts are held out: about `share` of them, copies of a text together."""
+    """Which texts are held out: about `share` of them; all copies of a text are on the same side."""
     return places(texts) < round(share * _PLACES)

@@ -1,4 +1,4 @@
-"""UCI Online Retail: one purchase an invoice and customer, one refund a `C` invoice."""
+"""UCI Online Retail: one purchase per invoice and customer, one refund per `C` invoice."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from schemas.events import Item as Line
-from schemas.events import Purchase
+from schemas.events import Item, Purchase
 from streams.sources.dataset import Dataset
-from streams.sources.events import Item, instant, purchase_item
+from streams.sources.events import EventRecord, instant, purchase_record
 from streams.sources.tables import FileRefused, minor_units, read_columns
 
 # The second names are those of Online Retail II.
@@ -29,7 +28,7 @@ def open_online_retail(path: Path, currency: str, unit_minor: int) -> Dataset:
     """The purchases and refunds of `path`, in the order of their first lines' times.
 
     Raises:
-        FileRefused: not such a file, or no line of it names a customer.
+        FileRefused: the file is of another kind, or no line of it names a customer.
     """
     table = read_columns(path, COLUMNS)
     at_s, quantity, price = table.epoch_seconds("invoiced_at"), table.numbers("quantity"), table.numbers("price")
@@ -77,17 +76,17 @@ class _Book:
         self._spans = list(zip(starts[worth].tolist(), ends[worth].tolist(), strict=True))
         self._amounts = amounts[worth].tolist()
         self._refund = refund[worth].tolist()
-        # Arrays of Python objects: a slice of one costs nothing, a slice of a frame some 100 us an invoice.
+        # Arrays of Python objects: a slice of one costs nothing, a slice of a frame about 100 us per invoice.
         self._columns = [
             lines[name].to_numpy(dtype=object)
             for name in ("invoice", "customer", "product", "quantity", "price_minor", "description")
         ]
         self._worthless = len(starts) - len(worth)
 
-    def items(self, start: int, stop: int) -> Iterator[Item]:
+    def items(self, start: int, stop: int) -> Iterator[EventRecord]:
         for position in range(start, stop):
             at_s = float(self.times_s[position])
-            yield purchase_item(at_s, self._purchase(position, at_s))
+            yield purchase_record(at_s, self._purchase(position, at_s))
 
     def notes(self, without_customer: int) -> tuple[str, ...]:
         refunds = sum(self._refund)
@@ -115,7 +114,7 @@ class _Book:
             amount_minor=self._amounts[position],
             currency=self._currency,
             items=tuple(
-                Line(
+                Item(
                     product_id=str(product)[:256],
                     quantity=abs(quantity),
                     unit_price_minor=max(0, price_minor),

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Pace:
-    """When an event may go: as fast as can be (neither is set), a multiple of real time, or so many events a second.
+class SendingPace:
+    """When an event may be sent: as fast as possible (neither is set), at a multiple of real time, or at a rate.
 
     Attributes:
-        times: 60 sends an hour of event time in a minute.
-        rate: events a second.
+        times: multiple of real time; 60 sends one hour of event time per minute.
+        rate: events per second.
     """
 
     times: float | None = None
@@ -29,7 +29,7 @@ class Pace:
             sent: events sent since the start.
             since_first_s: event time from the first event sent to the next one.
 
-        >>> Pace().due_s(10, 60.0), Pace(times=60).due_s(10, 60.0), Pace(rate=5).due_s(10, 60.0)
+        >>> SendingPace().due_s(10, 60.0), SendingPace(times=60).due_s(10, 60.0), SendingPace(rate=5).due_s(10, 60.0)
         (0.0, 1.0, 2.0)
         """
         if self.times is not None:
@@ -39,4 +39,4 @@ class Pace:
         return 0.0
 
 
-MAX = Pace()
+MAX = SendingPace()

@@ -1,4 +1,4 @@
-"""Where a replay got to, so that the same command goes on from there: a small file in the cache folder."""
+"""The position of a replay, so that the same command continues from there: a small file in the cache folder."""
 
 import json
 import time
@@ -8,15 +8,16 @@ from typing import NamedTuple
 
 import xxhash
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.kafka.readers import TopicMissing, connect, layout, reader
-from streams.kafka.security import kafka_options, telling
+from streams.kafka.clients import admin_client, started
+from streams.kafka.cluster import layout_of
+from streams.kafka.errors import TopicsNotReady
+from streams.kafka.readers import reader
 from streams.settings import Settings
 
-# Rewritten at most this often: after a crash, a second's worth of events is sent again under the same event ids.
+# The file is rewritten at most this often: after a crash, one second of events is sent again under the same event ids.
 SAVE_EVERY_S = 1.0
-# Part of every key: a new order or encoding of the events must not go on from an old position.
+# Part of every key: after a change of the events' order or encoding, no replay continues from an old position.
 FORMAT = 1
 
 
@@ -27,15 +28,15 @@ class Reached(NamedTuple):
     offset: int
 
 
-class Position:
-    """The acked part of one replay. `key` stands for the file, the options and the cluster.
+class ReplayPosition:
+    """How much of one replay was acked. `key` stands for the file, the options and the cluster.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
-    >>> first = Position(folder, "some-key")
+    >>> first = ReplayPosition(folder, "some-key")
     >>> first.acked("purchases", 0, below=7, offset=41)
     >>> first.save()
-    >>> Position(folder, "some-key").done("purchases", 0), Position(folder, "another").done("purchases", 0)
+    >>> ReplayPosition(folder, "some-key").done("purchases", 0), ReplayPosition(folder, "another").done("purchases", 0)
     (7, 0)
     """
 
@@ -73,18 +74,18 @@ class Position:
         partial.replace(self._file)
 
     def clear(self) -> None:
-        """Forgets it all: the next replay begins at the beginning."""
+        """Forgets everything: the next replay starts at the beginning."""
         self._reached.clear()
         self._file.unlink(missing_ok=True)
 
 
-async def open_position(settings: Settings, identity: Mapping[str, object]) -> Position:
+async def open_position(settings: Settings, identity: Mapping[str, object]) -> ReplayPosition:
     """The position of the replay that `identity` names, on the cluster that `settings` names.
 
-    It is empty for a new replay, and where the topics hold less than was acked: they were made anew since.
+    It is empty for a new replay. It is also emptied if the topics hold less than was acked: they were made anew since.
     """
     key = await _key(settings, identity)
-    position = Position(settings.cache_dir / "replays", key)
+    position = ReplayPosition(settings.cache_dir / "replays", key)
     if position.reached and not await _still_there(settings, position):
         position.clear()
     return position
@@ -100,26 +101,18 @@ def file_digest(path: Path) -> str:
 
 
 async def _key(settings: Settings, identity: Mapping[str, object]) -> str:
-    admin = AIOKafkaAdminClient(**kafka_options(settings))
-    async with telling(settings):
-        await admin.start()
-    try:
+    async with started(admin_client(settings), settings) as admin:
         cluster = (await admin.describe_cluster()).get("cluster_id") or settings.bootstrap_servers
-    finally:
-        await admin.close()
     whole = {**identity, "cluster": cluster, "prefix": settings.topic_prefix, "format": FORMAT}
     return xxhash.xxh3_128_hexdigest(json.dumps(whole, sort_keys=True, default=str).encode())
 
 
-async def _still_there(settings: Settings, position: Position) -> bool:
+async def _still_there(settings: Settings, position: ReplayPosition) -> bool:
     tps = {TopicPartition(topic, number): reached for (topic, number), reached in position.reached.items()}
-    client = await connect(settings)
     try:
-        here = await layout(client, sorted({tp.topic for tp in tps}), settings.bootstrap_servers)
-    except TopicMissing:
+        here = await layout_of(settings, sorted({tp.topic for tp in tps}))
+    except TopicsNotReady:
         return False
-    finally:
-        await client.close()
     if not tps.keys() <= here.keys():
         return False
     async with reader(settings) as consumer:

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from schemas.events import Click, ClickType, Purchase
-from schemas.events import Item as Line
+from schemas.events import Click, ClickType, Item, Purchase
 from streams.sources.dataset import Dataset, in_blocks
-from streams.sources.events import Item, instant, item
+from streams.sources.events import EventRecord, event_record, instant
 from streams.sources.positions import file_digest
 from streams.sources.tables import FileRefused, minor_units, read_columns
 
@@ -25,10 +24,10 @@ CLICKS: dict[str, ClickType] = {"view": "view", "cart": "add_to_cart", "remove_f
 
 
 def open_rees46(path: Path, currency: str, unit_minor: int) -> Dataset:
-    """The clicks and purchases of `path`; one purchase a row, as the file has no orders.
+    """The clicks and purchases of `path`; one purchase per row, because the file has no orders.
 
     Raises:
-        FileRefused: not such a file.
+        FileRefused: the file is of another kind.
     """
     table = read_columns(path, COLUMNS, optional=("category", "session"))
     rows = table.rows.assign(customer=table.identifiers("customer"), at_s=table.epoch_seconds("at"))
@@ -42,7 +41,7 @@ def open_rees46(path: Path, currency: str, unit_minor: int) -> Dataset:
     prefix = f"rees46-{file_digest(path)[:8]}"
     names = ["at_s", "type", "product", "category", "minor", "customer", "session"]
 
-    def items(start: int, stop: int) -> Iterator[Item]:
+    def items(start: int, stop: int) -> Iterator[EventRecord]:
         for begin, end in in_blocks(start, stop):
             block = kept.iloc[begin:end]
             for row, *cells in zip(block.index.tolist(), *(block[name].tolist() for name in names), strict=True):
@@ -68,13 +67,13 @@ def _item(
     minor: float,
     customer: str,
     session: object,
-) -> Item:
+) -> EventRecord:
     price_minor = None if minor != minor else int(minor)  # NaN is not itself
     shelf = category[:256] if isinstance(category, str) else None
     visit = str(session)[:256]
     if kind == "purchase":
         assert price_minor is not None, "purchases without a price are left out"
-        bought = Line(product_id=str(product), quantity=1, unit_price_minor=price_minor, category=shelf)
+        bought = Item(product_id=str(product), quantity=1, unit_price_minor=price_minor, category=shelf)
         order = Purchase(
             event_id=event_id,
             customer_id=customer,
@@ -85,7 +84,7 @@ def _item(
             currency=currency,
             items=(bought,),
         )
-        return item(at_s, order)
+        return event_record(at_s, order)
     click = Click(
         event_id=event_id,
         customer_id=customer,
@@ -97,4 +96,4 @@ def _item(
         price_minor=price_minor,
         currency=currency,
     )
-    return item(at_s, click)
+    return event_record(at_s, click)

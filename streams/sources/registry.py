@@ -1,6 +1,6 @@
 """The real data sets that `regulars replay` knows, each as events in event-time order.
 
-What each one means, and what is assumed where a file doesn't say, is in docs/datasets.md.
+docs/datasets.md says what each one means, and what is assumed where its file is silent.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from streams.sources.events import instant
 
 @dataclass(frozen=True)
 class Source:
-    """How to replay one kind of file.
+    """How to read one kind of file.
 
     Attributes:
         opens: reads the file; the other arguments are the currency of its amounts, and its minor units in a unit.
         currency: what the amounts are in unless the caller says otherwise.
-        is_any: files of this kind may be of any currency; `currency` is but where a replay begins.
+        is_any: files of this kind may be in any currency; `currency` is only the default of a replay.
     """
 
     opens: Callable[[Path, str, int], Dataset]
@@ -94,7 +94,7 @@ def open_dataset(name: str, path: Path, currency: str | None = None, unit_minor:
 
 
 def _far_last(times_s: NDArray[np.float64]) -> tuple[str, ...]:
-    """A note on a last event more than a year after the one before it: all who were silent lapse by it."""
+    """A note if the last event comes over a year after the one before: it makes all silent customers lapse."""
     years = (times_s[-1] - times_s[-2]) / (365.25 * DAY_S) if len(times_s) > 1 else 0.0
     if years <= 1:
         return ()

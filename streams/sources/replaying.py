@@ -1,4 +1,4 @@
-"""A replay from file to broker: opened, resumed, sent, its position kept."""
+"""A replay of one file: reads it, continues where it last stopped, sends it, and keeps its position."""
 
 import asyncio
 import contextlib
@@ -10,10 +10,10 @@ from schemas.times import to_rfc3339
 from streams.settings import Settings
 from streams.sources.console import progress_bar, stop_on_signal
 from streams.sources.dataset import Dataset
-from streams.sources.pace import MAX, Pace
-from streams.sources.positions import Position, file_digest, open_position
+from streams.sources.pace import MAX, SendingPace
+from streams.sources.positions import ReplayPosition, file_digest, open_position
 from streams.sources.registry import SOURCES, open_dataset, unit_minor_or_usual
-from streams.sources.sender import Progress, Sender, Sent
+from streams.sources.sender import Progress, SendResult, TimelineSender
 
 
 class NothingToReplay(Exception):
@@ -25,20 +25,20 @@ class NothingToReplay(Exception):
 
 
 @dataclass(frozen=True)
-class Replay:
-    """What to replay, and how fast.
+class ReplayPlan:
+    """The file to replay, and how fast.
 
     Attributes:
         dataset: a key of `SOURCES`.
         from_s: epoch seconds, inclusive.
         to_s: epoch seconds, exclusive.
         currency: of the file's amounts; None: the data set's own.
-        restart: forget where an earlier replay of the same got to.
+        restart: forget the position of an earlier replay of the same file.
     """
 
     dataset: str
     file: Path
-    pace: Pace = MAX
+    pace: SendingPace = MAX
     from_s: float | None = None
     to_s: float | None = None
     currency: str | None = None
@@ -51,25 +51,25 @@ def _quiet(_: str) -> None:
 
 async def run_replay(
     settings: Settings,
-    plan: Replay,
+    plan: ReplayPlan,
     progress: Progress | None = None,
     *,
     say: Callable[[str], None] = _quiet,
     bar: bool = False,
-) -> Sent:
+) -> SendResult:
     """Replays `plan`, from where the same replay last stopped.
 
     Args:
         settings: the cluster, the topics' prefix, the folder of positions.
-        plan: what and how fast.
+        plan: the file, and how fast.
         progress: called with (events so far, event time).
-        say: takes lines for a person.
-        bar: show a progress bar on stderr instead, and stop in order on SIGINT and SIGTERM.
+        say: is called with lines for a person.
+        bar: show a progress bar on stderr instead, and stop gracefully on SIGINT and SIGTERM.
 
     Raises:
-        FileRefused: the file isn't one of that data set.
+        FileRefused: the file is not of that data set.
         NothingToReplay: no event lies in the window.
-        BrokerAway, TopicMissing, PartitionsDiffer: there is nowhere to send to.
+        BrokerLost, TopicsNotReady, PartitionsDiffer: there is nowhere to send to.
         SendFailed: the broker stopped taking events; what was acked is kept.
     """
     dataset = open_dataset(plan.dataset, plan.file, plan.currency)
@@ -78,12 +78,12 @@ async def run_replay(
         raise NothingToReplay(dataset)
     for note in dataset.notes:
         say(f"{plan.dataset}: {note}")
-    async with Sender.open(settings) as sender:
+    async with TimelineSender.open(settings) as sender:
         position = await open_position(settings, _identity(plan, sender.partitions))
         if plan.restart:
             position.clear()
         elif position.reached:
-            say("going on from where the same replay stopped; --restart begins again")
+            say("continuing where the same replay stopped; --restart starts it again")
         with contextlib.ExitStack() as screen:
             halt = screen.enter_context(stop_on_signal()) if bar else None
             if bar:
@@ -94,13 +94,13 @@ async def run_replay(
 
 
 async def _send_kept(
-    sender: Sender,
+    sender: TimelineSender,
     dataset: Dataset,
-    plan: Replay,
-    position: Position,
+    plan: ReplayPlan,
+    position: ReplayPosition,
     progress: Progress | None,
     halt: asyncio.Event | None,
-) -> Sent:
+) -> SendResult:
     try:
         sent = await sender.send(
             dataset.timeline(plan.from_s, plan.to_s), plan.pace, acks=position, progress=progress, stop=halt
@@ -115,11 +115,11 @@ async def _send_kept(
     return sent
 
 
-def _identity(plan: Replay, partitions: int) -> dict[str, object]:
-    """What makes two replays the same: the events and their places, not the speed."""
+def _identity(plan: ReplayPlan, partitions: int) -> dict[str, object]:
+    """What makes two replays the same: their events and the partitions of these, not the speed."""
     currency = plan.currency or SOURCES[plan.dataset].currency
     unit_minor = unit_minor_or_usual(currency)
-    # Replays from before minor units followed the currency had hundredths: of those alone are these a continuation.
+    # Earlier versions always used hundredths. Only with hundredths does a replay continue one of theirs.
     followed: dict[str, object] = {} if unit_minor == 100 else {"unit_minor": unit_minor}
     return {
         "dataset": plan.dataset,
@@ -131,11 +131,11 @@ def _identity(plan: Replay, partitions: int) -> dict[str, object]:
     } | followed
 
 
-def _summary(sent: Sent) -> str:
+def _summary(sent: SendResult) -> str:
     pace = sent.events / sent.elapsed_s if sent.elapsed_s > 0 else 0.0
     resumed = f" ({sent.skipped:,} had been sent before)" if sent.skipped else ""
     reached = f"; event time is {to_rfc3339(sent.last_s)}" if sent.last_s else ""
     return (
         f"{sent.events:,} events sent{resumed} in {sent.elapsed_s:.1f} s, {pace:,.0f} events/s{reached}. "
-        f"Silence in this history moves customers where workers run with REGULARS_CLOCK=event."
+        f"Silence in this history moves customers if the workers run with REGULARS_CLOCK=event."
     )

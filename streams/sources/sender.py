@@ -1,7 +1,7 @@
-"""Sends a timeline to the three input topics: every partition in event-time order, batches built here, all acked.
+"""Sends a timeline to the three input topics, each partition in event-time order, and waits until all of it is acked.
 
-Records carry the time at which they are sent, not event time: a broker deletes by record time, and would drop a replay
-of old events at once. Event time is inside the event.
+The batches are built here. A record's timestamp is the time of sending, not event time: a broker deletes by timestamp, so
+it would drop a replay of old events at once. Event time is inside the event.
 """
 
 import asyncio
@@ -15,22 +15,23 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.events import INPUT_TOPICS
-from streams.kafka.readers import connect, layout, unreached
-from streams.kafka.security import kafka_options, telling
+from streams.kafka.clients import producer as new_producer
+from streams.kafka.cluster import layout_of
+from streams.kafka.refusals import explaining_refusals, unreached
 from streams.kafka.topics import partition_of
 from streams.settings import Settings
-from streams.sources.events import Clock, Item
-from streams.sources.pace import MAX, Pace
+from streams.sources.events import ClockRecord, EventRecord
+from streams.sources.pace import MAX, SendingPace
 
-# Around 500 events a batch: a request carries up to one batch a partition, so 24 partitions make 3 MB a request.
+# Around 500 events per batch. A request carries up to one batch per partition, so 24 partitions make 3 MB per request.
 BATCH_BYTES = 128 * 1024
 # A topic with few events must not wait until its batch is full: event time is the lowest over the three topics.
 BATCH_AGE_S = 0.05
-# An event may go this early, so that 10,000 events/s means 500 wake-ups a second, not 10,000.
+# An event may go this much too early, so that 10,000 events/s take 500 wake-ups per second, not 10,000.
 TICK_S = 0.002
-# Items between two looks at the socket; about 5 ms of work.
+# Items between two turns of the event loop; about 5 ms of work.
 STRIDE = 256
-# Keys whose partition is remembered; murmur2 is pure Python here and takes some 5 us a key.
+# How many keys' partitions are remembered: murmur2 is pure Python here and takes about 5 us per key.
 KEYS_REMEMBERED = 1_000_000
 
 Headers = Sequence[tuple[str, bytes]]
@@ -38,7 +39,7 @@ Progress = Callable[[int, float], None]
 
 
 class SendFailed(Exception):
-    """The broker did not take a batch. Mend the broker and run the same command again."""
+    """The broker did not accept a batch. Repair the broker, then run the same command again."""
 
     def __init__(self, tp: TopicPartition, why: BaseException) -> None:
         super().__init__(
@@ -48,15 +49,15 @@ class SendFailed(Exception):
 
 
 class PartitionsDiffer(Exception):
-    """The input topics have different partition counts, so a customer's events would not meet."""
+    """The input topics have different partition counts, so a customer's events would not meet in one worker."""
 
     def __init__(self, counts: dict[str, int]) -> None:
-        said = ", ".join(f"{topic}: {count}" for topic, count in counts.items())
-        super().__init__(f"the input topics have different partition counts ({said}); see `regulars topics check`")
+        listed = ", ".join(f"{topic}: {count}" for topic, count in counts.items())
+        super().__init__(f"the input topics have different partition counts ({listed}); see `regulars topics check`")
 
 
 class Acks(Protocol):
-    """Where sending got to, partition by partition."""
+    """How far sending has come in each partition."""
 
     def done(self, topic: str, partition: int) -> int:
         """Items of the timeline below this index are already in the partition."""
@@ -65,8 +66,8 @@ class Acks(Protocol):
         """The partition's items below index `below` are in it; the last one has `offset`."""
 
 
-class Sent(NamedTuple):
-    """What one call of `send` did.
+class SendResult(NamedTuple):
+    """The result of one call of `send`.
 
     Attributes:
         events: sent and acked.
@@ -94,8 +95,8 @@ class _Slot:
     batch: Any = None  # an aiokafka BatchBuilder
 
 
-class Sender:
-    """An idempotent producer for timelines. Use `Sender.open`."""
+class TimelineSender:
+    """An idempotent producer for timelines. Use `TimelineSender.open`."""
 
     def __init__(self, producer: AIOKafkaProducer, topics: Sequence[str], partitions: int, headers: Headers) -> None:
         self._producer = producer
@@ -118,22 +119,16 @@ class Sender:
         """A started sender; `headers` go on every record.
 
         Raises:
-            BrokerAway: no broker answers.
+            BrokerLost: no broker answers.
             AccessRefused: a broker is there and refuses.
-            TopicMissing: an input topic does not exist.
+            TopicsNotReady: an input topic does not exist.
             PartitionsDiffer: the input topics are not partitioned alike.
         """
         topics = [settings.topic(name) for name in INPUT_TOPICS]
         partitions = await _count_partitions(settings, topics)
-        producer = AIOKafkaProducer(
-            **kafka_options(settings),
-            enable_idempotence=True,
-            acks="all",
-            max_batch_size=BATCH_BYTES,
-            linger_ms=0,
-        )
+        producer = new_producer(settings, max_batch_bytes=BATCH_BYTES)
         try:
-            async with telling(settings):
+            async with explaining_refusals(settings):
                 await producer.start()
         except (KafkaError, OSError) as exc:
             await producer.stop()
@@ -150,21 +145,21 @@ class Sender:
 
     async def send(
         self,
-        timeline: Iterable[Item | Clock],
-        pace: Pace = MAX,
+        timeline: Iterable[EventRecord | ClockRecord],
+        pace: SendingPace = MAX,
         *,
         acks: Acks | None = None,
         progress: Progress | None = None,
         stop: asyncio.Event | None = None,
-    ) -> Sent:
+    ) -> SendResult:
         """Sends `timeline` and waits until all of it is acked.
 
         Args:
-            timeline: pulled one by one, each when the item before it has gone.
+            timeline: pulled one by one, each after the item before it was placed.
             pace: how fast.
-            acks: what was sent before is skipped, what is acked now is told.
+            acks: items that it calls done are skipped; it is called as further items are acked.
             progress: called a few times a second with (events sent or skipped, event time).
-            stop: once set, nothing more is pulled; what was pulled is sent and acked.
+            stop: once it is set, nothing more is pulled; what was pulled is sent and acked.
 
         Raises:
             SendFailed: the broker refused a batch, or did not answer within the request timeout.
@@ -192,7 +187,7 @@ class Sender:
                 index += 1
                 if sent and first_s is None:
                     first_s, begun_s = item.at_s, time.monotonic()
-                if isinstance(item, Item):
+                if isinstance(item, EventRecord):
                     events += sent
                     skipped += not sent
                 if sent:
@@ -206,11 +201,11 @@ class Sender:
             await self._flush()
         if progress is not None:
             progress(events + skipped, last_s)
-        return Sent(events, skipped, finished, last_s, time.monotonic() - begun_s)
+        return SendResult(events, skipped, finished, last_s, time.monotonic() - begun_s)
 
-    async def _place(self, item: Item | Clock, index: int) -> bool:
-        """Puts an item into its batches; False where an earlier call had sent it."""
-        if isinstance(item, Clock):
+    async def _place(self, item: EventRecord | ClockRecord, index: int) -> bool:
+        """Puts an item into its batches; False if an earlier call had sent it."""
+        if isinstance(item, ClockRecord):
             headers = [item.header(), *self._headers]
             open_slots = [slot for slot in self._all if index >= slot.start]
             for slot in open_slots:
@@ -269,7 +264,7 @@ class Sender:
             raise self._failure
 
     async def _breathe(self) -> None:
-        """Lets the producer's own tasks run; sends batches that have waited long enough."""
+        """Lets the producer's own tasks run, and sends batches that have waited long enough."""
         if self._failure is not None:
             raise self._failure
         if time.monotonic() - self._submitted_s > BATCH_AGE_S:
@@ -308,11 +303,7 @@ class Sender:
 
 
 async def _count_partitions(settings: Settings, topics: Sequence[str]) -> int:
-    client = await connect(settings)
-    try:
-        leaders = await layout(client, topics, settings.bootstrap_servers)
-    finally:
-        await client.close()
+    leaders = await layout_of(settings, topics)
     counts: dict[str, int] = {topic: sum(tp.topic == topic for tp in leaders) for topic in topics}
     if len(set(counts.values())) > 1:
         raise PartitionsDiffer(counts)

@@ -1,8 +1,8 @@
-"""A synthetic shop: what its customers do, as events in event-time order, decided by the seed alone.
+"""A synthetic shop: what its customers do, as events in event-time order. The seed alone decides them.
 
-One queue of what comes next (a heap by time) holds visits, purchases and texts still to come; memory grows with the
-customers, not with the days. Nothing here knows a broker or a clock: `Shop.history` is a pure function of its plan.
-All of it is made up and says so: ids begin with `synthetic-`, device and channel are `synthetic`.
+One queue (a heap by time) holds the visits, purchases and texts to come, so memory grows with the customers, not with the
+days. Nothing here uses a broker or a clock: `SimulatedShop.history` is a pure function of its plan. All data is marked as
+made up: ids begin with `synthetic-`, device and channel are `synthetic`.
 """
 
 import heapq
@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from schemas.events import Click, Event, Purchase, Review
-from schemas.events import Item as Line
+from schemas.events import Click, Event, Item, Purchase, Review
+from schemas.headers import SYNTHETIC_HEADER
 from schemas.times import DAY_S
 from streams.sources.catalogue import CATEGORIES, Catalogue, Product
-from streams.sources.customers import Behaviour, Customer, draw_customer, logistic
-from streams.sources.events import Clock, Item, Timeline, item, with_clocks
+from streams.sources.customers import Behaviour, SimulatedCustomer, draw_customer, logistic
+from streams.sources.events import ClockRecord, EventRecord, RecordStream, event_record, with_clocks
 from streams.sources.shop_texts import review_text, support_text
 
 CURRENCY = "GBP"
 LABEL = "synthetic"
-HEADER = ("regulars-synthetic", b"1")
+HEADER = (SYNTHETIC_HEADER, b"1")
 
 # A session begins 3 to 30 minutes before its purchase.
 LEAD_S = (180.0, 1800.0)
@@ -32,7 +32,7 @@ LEAD_S = (180.0, 1800.0)
 WRITES_AFTER_S = (2 * DAY_S, 10 * DAY_S)
 REFUND_MEAN_S = 5 * DAY_S
 COUPONS = ("synthetic-WELCOME10", "synthetic-SPRING15", "synthetic-FREESHIP")
-# A live shop's silent topics are told the time so often.
+# How often a live shop sends clock records, so that event time moves in silent topics too.
 LIVE_CLOCK_S = 10.0
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,11 +40,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class ShopPlan:
-    """Everything that decides what happens in the shop.
+    """Everything that decides the shop's events.
 
     Attributes:
         seed: equal plans give equal bytes.
-        customers: so many arrive in `days`, evenly; in a live shop they go on arriving at that pace.
+        customers: how many arrive in `days`, evenly; in a live shop they continue to arrive at that rate.
         days: length of the history.
         end_s: when the history ends, epoch seconds.
     """
@@ -60,12 +60,12 @@ class ShopPlan:
             raise ValueError("a shop needs at least one customer and more than 0 days")
 
 
-class Shop:
-    """The shop at work. `history` first, then, if wanted, `live`; each event comes out once."""
+class SimulatedShop:
+    """The events of a shop: `history` first and then, if wanted, `live`. Each event comes once."""
 
     def __init__(self, plan: ShopPlan) -> None:
         self.plan = plan
-        self.customers: list[Customer] = []
+        self.customers: list[SimulatedCustomer] = []
         self._rng = random.Random(plan.seed)
         self._catalogue = Catalogue(self._rng)
         self._behaviour = plan.behaviour
@@ -83,28 +83,28 @@ class Shop:
             self._at(arrived_s, self._arrive, arrived_s)
         self._arrivals_after(plan.end_s)
 
-    def history(self) -> Iterator[Item]:
+    def history(self) -> Iterator[EventRecord]:
         """The events up to the plan's end."""
         return self._events(math.floor(self.plan.end_s * 1000), None)
 
-    def live(self, now_s: Callable[[], float]) -> Iterator[Item]:
-        """What comes after the history, without end; each event is stamped with `now_s()` as it is pulled.
+    def live(self, now_s: Callable[[], float]) -> Iterator[EventRecord]:
+        """The events after the history, without end. Each has the time `now_s()` of the moment at which it is pulled.
 
-        The shop's own time runs as fast as events are pulled, so customers do more in a live minute than people do.
+        The shop's own time runs as fast as events are pulled, so its customers do more per minute than real ones.
         """
         return self._events(None, now_s)
 
-    def history_timeline(self, limit: int | None = None) -> Timeline:
+    def history_timeline(self, limit: int | None = None) -> RecordStream:
         """The history, or its first `limit` events, with clock records; the last at the plan's end or at the limit."""
         yield from with_clocks(itertools.islice(self.history(), limit), 0.0)
         if limit is None or self._emitted < limit:
-            yield Clock(self.plan.end_s)
+            yield ClockRecord(self.plan.end_s)
 
-    def live_timeline(self, now_s: Callable[[], float], limit: int | None = None) -> Timeline:
+    def live_timeline(self, now_s: Callable[[], float], limit: int | None = None) -> RecordStream:
         """`live`, or its first `limit` events, with clock records every `LIVE_CLOCK_S`."""
         return with_clocks(itertools.islice(self.live(now_s), limit), 0.0, every_s=LIVE_CLOCK_S)
 
-    def _events(self, until_ms: int | None, now_s: Callable[[], float] | None) -> Iterator[Item]:
+    def _events(self, until_ms: int | None, now_s: Callable[[], float] | None) -> Iterator[EventRecord]:
         queue, emit = self._queue, self._emit
         last_ms = 0
         while queue and (until_ms is None or queue[0][0] <= until_ms):
@@ -117,10 +117,10 @@ class Shop:
                 last_ms = at_ms = max(last_ms, math.floor(now_s() * 1000))
             yield emit(at_ms, *arguments)
 
-    def _emit(self, at_ms: int, kind: type[Event], customer_id: str, *rest: Any) -> Item:
+    def _emit(self, at_ms: int, kind: type[Event], customer_id: str, *rest: Any) -> EventRecord:
         self._emitted += 1
         event_id = f"{self._run}-{self._emitted}"
-        return item(at_ms / 1000, kind(event_id, customer_id, _EPOCH + timedelta(milliseconds=at_ms), *rest))
+        return event_record(at_ms / 1000, kind(event_id, customer_id, _EPOCH + timedelta(milliseconds=at_ms), *rest))
 
     def _at(self, at_s: float, call: Callable[..., Any], *arguments: Any) -> None:
         heapq.heappush(self._queue, (math.floor(at_s * 1000), next(self._order), call, arguments))
@@ -148,8 +148,8 @@ class Shop:
         else:
             self._prospect(customer, arrived_s)
 
-    def _prospect(self, customer: Customer, at_s: float) -> None:
-        """Looks around a few times, some days apart, and never buys."""
+    def _prospect(self, customer: SimulatedCustomer, at_s: float) -> None:
+        """Schedules a customer who looks around a few times, some days apart, and never buys."""
         self._browse(customer, at_s)
         if self._rng.random() < 0.7:
             later_s = at_s + self._rng.expovariate(1 / (10 * DAY_S))
@@ -157,18 +157,18 @@ class Shop:
 
     # --- visits
 
-    def _plan_browsing(self, customer: Customer, after_s: float) -> None:
+    def _plan_browsing(self, customer: SimulatedCustomer, after_s: float) -> None:
         rate = customer.rate * self._behaviour.browse_per_purchase
         if customer.customer_id in self._left:
             rate *= self._behaviour.browse_after_leaving
         at_s = after_s + self._rng.expovariate(rate)
         self._at(at_s, self._browse_and_go_on, customer, at_s)
 
-    def _browse_and_go_on(self, customer: Customer, at_s: float) -> None:
+    def _browse_and_go_on(self, customer: SimulatedCustomer, at_s: float) -> None:
         self._browse(customer, at_s)
         self._plan_browsing(customer, at_s)
 
-    def _browse(self, customer: Customer, at_s: float) -> None:
+    def _browse(self, customer: SimulatedCustomer, at_s: float) -> None:
         """A visit without a purchase: views, sometimes a search, a cart that is left, a wish."""
         rng = self._rng
         visit = self._visit()
@@ -189,11 +189,11 @@ class Shop:
         elif rng.random() < 0.08:
             self._click(customer, visit, "wishlist", product, price_minor, at_s)
 
-    def _plan_purchase(self, customer: Customer, after_s: float, at_s: float, *, first: bool) -> None:
+    def _plan_purchase(self, customer: SimulatedCustomer, after_s: float, at_s: float, *, first: bool) -> None:
         starts_s = max(after_s, at_s - self._rng.uniform(*LEAD_S))
         self._at(starts_s, self._buy, customer, starts_s, at_s, first)
 
-    def _buy(self, customer: Customer, starts_s: float, at_s: float, first: bool) -> None:
+    def _buy(self, customer: SimulatedCustomer, starts_s: float, at_s: float, first: bool) -> None:
         """The visit that ends in a purchase at `at_s`, what follows, and the next one, unless the customer leaves."""
         rng = self._rng
         lines, products = self._basket(customer)
@@ -220,7 +220,7 @@ class Shop:
             self._plan_purchase(customer, at_s, at_s + rng.expovariate(customer.rate), first=False)
 
     def _follow_up(
-        self, customer: Customer, at_s: float, order_id: str, lines: tuple[Line, ...], products: list[Product]
+        self, customer: SimulatedCustomer, at_s: float, order_id: str, lines: tuple[Item, ...], products: list[Product]
     ) -> None:
         """Refund, review and mail to the shop: the less satisfied, the more of the first and the last."""
         rng, s = self._rng, customer.satisfaction
@@ -241,7 +241,7 @@ class Shop:
             rest__ = ("support", text, None, product.product_id, "en")
             self._happens(at_s + rng.uniform(*WRITES_AFTER_S), Review, customer.customer_id, *rest__)
 
-    def _basket(self, customer: Customer) -> tuple[tuple[Line, ...], list[Product]]:
+    def _basket(self, customer: SimulatedCustomer) -> tuple[tuple[Item, ...], list[Product]]:
         """Lines whose prices add up to a Gamma-Gamma amount, and products whose list prices come near them."""
         rng = self._rng
         amount = rng.gammavariate(self._behaviour.shape, 1.0 / customer.nu)
@@ -253,7 +253,7 @@ class Shop:
         prices[0] += amount_minor - sum(prices)
         products = [self._catalogue.near(price, rng.randrange(-3, 4)) for price in prices]
         lines = tuple(
-            Line(product.product_id, 1, price, product.category, product.name)
+            Item(product.product_id, 1, price, product.category, product.name)
             for product, price in zip(products, prices, strict=True)
         )
         return lines, products
@@ -264,25 +264,25 @@ class Shop:
         self._visits += 1
         return f"synthetic-s{self._visits}"
 
-    def _look(self, customer: Customer) -> Product:
+    def _look(self, customer: SimulatedCustomer) -> Product:
         rng = self._rng
         category = customer.favourite if rng.random() < 0.6 else rng.choice(CATEGORIES)
         return rng.choice(self._catalogue.by_category[category])
 
     def _click(
-        self, customer: Customer, visit: str, kind: str, product: Product, price_minor: int, at_s: float
+        self, customer: SimulatedCustomer, visit: str, kind: str, product: Product, price_minor: int, at_s: float
     ) -> float:
         """One click on a product; gives the moment of the next one, some 40 s later."""
         rest = (kind, visit, product.product_id, product.category, None, price_minor, CURRENCY, LABEL)
         self._happens(at_s, Click, customer.customer_id, *rest)
         return at_s + 1.0 + self._rng.expovariate(1 / 40.0)
 
-    def _search(self, customer: Customer, visit: str, product: Product, at_s: float) -> float:
+    def _search(self, customer: SimulatedCustomer, visit: str, product: Product, at_s: float) -> float:
         rest = ("search", visit, None, product.category, product.name, None, None, LABEL)
         self._happens(at_s, Click, customer.customer_id, *rest)
         return at_s + 1.0 + self._rng.expovariate(1 / 20.0)
 
-    def _checkout(self, customer: Customer, visit: str, at_s: float) -> float:
+    def _checkout(self, customer: SimulatedCustomer, visit: str, at_s: float) -> float:
         rest = ("checkout", visit, None, None, None, None, None, LABEL)
         self._happens(at_s, Click, customer.customer_id, *rest)
         return at_s + 1.0
@@ -290,12 +290,12 @@ class Shop:
 
 def shop_events(
     seed: int, customers: int, days: float, end_s: float, behaviour: Behaviour | None = None
-) -> Iterator[Item]:
+) -> Iterator[EventRecord]:
     """The history of a synthetic shop that ends at `end_s`, in event-time order; equal arguments give equal bytes."""
-    return Shop(ShopPlan(seed, customers, days, end_s, behaviour or Behaviour())).history()
+    return SimulatedShop(ShopPlan(seed, customers, days, end_s, behaviour or Behaviour())).history()
 
 
 def customers_for(events: int, seed: int, days: float, behaviour: Behaviour | None = None) -> int:
-    """How many customers make about 10 % more than `events` events in `days`, judged by a pilot of 200."""
+    """How many customers make about 10 % more than `events` events in `days`, estimated from 200 customers."""
     pilot = sum(1 for _ in shop_events(seed, 200, days, days * DAY_S, behaviour))
     return max(1, math.ceil(1.1 * events * 200 / max(1, pilot)))

@@ -1,4 +1,4 @@
-"""What the synthetic shop's customers write: made-up sentences whose sentiment is the one asked for."""
+"""What the customers of the synthetic shop write: made-up sentences of a given sentiment."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""A simulation from plan to broker: the synthetic shop's history first, then, if wanted, its life."""
+"""A simulation: sends the history of the synthetic shop first and then, if wanted, live events."""
 
 import asyncio
 import math
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from streams.settings import Settings
-from streams.sources.pace import Pace
-from streams.sources.sender import Progress, Sender, Sent
-from streams.sources.shop import HEADER, Shop, ShopPlan, customers_for
+from streams.sources.pace import SendingPace
+from streams.sources.sender import Progress, SendResult, TimelineSender
+from streams.sources.shop import HEADER, ShopPlan, SimulatedShop, customers_for
 
-# A shop whose history ran at full speed goes on living at this pace, unless told otherwise.
+# After a history at full speed, live events come at this rate (per second), unless `live_rate` is given.
 LIVE_RATE = 100.0
 
 
@@ -20,13 +20,13 @@ class Simulation:
     """What to simulate.
 
     Attributes:
-        seed: decides all that happens.
-        customers: that arrive in `days`; None: as many as make `events`, or 2,000.
+        seed: decides everything that happens.
+        customers: how many arrive in `days`; None: as many as make `events`, or 2,000.
         days: length of the history, which ends now, so that no event is in the future.
         events: stop after so many, history and life together; None: no limit.
-        rate: events a second of the history; None: as fast as can be.
-        follow: go on live when the history is through, until stopped or `events` are reached.
-        live_rate: events a second live; None: `rate`, or 100 where that is None too.
+        rate: events per second of the history; None: as fast as possible.
+        follow: continue live after the history, until stopped or until `events` are reached.
+        live_rate: live events per second; None: `rate`, or 100 where that is None too.
     """
 
     seed: int = 1
@@ -46,11 +46,11 @@ class Simulation:
 
 
 class Simulated(NamedTuple):
-    """What was sent and acked. `live` is None where there was no life after the history."""
+    """What was sent and acked. `live` is None if there was nothing after the history."""
 
     customers: int
-    history: Sent
-    live: Sent | None
+    history: SendResult
+    live: SendResult | None
 
     @property
     def events(self) -> int:
@@ -67,25 +67,25 @@ async def run_simulation(
         settings: the cluster and the topics' prefix.
         plan: what to simulate.
         progress: called a few times a second with (events so far, event time).
-        stop: set it to end in order: what was pulled is sent and acked. Cancelling the task does the same.
+        stop: set it to end gracefully: what was pulled is sent and acked. Cancelling the task does the same.
 
     Raises:
-        BrokerAway, TopicMissing, PartitionsDiffer: there is nowhere to send to.
+        BrokerLost, TopicsNotReady, PartitionsDiffer: there is nowhere to send to.
         SendFailed: the broker stopped taking events.
     """
     stop = stop or asyncio.Event()
-    async with Sender.open(settings, [HEADER]) as sender:
+    async with TimelineSender.open(settings, [HEADER]) as sender:
         # Whole seconds: the history is the same for everyone who starts with the same seed in that second.
-        shop = Shop(plan.shop_plan(float(math.floor(time.time()))))
+        shop = SimulatedShop(plan.shop_plan(float(math.floor(time.time()))))
         history = await sender.send(
-            shop.history_timeline(plan.events), Pace(rate=plan.rate), progress=progress, stop=stop
+            shop.history_timeline(plan.events), SendingPace(rate=plan.rate), progress=progress, stop=stop
         )
         rest = None if plan.events is None else plan.events - history.events
         if not plan.follow or not history.finished or rest == 0:
             return Simulated(len(shop.customers), history, None)
         live = await sender.send(
             shop.live_timeline(time.time, rest),
-            Pace(rate=plan.live_rate or plan.rate or LIVE_RATE),
+            SendingPace(rate=plan.live_rate or plan.rate or LIVE_RATE),
             progress=_after(history.events, progress),
             stop=stop,
         )

@@ -1,7 +1,7 @@
-"""Reads columns of a parquet or csv file, and what its cells mean.
+"""Reads columns of a parquet or csv file, and interprets their cells.
 
-A csv says nothing of types: its cells are kept as the text they are, and only an empty cell is null. What a column
-holds is decided by what is asked of it: `Table.identifiers`, `Table.epoch_seconds` or `Table.numbers`.
+A csv has no types: its cells stay text, and only an empty cell is null. The caller decides what a column holds:
+`Table.identifiers`, `Table.epoch_seconds` or `Table.numbers`.
 """
 
 import re
@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 # A date, or a date and a time of day, with or without fractions and an offset.
 _TIME = r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?(?:Z|UTC|[+-]\d{2}(?::?\d{2})?))?)?"
 _WHOLE_WITH_FRACTION = r"-?\d+\.0"
-# What spreadsheets, R and pandas write for a number that isn't there.
+# What spreadsheets, R and pandas write for a missing number.
 _NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 _YES_NO = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 
 
 class FileRefused(Exception):
-    """The file can't be replayed as the data set it was named as. The message says what to change, never a cell."""
+    """The file can't be read as the named data set. The message says what to change, and never quotes a cell."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of a file. Messages count its rows from 1, the header aside.
+    """Columns of a file. Messages count rows from 1, without the header.
 
     Attributes:
         path: of the file.
@@ -44,10 +44,10 @@ class Table:
     def identifiers(self, ours: str) -> "pd.Series[str]":
         """Ids as strings, as they stand; an empty one is null.
 
-        A trailing `.0` goes where all ids have one: a program took them for numbers. Otherwise no two ids become one.
+        If all ids end in `.0`, that is removed: a program took them for numbers. No two ids become one otherwise.
 
         Raises:
-            FileRefused: the file holds floats too large to tell neighbouring ids apart.
+            FileRefused: the ids are floats so large that two neighbouring ids may be the same float.
         """
         ids = _plain(self.rows[ours])
         if pd.api.types.is_float_dtype(ids.dtype):
@@ -148,13 +148,13 @@ def read_columns(path: Path, wanted: Mapping[str, Sequence[str]], optional: Sequ
     """
     unreadable = f"{path} is not a readable parquet or csv file"
     try:
-        found = _column_names(path)
+        present = _column_names(path)
     except Exception as exc:
         raise FileRefused(f"{unreadable} ({type(exc).__name__})") from exc
-    chosen = {ours: next((name for name in names if name in found), None) for ours, names in wanted.items()}
+    chosen = {ours: next((name for name in names if name in present), None) for ours, names in wanted.items()}
     missing = [ours for ours, name in chosen.items() if name is None and ours not in optional]
     if missing:
-        raise FileRefused(f"{path} has no column {' / '.join(wanted[missing[0]])}; its columns: {', '.join(found)}")
+        raise FileRefused(f"{path} has no column {' / '.join(wanted[missing[0]])}; its columns: {', '.join(present)}")
     names = {ours: name for ours, name in chosen.items() if name is not None}
     try:
         frame = _read(path, list(dict.fromkeys(names.values())))

@@ -1,12 +1,12 @@
-"""`regulars encoder finetune`: labelled texts in, an encoder's directory out, if it is better than the one that is served.
+"""`regulars encoder finetune`: trains an encoder on labelled texts and publishes it if it is better than the served one.
 
     texts -> held out (a fifth, by digest) | learnt
     learnt   -> FineTuning -> checkpoint every minute -> candidate directory
     held out -> candidate and its head | served encoder and a head taught by the same texts -> better?
                                                                                        -> OUT/encoder-<version>
 
-A fine-tuned encoder knows the texts it learnt, so its head's blend is fitted on held-out ones: on one half to judge the
-other, and on all of them for the head that is published.
+A fine-tuned encoder knows the texts that it learnt, so its head's blend is fitted on held-out texts: on one half to judge
+the other half, and on all of them for the head that is published.
 """
 
 import json
@@ -29,48 +29,48 @@ from models.text.sentiment import ANCHORS, AnchorSentiment
 from streams.settings import Settings
 from streams.sources.labelled import held_out, read_labelled
 from streams.teaching.head_training import HeadLearner, blended, fitted, learnt
-from streams.teaching.judging import Gain, Judged, gain, judged
+from streams.teaching.judging import BinaryMeasures, Gain, binary_measures, gain
 from streams.teaching.vectors import vectors_of
 
 WORK = "work"
 CHECKPOINT_S = 60.0
 LEAST_HELD_OUT = 10
-"""Texts of each label below which nothing can be judged."""
+"""With fewer texts of a label, the candidate can't be judged."""
 
 
 class Stopped(Exception):
-    """Asked to stop: the checkpoint is written, and the same command goes on from there."""
+    """The run was asked to stop. Its checkpoint is written, and the same command continues from there."""
 
 
 class NotBetter(Exception):
-    """The candidate isn't better than what is served; nothing was published."""
+    """The candidate isn't better than the served encoder, so nothing was published."""
 
 
 class TooFew(Exception):
-    """Too few labelled texts to hold some out."""
+    """There are too few labelled texts to hold some out."""
 
 
 @dataclass(frozen=True)
 class Figures:
     """Held-out measures: of the served encoder with its head, of the candidate alone, and of the candidate with n-grams."""
 
-    served: Judged
-    candidate: Judged
-    with_ngrams: Judged
+    served: BinaryMeasures
+    candidate: BinaryMeasures
+    with_ngrams: BinaryMeasures
     gain: Gain
     learnt: int
     held_out: int
 
 
 class Published(NamedTuple):
-    """Where the encoder is, and how it did."""
+    """The folder of the new encoder, and its measures."""
 
     folder: Path
     figures: Figures
 
 
-class Told(NamedTuple):
-    """What a progress bar shows: `done` of `of` in `what`; the mean of the latest losses where it learns."""
+class TrainingProgress(NamedTuple):
+    """For a progress bar: `done` of `of` steps of `what`, and the mean of the latest losses while it learns."""
 
     what: str
     done: int
@@ -86,50 +86,54 @@ def finetune(
     share: float = 0.2,
     force: bool = False,
     stopping: Callable[[], bool] = lambda: False,
-    told: Callable[[Told], None] = lambda progress: None,
+    progress: Callable[[TrainingProgress], None] = lambda progress: None,
 ) -> Published:
     """Fine-tunes the encoder of `settings` on `data`, from the checkpoint in `out` where there is one.
 
     Raises:
-        FileRefused, OneSided: `data` holds no labelled texts, or of one kind alone.
+        FileRefused, OneSided: `data` holds no labelled texts, or texts with only one of the labels.
         TooFew: fewer than `LEAST_HELD_OUT` of a label are held out.
         EncoderUnavailable: the encoder of the settings can't be opened.
         CheckpointRefused: `out` holds a checkpoint of something else.
-        Stopped: `stopping` came true.
-        NotBetter: and `force` wasn't given.
+        Stopped: `stopping` returned True.
+        NotBetter: the candidate is not better, and `force` was not given.
     """
     labelled = read_labelled(data)
     texts, labels = labelled.texts, labelled.positive
     apart = held_out(texts, share)
     if min(np.bincount(labels[apart], minlength=2)) < LEAST_HELD_OUT:
-        raise TooFew(f"{int(apart.sum())} texts would be held out: needs {LEAST_HELD_OUT} of each label to judge by")
+        raise TooFew(f"{int(apart.sum())} texts would be held out; it takes {LEAST_HELD_OUT} of each label")
     base = open_directory(settings.encoder)
     work = out / WORK
     of = np.flatnonzero(~apart)
     tuning = FineTuning(base, [texts[index] for index in of], labels[of], recipe, settings.device)
     tuning.resume(work)
-    _run(tuning, work, stopping, told)
+    _run(tuning, work, stopping, progress)
     staged = work / "candidate"
     tuning.publish(staged)
     candidate = open_directory(staged)
     rows = [ngrams.ngrams(text) for text in texts]
-    judge = _Judge(texts, labels, apart, rows, settings, told, stopping)
+    judge = _Judge(texts, labels, apart, rows, settings, progress, stopping)
     served_raw = judge.served(base)
-    said, learner = judge.said(candidate, tuning.weights())
+    outputs, learner = judge.outputs(candidate, tuning.weights())
     truth = labels[apart]
-    raw = _across_halves(said, learner.base, truth)
+    raw = _across_halves(outputs, learner.base, truth)
     figures = Figures(
-        judged(served_raw, truth), judged(said[:, 1] + learner.base, truth), judged(raw, truth),
-        gain(raw, served_raw, truth), len(of), int(apart.sum()),
-    )  # fmt: skip
-    head = learner.head(fitted(said, learner.base, truth), tuning.weights())
+        binary_measures(served_raw, truth),
+        binary_measures(outputs[:, 1] + learner.base, truth),
+        binary_measures(raw, truth),
+        gain(raw, served_raw, truth),
+        len(of),
+        int(apart.sum()),
+    )
+    head = learner.head(fitted(outputs, learner.base, truth), tuning.weights())
     (staged / FILE).write_bytes(encode_head(head))
     (staged / "training.json").write_text(json.dumps(_card(base, candidate, recipe, figures, data), indent=2))
     if not figures.gain.beyond_noise and not force:
         raise NotBetter(
             f"log loss on {figures.held_out:,} held-out texts {figures.with_ngrams.log_loss:.4f}, the served encoder's"
-            f" {figures.served.log_loss:.4f}: a gain of {figures.gain.mean:.4f} with a standard error of"
-            f" {figures.gain.error:.4f} is none. Nothing was published; --force would, the candidate is in {staged}"
+            f" {figures.served.log_loss:.4f}: the gain of {figures.gain.mean:.4f} is not more than its standard error of"
+            f" {figures.gain.error:.4f}. Nothing was published; --force publishes it anyway. The candidate is in {staged}"
         )
     folder = out / f"encoder-{candidate.version}"
     if folder.exists():
@@ -138,17 +142,19 @@ def finetune(
     return Published(folder, figures)
 
 
-def _run(tuning: FineTuning, work: Path, stopping: Callable[[], bool], told: Callable[[Told], None]) -> None:
+def _run(
+    tuning: FineTuning, work: Path, stopping: Callable[[], bool], progress: Callable[[TrainingProgress], None]
+) -> None:
     saved_at = time.monotonic()
     recent: list[float] = []
-    told(Told("learning", tuning.step, tuning.steps))
+    progress(TrainingProgress("learning", tuning.step, tuning.steps))
     for loss in tuning.run():
         recent = [*recent[-49:], loss]
-        told(Told("learning", tuning.step, tuning.steps, float(np.mean(recent))))
+        progress(TrainingProgress("learning", tuning.step, tuning.steps, float(np.mean(recent))))
         if stopping():
             tuning.save(work)
             raise Stopped(
-                f"stopped after step {tuning.step:,} of {tuning.steps:,}: the same command goes on from there"
+                f"stopped after step {tuning.step:,} of {tuning.steps:,}: the same command continues from there"
             )
         if time.monotonic() - saved_at > CHECKPOINT_S:
             tuning.save(work)
@@ -165,29 +171,29 @@ class _Judge:
     apart: NDArray[np.bool_]
     rows: list[ngrams.Hashed]
     settings: Settings
-    told: Callable[[Told], None]
+    progress: Callable[[TrainingProgress], None]
     stopping: Callable[[], bool]
 
     def served(self, base: ModelDirectory) -> FloatArray:
-        """Of the served encoder, with a head that is taught by the texts that the candidate learnt: (held out,).
+        """Log odds (held out,) of the served encoder with a head that learns the same texts as the candidate.
 
-        Not of the served head: it may have learnt the held-out texts.
+        The served head itself isn't used: it may have learnt the held-out texts.
         """
         vectors = self._vectors(base, self.texts, "served encoder")
         anchors = AnchorSentiment(vectors_of(ANCHORS, base, self.settings))
         learner = self._taught(vectors, HeadLearner(base.dim, base.version, anchors.direction))
-        said = learner.told([self.rows[index] for index in self._held_out], vectors[self._held_out])
-        return _across_halves(said, learner.base, self.labels[self._held_out])
+        outputs = learner.outputs([self.rows[index] for index in self._held_out], vectors[self._held_out])
+        return _across_halves(outputs, learner.base, self.labels[self._held_out])
 
-    def said(self, candidate: ModelDirectory, weights: tuple[FloatArray, float]) -> tuple[FloatArray, HeadLearner]:
-        """(held out, 3): what n-grams, the fine-tuned vector and nobody say; and the learner of the n-grams."""
-        # The n-grams' learner needs no vectors of the texts that the encoder learnt: it knows those by heart.
+    def outputs(self, candidate: ModelDirectory, weights: tuple[FloatArray, float]) -> tuple[FloatArray, HeadLearner]:
+        """(held out, 3): log odds of the n-grams and of the fine-tuned vector, and zeros; and the n-grams' learner."""
+        # The n-grams are learnt without vectors: the encoder knows the texts that it learnt too well.
         nothing = np.zeros((len(self.texts), candidate.dim), dtype=np.float32)
         learner = self._taught(nothing, HeadLearner(candidate.dim, candidate.version))
         vectors = self._vectors(candidate, [self.texts[index] for index in self._held_out], "candidate")
-        said = learner.told([self.rows[index] for index in self._held_out], vectors)
-        said[:, 1] = vectors.astype(np.float64) @ weights[0] + weights[1] - learner.base
-        return said, learner
+        outputs = learner.outputs([self.rows[index] for index in self._held_out], vectors)
+        outputs[:, 1] = vectors.astype(np.float64) @ weights[0] + weights[1] - learner.base
+        return outputs, learner
 
     @property
     def _held_out(self) -> NDArray[np.int64]:
@@ -197,19 +203,19 @@ class _Judge:
         return learnt(self.rows, vectors, self.labels, np.flatnonzero(~self.apart), learner)
 
     def _vectors(self, directory: ModelDirectory, texts: list[str], what: str) -> NDArray[np.float32]:
-        def told(done: int) -> None:
-            self.told(Told(f"encoding, {what}", done, len(texts)))
+        def progress(done: int) -> None:
+            self.progress(TrainingProgress(f"encoding, {what}", done, len(texts)))
             if self.stopping():
-                raise Stopped(f"stopped while encoding ({what}): the same command goes on from there")
+                raise Stopped(f"stopped while encoding ({what}): the same command continues from there")
 
-        return vectors_of(texts, directory, self.settings, told)
+        return vectors_of(texts, directory, self.settings, progress)
 
 
-def _across_halves(said: FloatArray, base: float, labels: NDArray[np.int64]) -> FloatArray:
-    """Log odds (n,) of the blend: each half's by one that was fitted on the other."""
-    even = np.arange(len(said)) % 2 == 0
-    by_odd, by_even = fitted(said[~even], base, labels[~even]), fitted(said[even], base, labels[even])
-    return np.where(even, blended(by_odd, said, base), blended(by_even, said, base))
+def _across_halves(outputs: FloatArray, base: float, labels: NDArray[np.int64]) -> FloatArray:
+    """Log odds (n,) of the blend: for each half, of a blend that was fitted on the other half."""
+    even = np.arange(len(outputs)) % 2 == 0
+    by_odd, by_even = fitted(outputs[~even], base, labels[~even]), fitted(outputs[even], base, labels[even])
+    return np.where(even, blended(by_odd, outputs, base), blended(by_even, outputs, base))
 
 
 def _card(

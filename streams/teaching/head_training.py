@@ -1,4 +1,4 @@
-"""Teaching a sentiment head: what three voices add to the share of content writers, and what each is worth.
+"""Training of a sentiment head: what three voices add to the share of content writers, and the weight of each voice.
 
     n-grams -> SparseLogistic (River's logistic regression with AdaGrad) --+
     vector  -> DynamicGlm (second order, no step size) --------------------+-- blend -> log odds of content
@@ -6,9 +6,9 @@
 
     log odds = base + a ngrams + b vector + c anchors,   base: of the share of content writers
 
-Each voice says nothing where it knows nothing, so a text of another kind than those learnt ends near the base, and its score
-near 0. The blend is a logistic regression on what the voices said *before* a text was learnt (stacking, Wolpert 1992; in a
-stream: progressive), so it knows how far each can be trusted on new texts: that is the calibration.
+A voice that knows nothing about a text gives 0, so a text of a kind that was never learnt ends near the base, and its score
+near 0. The blend is a logistic regression on the voices' outputs *before* a text was learnt (stacking, Wolpert 1992; in a
+stream: progressive validation). So it weighs each voice by its worth on new texts, and that calibrates the result.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from models.text.ngrams import Hashed
 from streams.sources.labelled import places
 
 RATE = 0.2
-"""AdaGrad's step size; .1 and .3 were .003 and .0003 of AUC worse on the first of five folds."""
+"""AdaGrad's step size; with .1 and .3 the AUC on the first of five folds was .003 and .0003 lower."""
 
 VECTOR_SCALE = 4.0
 """Standard deviation of a weight of the vector before anything was learnt: its 384 numbers are about .05 each."""
@@ -34,7 +34,7 @@ SHARPNESS = 20.0
 """Of the anchors' direction, in log odds: 2 K of `models.text.sentiment`."""
 
 BLOCK = 64
-"""Texts that the vector's learner takes at once."""
+"""Texts that the vector's learner learns at once."""
 
 KEPT = 100_000
 """N-grams that a head keeps, those that moved it most, 0.6 MB: 80,000 and 140,000 were as good on the first fold."""
@@ -42,11 +42,11 @@ KEPT = 100_000
 PASSES = 2
 FOLDS = 5
 _NONE = 1e-6
-"""Standard deviation of a constant that is to stay 0."""
+"""Standard deviation of an intercept that must stay 0."""
 
 
 class Blend(NamedTuple):
-    """What each voice counts."""
+    """The weight of each voice."""
 
     ngrams: float
     vector: float
@@ -86,38 +86,38 @@ class HeadLearner:
     def learn_many(self, rows: Sequence[Hashed], vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> FloatArray:
         """Learns n texts, their `ngrams.ngrams` and (n, dim) vectors, a block at a time.
 
-        Gives (n, 3): what the voices said of each before it (of the vector: before its block).
+        Gives (n, 3): the voices' outputs for each text before it was learnt (the vector's: before its block).
         """
-        said = np.zeros((len(rows), 3))
+        outputs = np.zeros((len(rows), 3))
         for start in range(0, len(rows), BLOCK):
             block = slice(start, start + BLOCK)
             z, y = vectors[block].astype(np.float64), labels[block].astype(np.float64)
             base = np.full(len(y), self.base)
             pairs = zip(rows[block], y.tolist(), strict=True)
-            said[block, 1:] = self._told_by_vectors(z)
-            said[block, 0] = [self._ngrams.learn_one(row, label, base[0]) for row, label in pairs]
+            outputs[block, 1:] = self._outputs_of_vectors(z)
+            outputs[block, 0] = [self._ngrams.learn_one(row, label, base[0]) for row, label in pairs]
             self._vector.learn_block(z, base, y, 0.0)
-            self._blend.learn_block(said[block], base, y, 0.0)
+            self._blend.learn_block(outputs[block], base, y, 0.0)
             self.texts += len(y)
             self.content += int(y.sum())
-        return said
+        return outputs
 
     def repeat(self, rows: Sequence[Hashed], labels: NDArray[np.int64]) -> None:
-        """N-grams learn texts that were learnt before once more; the vector's learner has taken all they say."""
+        """The n-grams learn known texts once more. The vector's learner gains nothing from a second pass."""
         for row, label in zip(rows, labels.tolist(), strict=True):
             self._ngrams.learn_one(row, label, self.base)
 
-    def told(self, rows: Sequence[Hashed], vectors: NDArray[np.float32]) -> FloatArray:
-        """(n, 3): what the voices say of texts that are not learnt."""
+    def outputs(self, rows: Sequence[Hashed], vectors: NDArray[np.float32]) -> FloatArray:
+        """(n, 3): the voices' outputs for texts that are not learnt."""
         return np.column_stack(
-            [[self._ngrams.told(row) for row in rows], self._told_by_vectors(vectors.astype(np.float64))]
+            [[self._ngrams.log_odds(row) for row in rows], self._outputs_of_vectors(vectors.astype(np.float64))]
         )
 
-    def _told_by_vectors(self, z: FloatArray) -> FloatArray:
+    def _outputs_of_vectors(self, z: FloatArray) -> FloatArray:
         return np.column_stack([z @ self._vector.weights[1:], z @ self._anchors])
 
     def head(self, blend: Blend | None = None, vector: tuple[FloatArray, float] | None = None) -> TrainedHead:
-        """What was learnt, to be served.
+        """The head that was learnt, ready to be served.
 
         Args:
             blend: instead of the stream's own.
@@ -138,19 +138,19 @@ class HeadLearner:
 
 
 class Taught(NamedTuple):
-    """A head and what it is worth.
+    """A head, and how good it is.
 
     Attributes:
         head: taught by all texts.
         blend: its blend.
-        said: (n, 3): what n-grams, vector and anchors say of each text, taught by other folds than its own.
+        outputs: (n, 3): outputs of n-grams, vector and anchors for each text, learnt from the other folds.
         base: (n,): log odds of content in those folds.
         raw: (n,): log odds of the blend that was fitted on the other folds.
     """
 
     head: TrainedHead
     blend: Blend
-    said: FloatArray
+    outputs: FloatArray
     base: FloatArray
     raw: FloatArray
 
@@ -163,32 +163,32 @@ def teach(
     direction: NDArray[np.float32] | None = None,
     passes: int = PASSES,
     seed: int = 0,
-    heard: Callable[[str], None] = lambda step: None,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> Taught:
     """A head from texts with (n, dim) vectors and labels (n,), judged by `FOLDS`-fold cross-validation.
 
-    A text and its copies are in one fold, so that none is judged by what its copies taught. The blend of the head that is
-    taught by all texts is fitted on what was said across the folds. `seed` orders the texts.
+    A text and its copies are in one fold, so no text is judged by a head that learnt its copy. The blend of the head that
+    learns all texts is fitted on the outputs across the folds. `seed` orders the texts.
     """
-    heard("n-grams")
+    progress("n-grams")
     rows = [ngrams.ngrams(text) for text in texts]
     folds = places(texts) % FOLDS
-    said, base, raw = np.zeros((len(texts), 3)), np.zeros(len(texts)), np.zeros(len(texts))
+    outputs, base, raw = np.zeros((len(texts), 3)), np.zeros(len(texts)), np.zeros(len(texts))
 
     def learnt_by(of: NDArray[np.int64]) -> HeadLearner:
         return learnt(rows, vectors, labels, of, HeadLearner(vectors.shape[1], encoder, direction), passes, seed)
 
     for fold in range(FOLDS):
-        heard(f"fold {fold + 1} of {FOLDS}")
+        progress(f"fold {fold + 1} of {FOLDS}")
         learner = learnt_by(np.flatnonzero(folds != fold))
         of = np.flatnonzero(folds == fold)
-        said[of], base[of] = learner.told([rows[index] for index in of], vectors[of]), learner.base
+        outputs[of], base[of] = learner.outputs([rows[index] for index in of], vectors[of]), learner.base
     for fold in range(FOLDS):
         of, others = folds == fold, folds != fold
-        raw[of] = blended(fitted(said[others], base[others], labels[others]), said[of], base[of])
-    heard("all")
-    blend = fitted(said, base, labels)
-    return Taught(learnt_by(np.arange(len(texts))).head(blend), blend, said, base, raw)
+        raw[of] = blended(fitted(outputs[others], base[others], labels[others]), outputs[of], base[of])
+    progress("all")
+    blend = fitted(outputs, base, labels)
+    return Taught(learnt_by(np.arange(len(texts))).head(blend), blend, outputs, base, raw)
 
 
 def learnt(
@@ -212,18 +212,18 @@ def learnt(
     return learner
 
 
-def fitted(said: FloatArray, base: FloatArray | float, labels: NDArray[np.int64], steps: int = 25) -> Blend:
-    """The blend of most likelihood for what was said (n, 3) of texts not learnt: Newton's method, a ridge of 1."""
-    weights = np.zeros(said.shape[1])
+def fitted(outputs: FloatArray, base: FloatArray | float, labels: NDArray[np.int64], steps: int = 25) -> Blend:
+    """The maximum-likelihood blend for outputs (n, 3) of texts that were not learnt: Newton's method, a ridge of 1."""
+    weights = np.zeros(outputs.shape[1])
     for _ in range(steps):
-        p = 1.0 / (1.0 + np.exp(-np.clip(base + said @ weights, -30, 30)))
-        slope = said.T @ (labels - p) - weights
-        curvature = (said * (p * (1.0 - p))[:, None]).T @ said + np.eye(len(weights))
+        p = 1.0 / (1.0 + np.exp(-np.clip(base + outputs @ weights, -30, 30)))
+        slope = outputs.T @ (labels - p) - weights
+        curvature = (outputs * (p * (1.0 - p))[:, None]).T @ outputs + np.eye(len(weights))
         weights = weights + np.linalg.solve(curvature, slope)
     return Blend(*weights.tolist())
 
 
-def blended(blend: Blend, said: FloatArray, base: FloatArray | float) -> FloatArray:
+def blended(blend: Blend, outputs: FloatArray, base: FloatArray | float) -> FloatArray:
     """Log odds (n,) of a blend."""
-    total: FloatArray = base + said @ np.array(blend)
+    total: FloatArray = base + outputs @ np.array(blend)
     return total

@@ -1,4 +1,4 @@
-"""Labelled texts from the topic `reviews`: a shop's own ratings teach its own sentiment head."""
+"""Labelled texts from the topic `reviews`, so that a shop's own ratings can train its sentiment head."""
 
 import math
 from datetime import datetime
@@ -11,12 +11,12 @@ from streams.kafka.readers import read_topic
 from streams.settings import Settings
 from streams.sources.labelled import NEUTRAL_RATING, Labelled, two_sided
 
-# Customer and event_id: an id tells the events of one customer apart, not those of two.
+# Customer and event_id: an event_id is unique only within one customer.
 _Event = tuple[str, str]
 
 
 class _Rated(NamedTuple):
-    """Ordered by event time, so that the order doesn't hang on how partitions were read."""
+    """A rated text. Ordered by event time, so the order doesn't depend on how the partitions were read."""
 
     at: datetime
     customer_id: str
@@ -26,15 +26,15 @@ class _Rated(NamedTuple):
 
 
 async def read_ratings(settings: Settings, latest: int) -> Labelled:
-    """The `latest` texts by event time, of those with a rating that isn't neutral, each event once.
+    """The `latest` texts by event time that have a rating which isn't neutral, each event once.
 
-    Reads the topic from its beginning to its end as of the call; commits nothing and joins no group. What is left out
-    are records of no event, repeats, and events without a text or with no or a neutral rating.
+    Reads the topic from its beginning to its end at the time of the call. Commits nothing and joins no group. Left out are
+    records that are no valid event, repeated events, and events without a text, without a rating or with a neutral one.
 
     Raises:
-        BrokerAway: no broker answers.
-        TopicMissing: the topic isn't there.
-        OneSided: not both labels among them.
+        BrokerLost: no broker answers.
+        TopicsNotReady: the topic isn't there.
+        OneSided: only one of the two labels occurs.
     """
     topic = settings.topic(REVIEWS)
     rated: dict[_Event, _Rated] = {}
@@ -42,9 +42,9 @@ async def read_ratings(settings: Settings, latest: int) -> Labelled:
     async for records in read_topic(settings, topic):
         seen += len(records)
         for record in records:
-            found = _rated(record.key, record.value)
-            if found is not None:
-                rated.setdefault((found.customer_id, found.event_id), found)
+            text = _rated(record.key, record.value)
+            if text is not None:
+                rated.setdefault((text.customer_id, text.event_id), text)
         if len(rated) > 2 * latest:
             rated = _latest(rated, latest)
     kept = list(_latest(rated, latest).values())
@@ -64,5 +64,5 @@ def _rated(key: bytes | None, value: bytes | None) -> _Rated | None:
 
 
 def _latest(rated: dict[_Event, _Rated], count: int) -> dict[_Event, _Rated]:
-    """The last `count`, in their order."""
+    """The last `count` by event time, in order."""
     return {(one.customer_id, one.event_id): one for one in sorted(rated.values())[-count:]}

@@ -1,6 +1,6 @@
-"""Vectors of many texts for a command: from the worker's cache, the rest encoded and kept there.
+"""Vectors of many texts, for a command. They come from the worker's cache; missing ones are encoded and stored there.
 
-So a run that was stopped goes on where it was.
+So a command that was stopped continues where it was.
 """
 
 import os
@@ -15,15 +15,18 @@ from streams.settings import Settings
 from streams.worker.encoding import encoder_threads
 
 _AT_ONCE = 256
-"""Texts between two writes of the cache: some 5 s of a CPU core."""
+"""Texts between two writes to the cache: about 5 s of one CPU core."""
 
 
 def vectors_of(
-    texts: Sequence[str], directory: ModelDirectory, settings: Settings, told: Callable[[int], None] = lambda done: None
+    texts: Sequence[str],
+    directory: ModelDirectory,
+    settings: Settings,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> NDArray[np.float32]:
-    """(n, dim) float32, as a worker reads them (float16 in the cache); `told` hears how many are done.
+    """(n, dim) float32, as a worker reads them (float16 in the cache). `progress` is called with the number that are done.
 
-    torch is imported only where the cache lacks a text. Raises EncoderUnavailable.
+    Imports torch only if the cache lacks a text. Raises EncoderUnavailable.
     """
     path = settings.cache_dir / "text-vectors.sqlite"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +39,7 @@ def vectors_of(
                 absent.append(index)
             else:
                 vectors[index] = vector
-        told(len(texts) - len(absent))
+        progress(len(texts) - len(absent))
         if absent:
             import torch
 
@@ -44,14 +47,14 @@ def vectors_of(
 
             torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or encoder_threads(os.cpu_count() or 1)))
             encoder = Encoder(directory, settings.device)
-            # Texts of like length side by side: batches without padding, and a progress that is even.
+            # Texts of similar length come together: the batches need little padding, and progress is even.
             absent.sort(key=lambda index: len(texts[index]))
             for start in range(0, len(absent), _AT_ONCE):
                 some = absent[start : start + _AT_ONCE]
                 rounded = encoder.encode([texts[index] for index in some]).astype(np.float16)
                 cache.put([texts[index] for index in some], rounded)
                 vectors[some] = rounded
-                told(len(texts) - len(absent) + start + len(some))
+                progress(len(texts) - len(absent) + start + len(some))
         return vectors
     finally:
         cache.close()

@@ -30,15 +30,16 @@ from models.learning.learner import Judged, Learner
 from models.learning.snapshots import DYNAMIC, Snapshot, SnapshotError, decode_snapshot, encode_snapshot
 from models.scores import Scorer
 from schemas.learning import Label
+from schemas.topics import DEAD_LETTERS, MODEL_SNAPSHOTS, MODEL_TRAIN
 from streams.kafka.broadcast import check_exists, check_single_partition, read_latest
+from streams.kafka.clients import lasting_producer, member_consumer
 from streams.kafka.errors import BrokerLost
-from streams.kafka.patience import PATIENCE_S, REQUEST_TIMEOUT_S, leave, outlasting, patiently, renewing
-from streams.kafka.security import kafka_options, telling
+from streams.kafka.patience import PATIENCE_S, leave, patiently
+from streams.kafka.refusals import explaining_refusals
 from streams.settings import Settings
 from streams.training.labels import decoded
 from streams.training.pages import State, TrainerView
 
-MODEL_TRAIN, MODEL_SNAPSHOTS, DEAD_LETTERS = "model-train", "model-snapshots", "dead-letters"
 SNAPSHOT_KEY = DYNAMIC.encode()
 
 # 500 labels take about a tenth of a second to learn, in which the loop sends no heartbeat; one is due every 3 seconds.
@@ -106,25 +107,8 @@ class Trainer(ConsumerRebalanceListener):
         self._idle = False
         self._epoch = 0  # revocations so far
         self._stopping = asyncio.Event()
-        self._consumer = AIOKafkaConsumer(
-            **kafka_options(settings),
-            group_id=f"{settings.app_id}-trainer",
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            session_timeout_ms=int(settings.session_timeout_s * 1000),
-            heartbeat_interval_ms=int(settings.session_timeout_s * 1000 / 3),
-            request_timeout_ms=int(max(REQUEST_TIMEOUT_S, settings.session_timeout_s) * 1000),
-        )
-        renewing(self._consumer._client)
-        self._producer = outlasting(
-            AIOKafkaProducer(
-                **kafka_options(settings),
-                acks="all",
-                enable_idempotence=True,
-                max_request_size=_REQUEST_BYTES,
-                request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
-            )
-        )
+        self._consumer = member_consumer(settings, f"{settings.app_id}-trainer")
+        self._producer = lasting_producer(settings, max_request_bytes=_REQUEST_BYTES)
 
     @property
     def learning(self) -> bool:
@@ -161,7 +145,7 @@ class Trainer(ConsumerRebalanceListener):
         self._consumer.subscribe([self._tp.topic], listener=self)
 
     async def _started(self, client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-        async with telling(self._settings):
+        async with explaining_refusals(self._settings):
             await client.start()
 
     async def _turn(self) -> None:

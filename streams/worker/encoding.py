@@ -83,7 +83,7 @@ class TextLane:
     """Readings of texts: at once from the cache, or later from the encoder. Belongs to one event loop.
 
     Counters: `encoded` texts, `given` ones (encoded, or found in the cache when their turn came), `cache_hits`, `tokens`
-    (padding included), `seconds` in the encoder. `on_batch`, where set, is called with each BatchDone on the event loop.
+    (padding included), `seconds` in the encoder.
     """
 
     def __init__(
@@ -93,15 +93,16 @@ class TextLane:
         cache_path: Path,
         cache_bytes: int,
         head: Callable[[ModelDirectory], SentimentHead | None] = lambda _: None,
+        on_batch: Callable[[BatchDone], None] = lambda _: None,
     ) -> None:
         """`find` names the model, quickly; `load` loads it, which may take long. Both run in the lane's own thread.
 
-        `head`, there too, gives the model's trained sentiment head, or None for the anchors.
+        `head`, there too, gives the model's trained sentiment head, or None for the anchors. `on_batch` is called on the
+        event loop after each batch.
         """
         self.encoded = self.given = self.cache_hits = self.tokens = 0
         self.seconds = 0.0
-        self.on_batch: Callable[[BatchDone], None] | None = None
-        self._find, self._load, self._head = find, load, head
+        self._find, self._load, self._head, self._on_batch = find, load, head, on_batch
         self._cache_path, self._cache_bytes = cache_path, cache_bytes
         self._cache: VectorCache | None = None
         self._reader: Reader | None = None
@@ -317,8 +318,7 @@ class TextLane:
         self.encoded += done.texts
         self.tokens += done.tokens
         self.seconds += done.seconds
-        if self.on_batch is not None:
-            self.on_batch(done)
+        self._on_batch(done)
 
     def _forward(self, encoder: TextEncoder, batch: list[_Wanted]) -> NDArray[np.float16]:
         vectors = encoder.forward([wanted.tokens for wanted in batch])
@@ -346,7 +346,7 @@ class TextLane:
         return await asyncio.get_running_loop().run_in_executor(self._forward_thread, work, *given)
 
 
-def open_lane(settings: Settings) -> TextLane:
+def open_lane(settings: Settings, on_batch: Callable[[BatchDone], None]) -> TextLane:
     """The lane that the settings ask for; nothing is read or imported before `start`."""
 
     def load(directory: ModelDirectory) -> TextEncoder:
@@ -363,6 +363,7 @@ def open_lane(settings: Settings) -> TextLane:
         cache_path=settings.cache_dir / "text-vectors.sqlite",
         cache_bytes=settings.text_cache_mb << 20,
         head=lambda directory: head_of(directory, settings.sentiment),
+        on_batch=on_batch,
     )
 
 

@@ -3,18 +3,16 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-
-from aiokafka import TopicPartition
+from typing import Protocol
 
 from models.shadow import Comparison
-from schemas.changes import Standing, Versions
+from schemas.changes import Standing
 from streams.health import Note, Reason
 from streams.ops.lag import LagMonitor
 from streams.settings import Settings
 from streams.worker.feed import ChangeFeed, SegmentCounts
 from streams.worker.metrics import Metrics
+from streams.worker.status import Counts, Status, TextProgress
 
 BEAT_S = 0.5
 # A loop that didn't come round for so long is stuck: a big chunk or a full collection take far less, and so do the states of
@@ -27,73 +25,62 @@ TEXTS_LIMIT_S = 60.0
 RATE_WINDOW_S = 10.0
 
 
-class NotHere(Exception):
-    """The customer's partition is another worker's; ask that one.
+class StatusSource(Protocol):
+    """What the view asks of the worker (`streams.worker.answers.WorkerAnswers`), at each beat and each request."""
 
-    Attributes:
-        partition: the partition number.
-    """
+    def status(self) -> Status:
+        """Its place in the group and what it serves."""
+        ...
 
-    def __init__(self, partition: int) -> None:
-        super().__init__(f"partition {partition} is another worker's; ask the worker that owns it")
-        self.partition = partition
+    def standing(self, customer_id: str) -> Standing | None:
+        """A customer from the local store; None: unknown. Raises NotHere."""
+        ...
 
+    def shadow(self) -> Comparison | None:
+        """How the shadow policy compares with the served one; None: there is no shadow."""
+        ...
 
-@dataclass(frozen=True)
-class Status:
-    """A worker's place in the group and what it serves, at this moment."""
+    def texts(self) -> TextProgress:
+        """What waits for the encoder."""
+        ...
 
-    joined: bool  # an assignment was received and no rebalance is going on
-    assigned: tuple[int, ...]  # partition numbers; none: a spare worker, which is fine
-    restoring: tuple[int, ...]  # of `assigned`: state not there yet
-    unread: tuple[str, ...]  # broadcast topics not read to their end yet
-    customers: int  # in the assigned partitions
-    versions: Versions | None  # of policy, model and encoder now served; None: not known yet
-    texts_waiting: int = 0  # in the encoder's queue
-    partition_times: Mapping[int, float | None] = field(default_factory=dict)  # epoch seconds by partition
+    def counts(self) -> Counts:
+        """What its parts have counted."""
+        ...
 
 
-@dataclass(frozen=True)
-class Texts:
-    """Which records wait for their texts, and how the encoder gets on, at this moment."""
-
-    reading: Collection[TopicPartition] = ()  # with records that wait for their texts
-    read: int = 0  # texts since the start, encoded or from the cache
-    loading_s: float | None = None  # for how long the encoder has been loading; None: it isn't
-
-
-@dataclass
 class WorkerView:
-    """A worker as seen from outside. `run()` keeps the heartbeat, the rates and the lag going.
+    """A worker as seen from outside. `run` keeps the heartbeat, the rates and the lag up to date.
 
     Attributes:
-        status: called at each request, so it must be cheap.
-        standing: a customer from the local store; None: unknown; raises NotHere.
-        shadow: how the shadow policy compares with the served one; None: there is none.
-        texts: what waits for the encoder; called at each beat and request.
-        texts_at: when texts last got on, or could not: none waited, or Kafka was away; monotonic.
+        settings, lag, metrics, worker: what the pages ask.
+        changes: the latest changes.
+        segments: how many customers are in each segment.
+        started_at_s: epoch seconds.
+        beat_at: when the event loop last came round, monotonic.
+        texts_at: when a text was last read, or none could be: none waited, or Kafka was away; monotonic.
     """
 
-    settings: Settings
-    lag: LagMonitor
-    metrics: Metrics
-    changes: ChangeFeed
-    segments: SegmentCounts
-    status: Callable[[], Status]
-    standing: Callable[[str], Standing | None]
-    shadow: Callable[[], Comparison | None] = lambda: None
-    texts: Callable[[], Texts] = Texts
-    started_at_s: float = field(default_factory=time.time)
-    beat_at: float = field(default_factory=time.monotonic)  # monotonic
-    texts_at: float = field(default_factory=time.monotonic)
-    _read: int = 0
-    _counts: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=int(RATE_WINDOW_S / BEAT_S)))
-
-    def __post_init__(self) -> None:
-        self.metrics.watch_customers(lambda: self.status().customers)
-        self.metrics.watch_shadow(self.shadow)
-        self.metrics.watch_ready(lambda: not self.not_ready())
-        self.metrics.watch_texts_waiting(lambda: self.status().texts_waiting)
+    def __init__(
+        self,
+        settings: Settings,
+        lag: LagMonitor,
+        metrics: Metrics,
+        changes: ChangeFeed,
+        segments: SegmentCounts,
+        worker: StatusSource,
+    ) -> None:
+        self.settings, self.lag, self.metrics = settings, lag, metrics
+        self.changes, self.segments, self.worker = changes, segments, worker
+        self.started_at_s = time.time()
+        self.beat_at = self.texts_at = time.monotonic()
+        self._read = 0
+        self._counts: deque[tuple[float, int, int]] = deque(maxlen=int(RATE_WINDOW_S / BEAT_S))
+        metrics.watch_customers(lambda: worker.status().customers)
+        metrics.watch_shadow(worker.shadow)
+        metrics.watch_ready(lambda: not self.not_ready())
+        metrics.watch_texts_waiting(lambda: worker.status().texts_waiting)
+        metrics.watch_counts(worker.counts)
 
     async def run(self) -> None:
         """Beat and sample until cancelled. Raises what the sampling raised."""
@@ -112,7 +99,7 @@ class WorkerView:
     def beat(self) -> None:
         """Note that the event loop came round, and whether texts got on."""
         self.beat_at = time.monotonic()
-        texts = self.texts()
+        texts = self.worker.texts()
         if not (texts.reading and self.lag.fresh) or texts.read != self._read or texts.loading_s is not None:
             self._read, self.texts_at = texts.read, self.beat_at
         self._counts.append((self.beat_at, self.metrics.events, self.metrics.changes))
@@ -131,26 +118,26 @@ class WorkerView:
 
     def not_ready(self) -> list[Reason]:
         """Why the worker shouldn't be counted on now; empty: it is ready."""
-        status, texts = self.status(), self.texts()
+        status, texts = self.worker.status(), self.worker.texts()
         return [*_unfinished(status), *self._late(set(status.assigned), texts), *self._unread(status, texts)]
 
     def notes(self) -> list[Note]:
         """What a worker that is ready, or isn't for other reasons, is busy with."""
-        status, texts = self.status(), self.texts()
+        status, texts = self.worker.status(), self.worker.texts()
         if not texts.reading or self._unread(status, texts):
             return []
         does = "is encoding" if texts.loading_s is None else f"has been loading for {texts.loading_s:.0f} s"
         where = f"{len(texts.reading)} of this worker's input partitions"
         return [Note("texts", f"{status.texts_waiting:,} records in {where} wait for their texts; the encoder {does}")]
 
-    def _unread(self, status: Status, texts: Texts) -> list[Reason]:
+    def _unread(self, status: Status, texts: TextProgress) -> list[Reason]:
         silent_s = time.monotonic() - self.texts_at
         if not texts.reading or silent_s <= TEXTS_LIMIT_S:
             return []
         detail = f"{status.texts_waiting:,} records wait for their texts, of which none was read for {silent_s:.0f} s"
         return [Reason("texts", detail, "see whether the GPU answers and the CPU is free; restart it if it stays")]
 
-    def _late(self, assigned: set[int], texts: Texts) -> list[Reason]:
+    def _late(self, assigned: set[int], texts: TextProgress) -> list[Reason]:
         reasons: list[Reason] = []
         if not self.lag.fresh:
             age_s = f"{self.lag.age_s:.0f} s"

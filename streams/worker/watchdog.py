@@ -15,6 +15,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
 
 from aiokafka import TopicPartition
 
@@ -29,37 +30,62 @@ class Stuck(InfrastructureFailure):
     """This worker does not get on; a supervisor's restart gives it another chance."""
 
 
+class LagSample(Protocol):
+    """The latest sample of the group's lag, taken by a client of its own (`streams.ops.lag.LagMonitor`)."""
+
+    @property
+    def lags(self) -> Mapping[TopicPartition, PartitionLag]:
+        """Every partition of the group."""
+        ...
+
+    @property
+    def sampled_at(self) -> float | None:
+        """When it was taken, by any clock; None: there is no sample yet."""
+        ...
+
+
+class Watched(Protocol):
+    """What the watchdog asks of the worker (`streams.worker.answers.WorkerAnswers`)."""
+
+    def owned(self) -> Collection[int]:
+        """Partition numbers that it owns and has restored."""
+        ...
+
+    def joined(self) -> bool:
+        """Whether the group has answered with an assignment, or the state of one is being restored."""
+        ...
+
+    def reading(self) -> Collection[TopicPartition]:
+        """Topic partitions with records that wait for their texts."""
+        ...
+
+    def encoded(self) -> int:
+        """Texts that were encoded since the start."""
+        ...
+
+
 class Watchdog:
     """Watches one worker; see the module.
 
     Args:
-        lags: the latest sample of the group's lag, by a client of its own.
-        sampled_at: when that was taken, by any clock; None: there is none yet.
-        owned: partition numbers that this worker owns and has restored.
+        lag: the group's lag.
+        worker: the worker.
         fail: ends the process.
-        limit_s: how long no progress is borne. An encoder is loaded in a fraction of it.
-        joined: whether the group has answered with an assignment, or one is being restored.
-        reading: topic partitions with records that wait for their texts.
-        encoded: texts that were encoded since the start.
+        limit_s: how long the worker may make no progress. Loading an encoder takes a fraction of it.
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
-        lags: Callable[[], Mapping[TopicPartition, PartitionLag]],
-        sampled_at: Callable[[], float | None],
-        owned: Callable[[], Collection[int]],
+        lag: LagSample,
+        worker: Watched,
         fail: Callable[[BaseException], object],
         limit_s: float,
-        joined: Callable[[], bool] = lambda: True,
-        reading: Callable[[], Collection[TopicPartition]] = tuple,
-        encoded: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._lags, self._owned, self._fail, self._limit_s, self._clock = lags, owned, fail, limit_s, clock
-        self._joined, self._joined_at = joined, clock()
-        self._reading, self._encoded = reading, encoded
-        self._sampled_at, self._sample = sampled_at, sampled_at()
+        self._lag, self._worker, self._fail, self._limit_s, self._clock = lag, worker, fail, limit_s, clock
+        self._joined_at = clock()
+        self._sample = lag.sampled_at
         self._sample_seen_at = clock()
         self._counted_s = 0.0  # of the time between samples, what counts
         self._texts: tuple[int, dict[TopicPartition, int | None]] = (0, {})  # encoded, and committed where texts wait
@@ -87,8 +113,8 @@ class Watchdog:
             self._joined_at += stood_s  # the group may have answered, and nobody listened
         self._look_at_group(now)
         counted_s = self._count(now)
-        owned, reading = self._owned(), self._reading()
-        waiting = {tp: row for tp, row in self._lags().items() if row.records and tp.partition in owned}
+        owned, reading = self._worker.owned(), self._worker.reading()
+        waiting = {tp: row for tp, row in self._lag.lags.items() if row.records and tp.partition in owned}
         self._look_at_texts(counted_s, {tp: waiting.pop(tp) for tp in reading if tp in waiting})
         still = {}
         for tp, row in waiting.items():
@@ -111,7 +137,7 @@ class Watchdog:
 
     def _count(self, now: float) -> float:
         """Seconds that count: all between two samples, unless those are so far apart that Kafka was away in between."""
-        sample = self._sampled_at()
+        sample = self._lag.sampled_at
         if sample != self._sample:
             passed_s = now - self._sample_seen_at
             if self._sample is not None and passed_s <= SAMPLE_LIMIT_S:
@@ -120,7 +146,7 @@ class Watchdog:
         return self._counted_s
 
     def _look_at_texts(self, counted_s: float, waiting: Mapping[TopicPartition, PartitionLag]) -> None:
-        texts = self._encoded(), {tp: row.committed for tp, row in waiting.items()}
+        texts = self._worker.encoded(), {tp: row.committed for tp, row in waiting.items()}
         if not waiting or texts != self._texts:
             self._texts, self._texts_at = texts, counted_s
         elif counted_s - self._texts_at > self._limit_s:
@@ -134,7 +160,7 @@ class Watchdog:
             )
 
     def _look_at_group(self, now: float) -> None:
-        if self._joined():
+        if self._worker.joined():
             self._joined_at = now
         elif now - self._joined_at > self._limit_s:
             self._fail(

@@ -14,7 +14,8 @@ from schemas.changes import decode_change
 from streams import words
 from streams.health import CONTENT_TYPE
 from streams.ops.lag import total
-from streams.worker.view import BEAT_LIMIT_S, NotHere, WorkerView
+from streams.worker.status import NotHere
+from streams.worker.view import BEAT_LIMIT_S, WorkerView
 
 # Comment lines between changes, so that a proxy or a browser doesn't take silence for the end.
 KEEP_ALIVE_S = 10.0
@@ -74,7 +75,7 @@ class _Pages:
         return web.Response(body=self._view.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     async def worker(self, request: web.Request) -> web.Response:
-        view, status = self._view, self._view.status()
+        view, status = self._view, self._view.worker.status()
         events_per_s, changes_per_s = view.rates()
         latency = view.metrics.latency
         body = {
@@ -118,7 +119,7 @@ class _Pages:
         )
 
     async def segments(self, request: web.Request) -> web.Response:
-        status = self._view.status()
+        status = self._view.worker.status()
         body = {
             "partitions": status.assigned,
             "customers": status.customers,
@@ -128,7 +129,7 @@ class _Pages:
 
     async def shadow(self, request: web.Request) -> web.Response:
         """The shadow policy beside the served one, in this worker's partitions; `policy` null: there is none."""
-        status, found = self._view.status(), self._view.shadow()
+        status, found = self._view.worker.status(), self._view.worker.shadow()
         served = None if status.versions is None else status.versions.policy
         pairs = [] if found is None else [[*pair, count] for pair, count in found.pairs.items()]
         return _json(
@@ -146,7 +147,7 @@ class _Pages:
 
     async def customer(self, request: web.Request) -> web.Response:
         try:
-            standing = self._view.standing(request.match_info["id"])
+            standing = self._view.worker.standing(request.match_info["id"])
         except NotHere as exc:
             return _json({"error": str(exc), "partition": exc.partition}, status=421)
         if standing is None:

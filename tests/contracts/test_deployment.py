@@ -16,6 +16,7 @@ from streams.ops.lag import LagMonitor
 from streams.settings import Settings
 from streams.training.pages import TrainerView
 from streams.worker.metrics import Metrics
+from streams.worker.status import Counts
 
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"
@@ -33,7 +34,7 @@ def _registries() -> Iterator[CollectorRegistry]:
     metrics.watch_shadow(lambda: None)
     metrics.watch_ready(lambda: True)
     metrics.watch_texts_waiting(lambda: 0)
-    metrics.watch_counts(restored=lambda: 0, lost=dict, foreign=dict, texts_cut=lambda: 0, cache_failures=lambda: 0)
+    metrics.watch_counts(Counts)
     yield metrics.registry
     yield TrainerView().registry
 

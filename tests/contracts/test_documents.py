@@ -9,8 +9,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from schemas import documents
-from schemas.events import CLOCK_HEADER, INPUT_TOPICS, Purchase
-from schemas.letters import LETTER_HEADERS, REPLAYED_HEADER, TRUNCATED_HEADER
+from schemas.events import INPUT_TOPICS, Purchase
+from schemas.headers import CLOCK_HEADER, LETTER_HEADERS, REPLAYED_HEADER, TRUNCATED_HEADER
 from streams.kafka.topics import topics
 from streams.settings import Settings
 

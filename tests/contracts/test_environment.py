@@ -1,6 +1,5 @@
-"""Variables and clients of the whole repository: none is unknown, none goes its own way."""
+"""Variables of the whole repository: none is unknown."""
 
-import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ import click
 import pytest
 
 from streams.cli import main
-from streams.settings import Settings, misspelt
+from streams.settings import COMMAND_VARIABLES, Settings, misspelt
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [
@@ -32,11 +31,12 @@ def _commands(command: click.Command) -> Iterator[click.Command]:
 
 
 def test_variable_of_every_option_is_known() -> None:
-    """No command refuses what another command's help names."""
+    """No command refuses what another command's help names, and no variable is known that no option reads."""
     named = {str(option.envvar) for command in _commands(main) for option in command.params if option.envvar}
 
     assert len(named) > 30
     assert {name for name in named if misspelt({name: "1"})} == set()
+    assert named - {f"REGULARS_{name.upper()}" for name in Settings.model_fields} == COMMAND_VARIABLES
 
 
 def test_every_variable_that_the_repository_names_is_known() -> None:
@@ -76,19 +76,3 @@ def test_password_is_shown_nowhere() -> None:
         Settings(web_port=-1, sasl_password="hush")  # type: ignore[arg-type]
 
     assert "hush" not in f"{settings!r} {settings} {settings.model_dump_json()} {caught.value}"
-
-
-def test_every_client_is_made_with_the_settings_of_a_secured_kafka() -> None:
-    """A client that named only its servers would work until somebody's Kafka asks who it is."""
-    makers = {"AIOKafkaConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient", "AIOKafkaClient"}
-    made, careless = 0, []
-    for file in (ROOT / "streams").rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in makers:
-                made += 1
-                spread = [ast.unparse(keyword.value) for keyword in node.keywords if keyword.arg is None]
-                if not any(text.startswith("kafka_options(") or text == "self._kafka" for text in spread):
-                    careless.append(f"{file.relative_to(ROOT)}:{node.lineno}")
-
-    assert made > 10
-    assert careless == []

@@ -23,37 +23,37 @@ PINNED = {"faust-streaming": "0.15.3", "mode-streaming": "0.6.0", "aiokafka": "0
 
 # where it is, fingerprint of its source, and the file of ours that leans on it
 SEAMS = [
-    ("faust.app.base:App._new_transport", "app.py"),
-    ("faust.app.base:App._new_producer_transport", "app.py"),
-    ("faust.app.base:App._create_directories", "app.py"),
-    ("faust.app.base:App._consumer_wait_empty", "app.py: when it is called, and that the commit comes inside"),
-    ("faust.app.base:App._on_partitions_revoked", "app.py, transport.py: stop, clear, wait, commit"),
+    ("faust.app.base:App._new_transport", "runtime.py"),
+    ("faust.app.base:App._new_producer_transport", "runtime.py"),
+    ("faust.app.base:App._create_directories", "runtime.py"),
+    ("faust.app.base:App._consumer_wait_empty", "runtime.py: when it is called, and that the commit comes inside"),
+    ("faust.app.base:App._on_partitions_revoked", "runtime.py, consumer.py: stop, clear, wait, commit"),
     ("faust.app.base:App._on_partitions_assigned", "store.py: on_rebalance inside the callback"),
-    ("faust.app.base:App._stop_consumer", "app.py: what a stop does, in which order"),
-    ("faust.app.base:App.on_rebalance_end", "app.py"),
-    ("faust.app.base:BootStrategy._should_enable_web", "app.py: the web server"),
-    ("mode.services:Service.crash", "app.py: every crash reaches App._crash"),
-    ("mode.services:Service._crash", "app.py"),
-    ("mode.worker:Worker.execute_from_commandline", "app.py: run_worker"),
-    ("faust.transport.consumer:Consumer.perform_seek", "transport.py: perform_seek"),
-    ("faust.transport.consumer:Consumer.getmany", "transport.py: _getmany"),
-    ("faust.transport.consumer:Consumer._wait_next_records", "transport.py: _getmany"),
-    ("faust.transport.consumer:Consumer._drain_messages", "transport.py: _getmany, _deliver"),
-    ("faust.transport.consumer:Consumer._filter_committable_offsets", "transport.py: _filter_committable_offsets"),
-    ("faust.transport.consumer:Consumer._should_commit", "transport.py: _filter_committable_offsets"),
-    ("faust.transport.consumer:Consumer._commit_offsets", "transport.py: _commit_offsets"),
-    ("faust.transport.consumer:Consumer.on_partitions_revoked", "transport.py: on_partitions_revoked"),
-    ("faust.transport.consumer:Consumer.on_partitions_assigned", "transport.py: on_partitions_assigned"),
-    ("faust.transport.consumer:Consumer.wait_empty", "app.py: _consumer_wait_empty"),
-    ("faust.transport.consumer:Fetcher._fetcher", "transport.py: _deliver (a CancelledError ends the worker)"),
-    ("faust.transport.drivers.aiokafka:Consumer._new_consumer_thread", "transport.py: _new_consumer_thread"),
-    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_worker_consumer", "transport.py: fetch wait"),
-    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.on_start", "transport.py: on_start"),
-    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records", "transport.py: _poll"),
-    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._commit", "transport.py: which commit errors crash"),
-    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._seek_wait", "transport.py: perform_seek"),
-    ("faust.transport.drivers.aiokafka:Producer._settings_extra", "transport.py: Producer"),
-    ("faust.transport.drivers.aiokafka:Producer.on_start", "transport.py: Producer"),
+    ("faust.app.base:App._stop_consumer", "runtime.py: what a stop does, in which order"),
+    ("faust.app.base:App.on_rebalance_end", "runtime.py"),
+    ("faust.app.base:BootStrategy._should_enable_web", "runtime.py: the web server"),
+    ("mode.services:Service.crash", "runtime.py: every crash reaches App._crash"),
+    ("mode.services:Service._crash", "runtime.py"),
+    ("mode.worker:Worker.execute_from_commandline", "runtime.py: run_worker"),
+    ("faust.transport.consumer:Consumer.perform_seek", "consumer.py: perform_seek"),
+    ("faust.transport.consumer:Consumer.getmany", "consumer.py: _getmany"),
+    ("faust.transport.consumer:Consumer._wait_next_records", "consumer.py: _getmany"),
+    ("faust.transport.consumer:Consumer._drain_messages", "consumer.py: _getmany, _deliver"),
+    ("faust.transport.consumer:Consumer._filter_committable_offsets", "consumer.py: _filter_committable_offsets"),
+    ("faust.transport.consumer:Consumer._should_commit", "consumer.py: _filter_committable_offsets"),
+    ("faust.transport.consumer:Consumer._commit_offsets", "consumer.py: _commit_offsets"),
+    ("faust.transport.consumer:Consumer.on_partitions_revoked", "consumer.py: on_partitions_revoked"),
+    ("faust.transport.consumer:Consumer.on_partitions_assigned", "consumer.py: on_partitions_assigned"),
+    ("faust.transport.consumer:Consumer.wait_empty", "runtime.py: _consumer_wait_empty"),
+    ("faust.transport.consumer:Fetcher._fetcher", "consumer.py: _deliver (a CancelledError ends the worker)"),
+    ("faust.transport.drivers.aiokafka:Consumer._new_consumer_thread", "consumer.py: _new_consumer_thread"),
+    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_worker_consumer", "polling.py: fetch wait"),
+    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.on_start", "polling.py: on_start"),
+    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records", "polling.py: _poll"),
+    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._commit", "consumer.py: which commit errors crash"),
+    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._seek_wait", "consumer.py: perform_seek"),
+    ("faust.transport.drivers.aiokafka:Producer._settings_extra", "producer.py: Producer"),
+    ("faust.transport.drivers.aiokafka:Producer.on_start", "producer.py: Producer"),
     ("faust.tables.recovery:Recovery._restart_recovery", "store.py: when the restore runs"),
     ("faust.tables.recovery:Recovery.on_recovery_completed", "restore.py: exceptions are not looked at"),
     ("faust.tables.recovery:Recovery._build_offsets", "store.py: persisted_offset"),
@@ -61,18 +61,18 @@ SEAMS = [
     ("faust.stores.rocksdb:RocksDBOptions.open", "store.py: open"),
     ("faust.stores.rocksdb:Store.partition_path", "store.py: set_aside"),
     ("faust.streams:Stream._py_aiter", "batch.py: what a stream does with an event"),
-    ("faust.topics:Topic.put", "transport.py: _deliver"),
-    ("aiokafka.consumer.fetcher:Fetcher.fetched_records", "transport.py: _poll; an empty set means all partitions"),
+    ("faust.topics:Topic.put", "consumer.py: _deliver"),
+    ("aiokafka.consumer.fetcher:Fetcher.fetched_records", "polling.py: _poll; an empty set means all partitions"),
     ("aiokafka.consumer.fetcher:FetchResult.getall", "portion.py: _getall"),
-    ("aiokafka.consumer.fetcher:PartitionRecords._unpack_records", "transport.py: _unreadable; its locals"),
-    ("aiokafka.consumer.consumer:AIOKafkaConsumer.seek_to_committed", "transport.py: perform_seek; skips None and 0"),
-    ("aiokafka.consumer.group_coordinator:GroupCoordinator._push_error_to_user", "transport.py: _watch_refusals"),
-    ("aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat", "transport.py: _watch_heartbeats"),
+    ("aiokafka.consumer.fetcher:PartitionRecords._unpack_records", "polling.py: _unreadable; its locals"),
+    ("aiokafka.consumer.consumer:AIOKafkaConsumer.seek_to_committed", "consumer.py: perform_seek; skips None and 0"),
+    ("aiokafka.consumer.group_coordinator:GroupCoordinator._push_error_to_user", "polling.py: _watch_refusals"),
+    ("aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat", "polling.py: _watch_heartbeats"),
     ("aiokafka.consumer.group_coordinator:GroupCoordinator._heartbeat_routine", "lease.py"),
-    ("aiokafka.consumer.group_coordinator:GroupCoordinator.reset_generation", "transport.py: _watch_heartbeats"),
-    ("aiokafka.consumer.group_coordinator:GroupCoordinator.request_rejoin", "transport.py: _watch_heartbeats"),
-    ("aiokafka.producer.producer:AIOKafkaProducer.send_batch", "transport.py: Producer.send_batch"),
-    ("aiokafka.producer.message_accumulator:MessageAccumulator.add_batch", "transport.py: Producer.send_batch"),
+    ("aiokafka.consumer.group_coordinator:GroupCoordinator.reset_generation", "polling.py: _watch_heartbeats"),
+    ("aiokafka.consumer.group_coordinator:GroupCoordinator.request_rejoin", "polling.py: _watch_heartbeats"),
+    ("aiokafka.producer.producer:AIOKafkaProducer.send_batch", "producer.py: Producer.send_batch"),
+    ("aiokafka.producer.message_accumulator:MessageAccumulator.add_batch", "producer.py: Producer.send_batch"),
     ("aiokafka.producer.message_accumulator:MessageAccumulator._pop_batch", "fence.py: the identity of a batch"),
     ("aiokafka.producer.sender:Sender._maybe_wait_for_pid", "fence.py: identify"),
     ("aiokafka.producer.sender:SendProduceReqHandler.create_request", "fence.py: no transactional id in the request"),
@@ -83,8 +83,11 @@ SEAMS = [
     ("aiokafka.client:AIOKafkaClient._metadata_update", "patience.py: renewing"),
     ("aiokafka.conn:AIOKafkaConnection.send", "patience.py: breaking_on_uvloop"),
     ("aiokafka.consumer.fetcher:Fetcher._proc_fetch_request", "fetch.py: what a response holds"),
-    ("aiokafka.client:AIOKafkaClient._wait_on_metadata", "transport.py: Producer.send_batch"),
-    ("faust.tables.recovery:Recovery._wait", "app.py: broker_request_timeout; after it, recovery goes on regardless"),
+    ("aiokafka.client:AIOKafkaClient._wait_on_metadata", "producer.py: Producer.send_batch"),
+    (
+        "faust.tables.recovery:Recovery._wait",
+        "runtime.py: broker_request_timeout; after it, recovery goes on regardless",
+    ),
 ]
 
 FINGERPRINTS = Path(__file__).with_name("seams.txt")
@@ -125,16 +128,16 @@ def test_a_seam_is_as_it_was_read(where: str, ours: str) -> None:
 @pytest.mark.parametrize(
     ("module", "name", "ours"),
     [
-        ("faust.transport.consumer", "self._read_offset", "transport.py: perform_seek"),
-        ("faust.transport.consumer", "self._committed_offset", "transport.py: perform_seek, committed"),
-        ("faust.transport.consumer", "self.suspend_flow", "transport.py: _deliver"),
-        ("faust.transport.drivers.aiokafka", "self.consumer.flow_active", "transport.py: _poll"),
-        ("aiokafka.consumer.consumer", "self._fetch_max_wait_ms", "transport.py: _create_worker_consumer"),
-        ("aiokafka.consumer.consumer", "self._max_poll_records", "transport.py: _poll"),
-        ("aiokafka.consumer.group_coordinator", "self._rejoin_needed_fut", "transport.py: _watch_heartbeats"),
+        ("faust.transport.consumer", "self._read_offset", "consumer.py: perform_seek"),
+        ("faust.transport.consumer", "self._committed_offset", "consumer.py: perform_seek"),
+        ("faust.transport.consumer", "self.suspend_flow", "consumer.py: _deliver"),
+        ("faust.transport.drivers.aiokafka", "self.consumer.flow_active", "polling.py: _poll"),
+        ("aiokafka.consumer.consumer", "self._fetch_max_wait_ms", "polling.py: _create_worker_consumer"),
+        ("aiokafka.consumer.consumer", "self._max_poll_records", "polling.py: _poll"),
+        ("aiokafka.consumer.group_coordinator", "self._rejoin_needed_fut", "polling.py: _watch_heartbeats"),
         ("aiokafka.consumer.group_coordinator", "self.generation = OffsetCommitRequest.DEFAULT_GENERATION_ID",
-         "transport.py: _watch_heartbeats"),
-        ("aiokafka.consumer.subscription_state", "self._position", "transport.py: _poll, reached"),
+         "polling.py: _watch_heartbeats"),
+        ("aiokafka.consumer.subscription_state", "self._position", "polling.py: _poll, reached"),
         ("faust.stores.rocksdb", "self._dbs", "store.py"),
     ],
 )  # fmt: skip
@@ -144,13 +147,13 @@ def test_an_attribute_that_we_use_is_there(module: str, name: str, ours: str) ->
 
 
 def test_topic_partitions_of_both_libraries_are_the_same_key() -> None:
-    """transport.py looks faust's up in aiokafka's dicts and back."""
+    """consumer.py looks faust's up in aiokafka's dicts and back."""
     assert TP("t", 1) == TopicPartition("t", 1)
     assert hash(TP("t", 1)) == hash(TopicPartition("t", 1))
 
 
 async def test_clearing_the_flow_cancels_a_waiting_put() -> None:
-    """transport.py, _deliver: the CancelledError of a cleared queue must not leave `_getmany`."""
+    """consumer.py, _deliver: the CancelledError of a cleared queue must not leave `_getmany`."""
     flow = FlowControlEvent(initially_suspended=False)
     queue: ThrowableQueue[int] = ThrowableQueue(maxsize=1, flow_control=flow, clear_on_resume=True)
     await queue.put(1)
@@ -162,7 +165,7 @@ async def test_clearing_the_flow_cancels_a_waiting_put() -> None:
 
 
 def test_the_first_record_of_a_batch_always_fits() -> None:
-    """transport.py, send_batch: a record that is too large for the batch goes alone, and the broker decides."""
+    """producer.py, send_batch: a record that is too large for the batch goes alone, and the broker decides."""
     builder = BatchBuilder(1000, 0)
     assert builder.append(timestamp=1, key=b"k", value=b"v" * 5000, headers=[]) is not None
     assert builder.append(timestamp=1, key=b"k", value=b"v" * 5000, headers=[]) is None

@@ -18,7 +18,7 @@ from models.scores import PriorScorer
 from schemas.learning import Label, decode_label
 from schemas.states import decode_state
 from shop_worker import Shop
-from streams.ops.export import RESERVED
+from streams.kafka.changelog import RESERVED
 from streams.settings import Settings
 from streams.sources.registry import open_dataset
 
@@ -103,7 +103,7 @@ def test_a_replay_through_kafka_gives_the_forecasts_of_the_backtest(shop: Shop, 
     states = {
         m.key().decode(): decode_state(m.value())
         for m in shop.read(shop.settings.changelog_topic.removeprefix(shop.settings.topic_prefix))
-        if m.value() is not None and m.key()[0] != RESERVED
+        if m.value() is not None and not m.key().startswith(RESERVED)
     }
     known = sorted(customer for customer, state in states.items() if state.purchases)
     x = rows([states[customer] for customer in known], [expected.as_of] * len(known))

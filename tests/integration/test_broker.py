@@ -117,7 +117,7 @@ def test_port_of_another_program_is_told(folder: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
 
-        with pytest.raises(BrokerError, match=f"port {port} can't be used") as failed:
+        with pytest.raises(BrokerError, match=f"port {port} cannot be used") as failed:
             Broker.start(folder, port, heap=HEAP)
 
     assert "--port" in failed.value.way_out

@@ -14,7 +14,7 @@ from aiokafka.errors import ProducerFenced
 
 from streams.broker import Broker
 from streams.kafka.patience import outlasting, patiently
-from streams.plane.fence import FencedProducer, Writers
+from streams.plane.fence import Claims, FencedProducer
 from tests.faults.proxy import Proxy
 
 
@@ -23,7 +23,7 @@ async def _worker(broker: str, group: str) -> AsyncIterator["Worker"]:
     producer = outlasting(FencedProducer(bootstrap_servers=broker, acks="all", enable_idempotence=True))
     await producer.start()
     try:
-        yield Worker(producer, Writers(lambda: producer, group))
+        yield Worker(producer, Claims(lambda: producer, group))
     finally:
         await producer.stop()
 
@@ -32,11 +32,11 @@ class Worker(NamedTuple):
     """Somebody who claims and writes."""
 
     producer: FencedProducer
-    writers: Writers
+    claims: Claims
 
     async def write(self, topic: str, partition: int, value: bytes) -> int:
         """The offset that one record got."""
-        batch = self.producer.create_batch(self.writers.of(partition))
+        batch = self.producer.create_batch(self.claims.of(partition))
         batch.append(timestamp=int(time.time() * 1000), key=b"k", value=value, headers=[])
         batch.close()
         async with asyncio.timeout(20):
@@ -44,7 +44,7 @@ class Worker(NamedTuple):
 
     def producer_id(self, partition: int) -> int:
         """Which producer this one is to the broker."""
-        identity = self.writers.of(partition)
+        identity = self.claims.of(partition)
         assert identity is not None
         return int(identity.producer_id)
 
@@ -76,9 +76,9 @@ async def test_after_a_claim_the_writer_before_is_refused_by_the_broker(broker: 
     topic = f"{prefix}log"
     await _make(broker, topic)
     async with _worker(broker, prefix) as early, _worker(broker, prefix) as late:
-        await early.writers.take(0)
+        await early.claims.take(0)
         await early.write(topic, 0, b"before")
-        await late.writers.take(0)
+        await late.claims.take(0)
         await early.write(topic, 0, b"in between")
         await late.write(topic, 0, b"claim")
         with pytest.raises(ProducerFenced):
@@ -92,8 +92,8 @@ async def test_a_claim_of_one_partition_leaves_the_others_alone(broker: str, pre
     topic = f"{prefix}log"
     await _make(broker, topic)
     async with _worker(broker, prefix) as stays, _worker(broker, prefix) as comes:
-        await asyncio.gather(stays.writers.take(0), stays.writers.take(1))
-        await comes.writers.take(1)
+        await asyncio.gather(stays.claims.take(0), stays.claims.take(1))
+        await comes.claims.take(1)
         await comes.write(topic, 1, b"claim")
         mine, lost = await asyncio.gather(
             stays.write(topic, 0, b"mine"), stays.write(topic, 1, b"lost"), return_exceptions=True
@@ -108,12 +108,12 @@ async def test_what_was_made_under_an_earlier_claim_stays_refused_after_a_new_on
     topic = f"{prefix}log"
     await _make(broker, topic)
     async with _worker(broker, prefix) as worker:
-        await worker.writers.take(0)
-        old = worker.producer.create_batch(worker.writers.of(0))
+        await worker.claims.take(0)
+        old = worker.producer.create_batch(worker.claims.of(0))
         old.append(timestamp=0, key=b"k", value=b"old", headers=[])
         old.close()
-        worker.writers.forget()
-        await worker.writers.take(0)
+        worker.claims.forget()
+        await worker.claims.take(0)
         await worker.write(topic, 0, b"claim")
         with pytest.raises(ProducerFenced):
             await (await worker.producer.send_batch(old, topic, partition=0))
@@ -131,16 +131,16 @@ async def test_a_claim_waits_for_a_broker_that_is_away_and_the_one_before_stays(
     try:
         await _make(kafka.bootstrap, topic)
         async with _worker(proxy.servers, prefix) as worker:
-            await worker.writers.take(0)
-            before = worker.writers.of(0)
+            await worker.claims.take(0)
+            before = worker.claims.of(0)
             proxy.refuse()
-            claim = asyncio.ensure_future(patiently("the claim", lambda: worker.writers.take(0), 60))
+            claim = asyncio.ensure_future(patiently("the claim", lambda: worker.claims.take(0), 60))
             await asyncio.wait({claim}, timeout=1)  # time passes while the broker is away
             assert not claim.done()
-            assert worker.writers.of(0) is before
+            assert worker.claims.of(0) is before
             proxy.accept()
             await claim
-            assert worker.writers.of(0) is not before
+            assert worker.claims.of(0) is not before
             assert await worker.write(topic, 0, b"claimed again") == 0
     finally:
         kafka.stop()
@@ -164,19 +164,19 @@ async def test_a_claim_at_a_broker_that_forgot_the_id_goes_on_and_fences_from_th
         await _make(kafka.bootstrap, topic)
         async with AsyncExitStack() as stack:
             asleep, owner, later = [await stack.enter_async_context(_worker(kafka.bootstrap, prefix)) for _ in "123"]
-            await asleep.writers.take(0)
+            await asleep.claims.take(0)
             await asleep.write(topic, 0, b"before")
             deadline = time.monotonic() + 60
             known = asleep.producer_id(0)
             while True:
-                await owner.writers.take(0)
+                await owner.claims.take(0)
                 if owner.producer_id(0) != known:
                     break
                 assert time.monotonic() < deadline, "the broker never forgot"
                 await asyncio.wait({asyncio.ensure_future(asyncio.sleep(5))})  # an ask would keep the id alive
             await owner.write(topic, 0, b"claim under another id")
             await owner.write(topic, 0, b"and on")
-            await later.writers.take(0)
+            await later.claims.take(0)
             await later.write(topic, 0, b"later claim")
             if later.producer_id(0) == owner.producer_id(0):
                 with pytest.raises(ProducerFenced):

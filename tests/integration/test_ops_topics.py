@@ -30,10 +30,9 @@ from schemas.changes import (
     encode_standing,
 )
 from schemas.learning import SCORES
-from schemas.states import NEVER, PARTITION_KEY, Browsing, CustomerState, Held, Spending, encode_state
-from streams.commands.encoder import command as encoder
-from streams.commands.explain import command as explain
-from streams.commands.state import command as state
+from schemas.states import NEVER, Browsing, CustomerState, Held, Spending, encode_state
+from streams.cli import main
+from streams.kafka.changelog import PARTITION_KEY
 from streams.kafka.topics import create, partition_of
 from streams.ops.explain import look_up, spend_interval
 from streams.settings import Settings
@@ -86,7 +85,7 @@ def test_export_has_the_last_state_of_every_customer(own: Settings, tmp_path: Pa
     asyncio.run(produce(own, own.changelog_topic, [*records, *erased, *own_keys]))
     out = tmp_path / "states.parquet"
 
-    told = CliRunner().invoke(state, ["export", "--out", str(out), *connection(own)])
+    told = CliRunner().invoke(main, ["state", "export", "--out", str(out), *connection(own)])
 
     assert told.exit_code == 0, told.output
     rows = {row["customer_id"]: row["clicks"] for row in pq.read_table(out).to_pylist()}
@@ -100,10 +99,10 @@ def test_export_that_fails_leaves_the_old_file(own: Settings, tmp_path: Path) ->
     out = tmp_path / "states.parquet"
     out.write_bytes(b"old")
 
-    told = CliRunner().invoke(state, ["export", "--out", str(out), *connection(own)])
+    told = CliRunner().invoke(main, ["state", "export", "--out", str(out), *connection(own)])
 
     assert told.exit_code == 1
-    assert "can't be read" in told.stderr
+    assert "cannot be read" in told.stderr
     assert out.read_bytes() == b"old"
     assert [path.name for path in tmp_path.glob("*") if path.is_file()] + [
         path.name for path in tmp_path.glob(".*") if path.is_file()
@@ -112,7 +111,7 @@ def test_export_that_fails_leaves_the_old_file(own: Settings, tmp_path: Path) ->
 
 def test_export_without_a_changelog_says_what_to_do(settings: Settings, tmp_path: Path) -> None:
     """No worker has ever run."""
-    told = CliRunner().invoke(state, ["export", "--out", str(tmp_path / "x.parquet"), *connection(settings)])
+    told = CliRunner().invoke(main, ["state", "export", "--out", str(tmp_path / "x.parquet"), *connection(settings)])
 
     assert told.exit_code == 1
     assert "regulars worker" in told.stderr
@@ -200,7 +199,7 @@ def test_history_is_cut_to_what_was_asked_for(ada: Settings) -> None:
 
 def test_explain_says_standing_reasons_what_would_change_it_and_next(ada: Settings) -> None:
     """In words."""
-    told = CliRunner().invoke(explain, ["ada", *connection(ada)])
+    told = CliRunner().invoke(main, ["explain", "ada", *connection(ada)])
     said = " ".join(told.output.split())
 
     assert told.exit_code == 0, told.output
@@ -216,7 +215,7 @@ def test_explain_says_standing_reasons_what_would_change_it_and_next(ada: Settin
 
 def test_unknown_customer_fails_with_a_hint(ada: Settings) -> None:
     """Exit code 1, one line."""
-    told = CliRunner().invoke(explain, ["Ada", *connection(ada)])
+    told = CliRunner().invoke(main, ["explain", "Ada", *connection(ada)])
 
     assert told.exit_code == 1
     assert told.stderr.count("\n") == 1
@@ -275,12 +274,12 @@ def test_ratings_all_alike_teach_nothing(own: Settings, tmp_path: Path) -> None:
     """The command says so and writes no head; nor without the topic."""
     asyncio.run(produce(own, own.topic("reviews"), [rated(i, 5) for i in range(3)]))
     out = tmp_path / "head.safetensors"
-    command = ["head", "train", "--from-topic", "--out", str(out), *connection(own)[:2]]
+    command = ["encoder", "head", "train", "--from-topic", "--out", str(out), *connection(own)[:2]]
 
-    told = CliRunner().invoke(encoder, command)
-    untold = CliRunner().invoke(encoder, [*command, "--topic-prefix", "nobody-"])
+    told = CliRunner().invoke(main, command)
+    untold = CliRunner().invoke(main, [*command, "--topic-prefix", "nobody-"])
 
     assert (told.exit_code, untold.exit_code) == (1, 1)
-    assert "3 texts say whether their writer was content, all the same" in told.stderr
+    assert "3 texts have a label, all the same one" in told.stderr
     assert "nobody-reviews does not exist" in untold.stderr
     assert not out.exists()

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from streams.kafka.security import kafka_options
+from streams.kafka.clients import restoring_consumer
 from streams.plane.crash import POINTS
+from streams.plane.progress import Progress
 from streams.plane.restore import TURNS_OF_A_PAGE, Restorer
 from streams.plane.runtime import build_app
+from streams.plane.store import BulkStore
 from streams.settings import Settings
 from tests.support.plane import Plane
 from tests.support.plane_worker import Adder
@@ -51,13 +54,13 @@ def test_a_graceful_stop_leaves_nothing_to_replay_or_to_send_again(plane: Plane,
     wait_until(lambda: sum(plane.ends("changes").values()) > 300, 60)
     assert worker.stop() == 0
     done = sum(plane.committed("a").values()) + sum(plane.committed("b").values())
-    assert worker.said("records") == f"records {done} resent 0"
+    assert worker.last_line("records") == f"records {done} resent 0"
     assert 0 < done <= 5000
 
     second = plane.start()
     wait_until(lambda: plane.lag() == 0, 60)
     assert second.stop() == 0
-    assert second.said("records") == f"records {5000 - done} resent 0"
+    assert second.last_line("records") == f"records {5000 - done} resent 0"
     assert plane.verify().wrong == []
     assert plane.verify().repeated == 0
 
@@ -100,7 +103,7 @@ def test_killed_at_any_point_nothing_is_lost_or_doubled(plane: Plane, wait_until
             worker.wait_for("ready")
             worker.process.terminate()
         assert worker.wait() == -9, (point, worker.lines[-20:])
-        assert worker.said(f"crash point {point}")
+        assert worker.last_line(f"crash point {point}")
     if store == "wiped":
         shutil.rmtree(plane.settings.data_dir, ignore_errors=True)
     last = plane.start()
@@ -203,7 +206,7 @@ def test_a_second_worker_takes_over_and_gives_back(plane: Plane, wait_until: Wai
     second = plane.start("w2", static=False)
     second.wait_for("ready")
     plane.send_numbers(3000)
-    assert second.said("ready") != "ready []"
+    assert second.last_line("ready") != "ready []"
     assert second.stop() == 0
     plane.send_numbers(1000)
     third = plane.start("w3", static=False)
@@ -364,11 +367,28 @@ async def test_a_restore_lets_the_loop_come_round_between_partitions(plane: Plan
     app._create_directories()
     store = app.tables["states"].data
 
-    async def claim(partition: int) -> None:
-        """Nobody else is there."""
+    class Alone:
+        """A process that nobody else disturbs; it notes when each partition was opened."""
 
-    async def resend(partition: int, outputs: Any) -> None:
-        """Nothing was left."""
+        progress = Progress()
+
+        def states(self) -> BulkStore:
+            return store
+
+        async def claim(self, partition: int) -> None:
+            """Nobody else is there."""
+
+        async def resend(self, partition: int, outputs: Any) -> None:
+            """Nothing was left."""
+
+        def open(self, partition: int, confirmed: int) -> None:
+            opened.append((partition, turns))
+
+        def count_restore(self, records: int, seconds: float) -> None:
+            """Not looked at."""
+
+        def fail(self, exc: BaseException) -> None:
+            raise exc
 
     async def count() -> None:
         nonlocal turns
@@ -376,20 +396,8 @@ async def test_a_restore_lets_the_loop_come_round_between_partitions(plane: Plan
             await asyncio.sleep(0)
             turns += 1
 
-    def fail(exc: BaseException) -> None:
-        raise exc
-
-    restorer = Restorer(
-        store=lambda: store,
-        kafka=kafka_options(settings),
-        topic=settings.changelog_topic,
-        claim=claim,
-        resend=resend,
-        ready=lambda partition, _: opened.append((partition, turns)),
-        epoch=lambda: 0,
-        fail=fail,
-        counted=lambda records, seconds: None,
-    )
+    alone = Alone()
+    restorer = Restorer(alone, alone, partial(restoring_consumer, settings), settings.changelog_topic)
     counting = asyncio.create_task(count())
     await restorer.restore(range(settings.partitions))
     counting.cancel()

@@ -178,7 +178,7 @@ def test_versions_are_kept_and_taken_back(shop: Shop, strict: Path) -> None:
     strict.write_text(read(strict).replace("from: 20.00", "from: 21.00"))
     told = shop.run("policy", "publish", str(strict))
     assert (told.returncode, told.stderr.count("\n")) == (1, 1)
-    assert "default-2 is another policy already" in told.stderr
+    assert "default-2 names another policy already" in told.stderr
     strict.write_text(read(strict).replace("from: 21.00", "from: x"))
     told = shop.run("policy", "publish", str(strict))
     assert told.returncode == 1
@@ -239,7 +239,7 @@ def test_a_shadow_is_compared_and_moves_nobody(shop: Shop, strict: Path) -> None
     taken = strict.with_name("taken.yaml")
     taken.write_text(read(strict).replace('version: "2"', 'version: "1"'))
     told = shop.run("policy", "shadow", str(taken))
-    assert (told.returncode, "default-1 is another policy already" in told.stderr) == (1, True)
+    assert (told.returncode, "default-1 names another policy already" in told.stderr) == (1, True)
     told = shop.run("policy", "shadow", str(strict))
     assert told.returncode == 0, told.stderr
     with socket.socket() as listener:
@@ -277,7 +277,7 @@ def test_a_shadow_is_compared_and_moves_nobody(shop: Shop, strict: Path) -> None
     assert (told.returncode, told.stderr.count("\n")) == (1, 1)
     strict.write_text(read(strict).replace("name: default", "name: shadow"))
     told = shop.run("policy", "publish", str(strict))
-    assert (told.returncode, "can't have the name 'shadow'" in told.stderr) == (1, True)
+    assert (told.returncode, "cannot have the name 'shadow'" in told.stderr) == (1, True)
 
 
 def test_quantiles_become_numbers_of_the_live_customers(shop: Shop, strict: Path) -> None:

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (
 
 from secured import Secured, password_of
 from shop_worker import Shop, changes_of
-from streams.kafka.security import AccessRefused
+from streams.kafka.errors import AccessRefused
 from streams.kafka.topics import check
 from streams.settings import Settings
 

@@ -16,13 +16,13 @@ from click.testing import CliRunner
 from schemas.events import INPUT_TOPICS, decode
 from schemas.times import from_rfc3339
 from streams.cli import main
-from streams.kafka.readers import TopicMissing
+from streams.kafka.errors import TopicsNotReady
 from streams.kafka.topics import create
 from streams.settings import Settings
-from streams.sources.events import Clock, Item
-from streams.sources.pace import Pace
-from streams.sources.replaying import NothingToReplay, Replay, run_replay
-from streams.sources.sender import PartitionsDiffer, Sender
+from streams.sources.events import ClockRecord, EventRecord
+from streams.sources.pace import SendingPace
+from streams.sources.replaying import NothingToReplay, ReplayPlan, run_replay
+from streams.sources.sender import PartitionsDiffer, TimelineSender
 from streams.sources.simulating import Simulation, run_simulation
 
 DAYS = 40
@@ -98,7 +98,7 @@ async def test_replay_is_ordered_complete_and_clocked_everywhere(shop_settings: 
     """Every event once, each partition of each topic in time order, with the same clock records from first to last."""
     await create(shop_settings)
 
-    sent = await run_replay(shop_settings, Replay("generic", purchases))
+    sent = await run_replay(shop_settings, ReplayPlan("generic", purchases))
 
     found = await everything(shop_settings)
     ids = event_ids(shop_settings, found)
@@ -118,8 +118,8 @@ async def test_events_lie_where_kafkas_partitioner_puts_them(shop_settings: Sett
     """A producer that leaves the choice to Kafka's default partitioner agrees, key by key."""
     await create(shop_settings)
     keys = [f"клиент-{n}".encode() for n in range(50)] + [b"17850", b"synthetic-000001"]
-    async with Sender.open(shop_settings) as sender:
-        await sender.send(Item(float(n), "purchases", key, b"{}") for n, key in enumerate(keys))
+    async with TimelineSender.open(shop_settings) as sender:
+        await sender.send(EventRecord(float(n), "purchases", key, b"{}") for n, key in enumerate(keys))
 
     async with AIOKafkaProducer(bootstrap_servers=shop_settings.bootstrap_servers) as producer:
         for key in keys:
@@ -137,7 +137,7 @@ async def test_events_lie_where_kafkas_partitioner_puts_them(shop_settings: Sett
 async def test_stopped_replay_goes_on_without_a_repeat_or_a_gap(shop_settings: Settings, purchases: Path) -> None:
     """Stopped in order, the same replay sends exactly the rest; another one begins at its own beginning."""
     await create(shop_settings)
-    plan = Replay("generic", purchases, pace=Pace(rate=2000))
+    plan = ReplayPlan("generic", purchases, pace=SendingPace(rate=2000))
 
     class Stopped(Exception):
         """The test's own end of the first replay."""
@@ -165,8 +165,8 @@ async def test_finished_replay_begins_again(shop_settings: Settings, purchases: 
     """Nothing is left to resume, so the same call sends everything once more, under the same event ids."""
     await create(shop_settings)
 
-    await run_replay(shop_settings, Replay("generic", purchases))
-    again = await run_replay(shop_settings, Replay("generic", purchases))
+    await run_replay(shop_settings, ReplayPlan("generic", purchases))
+    again = await run_replay(shop_settings, ReplayPlan("generic", purchases))
 
     ids = event_ids(shop_settings, await everything(shop_settings))
     assert (again.skipped, again.events) == (0, 20 * DAYS)
@@ -183,7 +183,7 @@ async def test_position_does_not_outlive_its_topics(
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await run_replay(shop_settings, Replay("generic", purchases), progress=halt)
+        await run_replay(shop_settings, ReplayPlan("generic", purchases), progress=halt)
     assert list((shop_settings.cache_dir / "replays").iterdir())
     admin = AIOKafkaAdminClient(bootstrap_servers=shop_settings.bootstrap_servers)
     await admin.start()
@@ -197,7 +197,7 @@ async def test_position_does_not_outlive_its_topics(
     await admin.close()
     await create(shop_settings)
 
-    sent = await run_replay(shop_settings, Replay("generic", purchases))
+    sent = await run_replay(shop_settings, ReplayPlan("generic", purchases))
 
     assert (sent.skipped, sent.events) == (0, 20 * DAYS)
 
@@ -205,14 +205,14 @@ async def test_position_does_not_outlive_its_topics(
 async def test_empty_window_is_told(shop_settings: Settings, purchases: Path) -> None:
     """A window without events names the file's first and last."""
     with pytest.raises(NothingToReplay, match="2020-01-01T00:00:00Z to 2020-02-09"):
-        await run_replay(shop_settings, Replay("generic", purchases, from_s=0.0, to_s=1.0))
+        await run_replay(shop_settings, ReplayPlan("generic", purchases, from_s=0.0, to_s=1.0))
 
 
 async def test_missing_topics_are_told_and_not_made(shop_settings: Settings, purchases: Path) -> None:
     """A replay never creates a topic with whatever number of partitions."""
     for _ in range(2):
-        with pytest.raises(TopicMissing, match="topics create"):
-            await run_replay(shop_settings, Replay("generic", purchases))
+        with pytest.raises(TopicsNotReady, match="topics create"):
+            await run_replay(shop_settings, ReplayPlan("generic", purchases))
 
 
 async def test_topics_partitioned_differently_are_refused(shop_settings: Settings) -> None:
@@ -225,7 +225,7 @@ async def test_topics_partitioned_differently_are_refused(shop_settings: Setting
     await admin.close()
 
     with pytest.raises(PartitionsDiffer, match="topics check"):
-        async with Sender.open(shop_settings):
+        async with TimelineSender.open(shop_settings):
             pass
 
 
@@ -233,11 +233,11 @@ async def test_rate_and_real_time_are_kept(shop_settings: Settings) -> None:
     """100 events at 500 a second, or spread over 20 s at a hundredfold, take 0.2 s: never less."""
     await create(shop_settings)
 
-    def timeline() -> Iterator[Item | Clock]:
-        return iter([Item(n * 0.2, "purchases", b"a", b"{}") for n in range(101)])
+    def timeline() -> Iterator[EventRecord | ClockRecord]:
+        return iter([EventRecord(n * 0.2, "purchases", b"a", b"{}") for n in range(101)])
 
-    async with Sender.open(shop_settings) as sender:
-        for pace in (Pace(rate=500), Pace(times=100)):
+    async with TimelineSender.open(shop_settings) as sender:
+        for pace in (SendingPace(rate=500), SendingPace(times=100)):
             sent = await sender.send(timeline(), pace)
             assert 0.19 <= sent.elapsed_s < 5
 

@@ -8,7 +8,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from click.testing import CliRunner
 
 from streams.cli import main
-from streams.kafka.topics import TopicRefused, check, create, topics
+from streams.kafka.errors import TopicRefused
+from streams.kafka.topics import check, create, topics
 from streams.settings import Settings
 
 

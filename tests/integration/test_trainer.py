@@ -22,10 +22,11 @@ from models.learning.snapshots import Snapshot, encode_snapshot, version_of
 from models.scores import PriorScorer
 from schemas.learning import Label, encode_label
 from schemas.times import DAY_S
+from schemas.topics import MODEL_SNAPSHOTS
 from streams.kafka.errors import TopicsNotReady
 from streams.kafka.topics import create
 from streams.settings import Settings
-from streams.training.trainer import MODEL_SNAPSHOTS, SNAPSHOT_KEY, Pace, Trainer
+from streams.training.trainer import SNAPSHOT_KEY, Pace, Trainer
 from tests.support.training import (
     EACH,
     FEATURES,

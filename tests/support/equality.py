@@ -9,7 +9,7 @@ import tests.reference.state as former_state
 import tests.reference.states as former_states
 import tests.reference.step as former
 from histories import START_S, click, purchase, review
-from models.chunk import advance_stored
+from models.dispatch import advance_stored
 from models.policy import Rules
 from models.scores import Scorer
 from models.state import Erasure
@@ -78,6 +78,11 @@ class Shop:
         return text if rnd.random() < 0.8 else text._replace(reading=None)
 
 
+def _former(heard: Heard) -> former.Heard:
+    reading = None if heard.reading is None else former_state.Reading(*heard.reading)
+    return former.Heard(*heard[:6], reading)
+
+
 def plain(state: object) -> object:
     """A state as builtins, to compare."""
     return msgspec.to_builtins(state)
@@ -127,7 +132,10 @@ def agree(
                     name,
                     former_states.decode_state(old[name]) if name in old else None,
                     former_states.due_of(old[name]) if name in old else NEVER,
-                    [former.Heard(*h[:6], None if h.reading is None else former_state.Reading(*h.reading)) for h in heard[name]],
+                    [
+                        former.Heard(*h[:6], None if h.reading is None else former_state.Reading(*h.reading))
+                        for h in heard[name]
+                    ],
                     None if erasures[name] is None else former_state.Erasure(*erasures[name]),
                 )
                 for name in who
@@ -135,7 +143,9 @@ def agree(
             before,
         )
         given = [
-            Customer(name, None, due_of(new[name]) if name in new else NEVER, heard[name], erasures[name], new.get(name))
+            Customer(
+                name, None, due_of(new[name]) if name in new else NEVER, heard[name], erasures[name], new.get(name)
+            )
             for name in who
         ]
         (found,) = advance_stored([(given, Terms(rules, scorer, *times, pseudonym))], least)

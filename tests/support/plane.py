@@ -32,7 +32,7 @@ class Plane:
         # a group of its own: what other tests leave behind in theirs doesn't matter
         self.settings = settings = settings.model_copy(update={"app_id": f"{settings.topic_prefix}group"})
         self.admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
-        self.workers: list[Worker] = []
+        self.workers: list[WorkerProcess] = []
         self.sent: list[tuple[str, bytes, bytes]] = []
         self._producer = Producer(
             {"bootstrap.servers": settings.bootstrap_servers, "partitioner": "murmur2_random", "linger.ms": 2}
@@ -96,7 +96,9 @@ class Plane:
         """Waits until everything produced is in Kafka."""
         assert self._producer.flush(30) == 0
 
-    def start(self, name: str = "w1", *, static: bool = True, data_dir: Path | None = None, **env: str) -> "Worker":
+    def start(
+        self, name: str = "w1", *, static: bool = True, data_dir: Path | None = None, **env: str
+    ) -> "WorkerProcess":
         """Starts a worker; a `static` member may come back at once after a kill."""
         settings = self.settings
         variables = {
@@ -111,7 +113,7 @@ class Plane:
             "REGULARS_MAX_POLL_RECORDS": "100",
             "REGULARS_WEB_PORT": "0",
         }
-        worker = Worker({**os.environ, **variables, **env})
+        worker = WorkerProcess({**os.environ, **variables, **env})
         self.workers.append(worker)
         return worker
 
@@ -228,8 +230,8 @@ class Verdict:
         self.wrong, self.outputs, self.repeated = list(wrong[:20]), outputs, repeated
 
 
-class Worker:
-    """A worker process and what it said."""
+class WorkerProcess:
+    """A worker process and the lines that it wrote."""
 
     def __init__(self, env: dict[str, str]) -> None:
         self.lines: list[str] = []
@@ -249,21 +251,21 @@ class Worker:
         with self.process.stdout as lines:
             self.lines.extend(line.rstrip() for line in lines)
 
-    def said(self, start: str) -> str | None:
+    def last_line(self, start: str) -> str | None:
         """The last line that begins with `start`."""
         return next((line for line in reversed(list(self.lines)) if line.startswith(start)), None)
 
     def wait_for(self, start: str, deadline_s: float = 60.0) -> str:
-        """Waits until the worker says a line that begins with `start`."""
+        """Waits until the worker writes a line that begins with `start`."""
         end = time.monotonic() + deadline_s
-        while (line := self.said(start)) is None:
+        while (line := self.last_line(start)) is None:
             if self.process.poll() is not None or time.monotonic() > end:
-                raise AssertionError(f"worker never said {start!r}:\n" + "\n".join(self.lines[-30:]))
+                raise AssertionError(f"worker never wrote {start!r}:\n" + "\n".join(self.lines[-30:]))
             time.sleep(0.02)
         return line
 
     def wait(self, deadline_s: float = 60.0) -> int:
-        """Exit code, once it ended and all it said was read."""
+        """The exit code, once the process ended and all its lines were read."""
         try:
             code = self.process.wait(deadline_s)
         except subprocess.TimeoutExpired:
@@ -272,12 +274,12 @@ class Worker:
         return code
 
     def stop(self) -> int:
-        """Asks it to end; exit code."""
+        """Asks the process to end; its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.wait()
 
     def kill(self) -> None:
-        """Kills it, if it runs."""
+        """Kills the process where it runs."""
         if self.process.poll() is None:
             self.process.kill()
             self.wait()

@@ -85,6 +85,10 @@ class Adder:
         self.known[partition] = sum(1 for _ in items)
         print(f"restored {partition} {self.known[partition]}", flush=True)
 
+    def refuse(self, partition: int, record: Any, cause: Exception) -> Any:
+        """The dead letter of a record that the job cannot do."""
+        return Output(self.dead_letters, record.key, record.value, [("why", type(cause).__name__.encode())])
+
     def revoked(self, partition: int) -> None:
         """Forgets."""
         self.held.pop(partition, None)

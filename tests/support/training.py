@@ -13,9 +13,10 @@ from models.learning.learner import Learner
 from models.learning.snapshots import Snapshot, decode_snapshot
 from models.scores import PriorScorer
 from schemas.learning import Label, encode_label
+from schemas.topics import MODEL_SNAPSHOTS, MODEL_TRAIN
 from streams.kafka.broadcast import read_latest
 from streams.settings import Settings
-from streams.training.trainer import MODEL_SNAPSHOTS, MODEL_TRAIN, SNAPSHOT_KEY, Pace, Trainer
+from streams.training.trainer import SNAPSHOT_KEY, Pace, Trainer
 
 FEATURES = len(features.NAMES)
 

@@ -16,7 +16,7 @@ from models.step import Move
 from schemas.changes import SilenceCause
 from schemas.times import DAY_S
 from streams.commands.policy import command
-from streams.policy.published import with_margins
+from streams.policy.editing import with_margins
 
 
 def move(previous: str | None, current: str, days: float) -> Move:

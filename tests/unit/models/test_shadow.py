@@ -13,7 +13,7 @@ from models.step import Customer, Heard, Outcome, Terms, step
 from policies import featured, zoned
 from schemas.states import NEVER, CustomerState
 from schemas.times import DAY_S
-from streams.policy.comparison import NoComparison, added, told
+from streams.policy.comparison import NoComparison, added, as_text
 
 OTHER = Rules(parse(read().replace('version: "1"', 'version: "2"').replace("at_risk, from: 30", "at_risk, from: 20")))
 
@@ -108,8 +108,8 @@ def test_workers_are_added_up() -> None:
     """Each has its partitions' customers."""
     found = added({"a": page("p-2", 3), "b": page("p-2", 4)})
     assert (found.customers, found.elsewhere, found.pairs.total()) == (20, 7, 7)
-    assert "7 would stand elsewhere (35.0%)" in told(found)
-    assert "lifecycle: at_risk instead of active" in told(found)
+    assert "7 would stand elsewhere (35.0%)" in as_text(found)
+    assert "lifecycle: at_risk instead of active" in as_text(found)
 
 
 @pytest.mark.parametrize("other", [page(None, 0), page("p-3", 1)])

@@ -208,6 +208,10 @@ def test_an_erasure_says_as_of_when() -> None:
         ("purchases", b"c-1", b"9999-01-01T10:00:00Z", "future-time"),
         ("purchases", b"\xff\x01partition", b"2024-01-01T10:00:00Z", "not-utf8"),
         ("purchases", b"x" * 129, b"2024-01-01T10:00:00Z", "erase"),
+        ("purchases", b"__faust\0offset__", b"2024-01-01T10:00:00Z", "erase"),  # a key of the local store
+        ("purchases", b"c\n1", b"2024-01-01T10:00:00Z", "erase"),
+        ("purchases", b"c-1", b"0001-01-01T00:00:00+14:00", "erase"),  # the year 0 in UTC, which cannot be written
+        ("purchases", b"c-1", b"1989-12-31T23:59:59Z", "erase"),
     ],
 )
 def test_an_erasure_that_is_none_is_rejected(topic: str, key: bytes, said: bytes | None, reason: str) -> None:

@@ -48,8 +48,8 @@ def test_help_imports_no_command_and_nothing_heavy() -> None:
 
 
 def test_worker_by_fausts_own_command_logs_as_ours_does(tmp_path: Path) -> None:
-    """`faust -A streams.app worker` imports the app and nothing else of ours: one JSON object a line, to stderr."""
-    code = "import streams.app, structlog; structlog.get_logger('any').warning('heard', partition=3)"
+    """`faust -A streams.app worker` asks the module for its app: one JSON object per line, to stderr."""
+    code = "from streams.app import app; import structlog; structlog.get_logger('any').warning('heard', partition=3)"
     where = {"REGULARS_DATA_DIR": str(tmp_path), "REGULARS_CACHE_DIR": str(tmp_path)}
 
     told = subprocess.run(

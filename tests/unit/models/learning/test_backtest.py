@@ -21,7 +21,7 @@ from schemas.states import TEXT_DIM
 from schemas.times import DAY_S
 from streams.commands.backtest import command
 from streams.report.backtest import Backtest
-from streams.sources.events import Item, instant, purchase_item
+from streams.sources.events import EventRecord, instant, purchase_record
 
 RULES = Rules(load())
 START_S = 1_291_161_600.0  # 2010-12-01
@@ -29,14 +29,14 @@ CUTOFF_S = 1_298_937_600.0  # 2011-03-01, three months later
 MONTH_LATER_S = 1_301_616_000.0  # 2011-04-01
 
 
-def bought(number: int, customer: int, days: float, amount: int) -> Item:
+def bought(number: int, customer: int, days: float, amount: int) -> EventRecord:
     """A purchase `days` after the start."""
     at_s = START_S + days * DAY_S
     event = Purchase(f"e{number}", f"c{customer}", instant(at_s), "purchase", f"o{number}", amount, "GBP")
-    return purchase_item(at_s, event)
+    return purchase_record(at_s, event)
 
 
-def shop(days: int, customers: int = 24, seed: int = 3) -> list[Item]:
+def shop(days: int, customers: int = 24, seed: int = 3) -> list[EventRecord]:
     """Purchases of customers with rates of their own, by time."""
     rng = np.random.default_rng(seed)
     found = [(0.25, 0, 2_000)]
@@ -58,7 +58,7 @@ def history(seed: int = 0) -> History:
     return History(RULES, Learner(NAMES, FEATURE_SET, prior), prior, seed)
 
 
-def forecasts(records: Sequence[Item], seed: int = 0) -> list[Forecasts]:
+def forecasts(records: Sequence[EventRecord], seed: int = 0) -> list[Forecasts]:
     """At each cut-off."""
     return list(forecasts_over(records, history(seed)))
 
@@ -258,8 +258,8 @@ def test_a_data_set_of_another_currency_than_the_policys_is_told(tmp_path: Path)
     ("options", "says"),
     [
         (["--out", "{}/nodir/x.parquet"], "nodir is not there"),
-        (["--out", "{}/shop.parquet/x.parquet"], "shop.parquet is no folder"),
-        (["--report", "{}/shop.parquet/x"], "shop.parquet is no folder"),
+        (["--out", "{}/shop.parquet/x.parquet"], "shop.parquet is not a folder"),
+        (["--report", "{}/shop.parquet/x"], "shop.parquet is not a folder"),
         (["--out", "{}/x.parquet", "--group-by", "nope"], "has no column nope"),
         (["--out", "{}/x.parquet", "--policy", "{}/shop.parquet"], "shop.parquet: not UTF-8"),
     ],

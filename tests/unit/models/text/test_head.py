@@ -119,7 +119,7 @@ def test_the_served_head_says_what_its_learners_say() -> None:
     texts, vectors, _ = _made(200, seed=2)
 
     served = learner.head().raw(texts, vectors)
-    held = blended(learner.blend, learner.told([ngrams(text, BITS) for text in texts], vectors), learner.base)
+    held = blended(learner.blend, learner.outputs([ngrams(text, BITS) for text in texts], vectors), learner.base)
 
     assert np.abs(served - held).max() < 0.01
 
@@ -189,8 +189,8 @@ def test_a_torn_file_is_refused(tmp_path_factory: pytest.TempPathFactory, lost: 
     [
         (lambda card: replaced(card, ngrams="ngrams-0"), "ngrams-0"),
         (lambda card: replaced(card, format=9), "format 9"),
-        (lambda card: replaced(card, base_rate=1.0), "can't be served"),
-        (lambda card: replaced(card, bits=2), "can't be served"),
+        (lambda card: replaced(card, base_rate=1.0), "not finite, not in order or out of range"),
+        (lambda card: replaced(card, bits=2), "not finite, not in order or out of range"),
     ],
 )
 def test_a_head_of_another_release_is_refused(tmp_path: Path, change: Callable[[Card], Card], why: str) -> None:

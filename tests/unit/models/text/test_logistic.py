@@ -33,6 +33,6 @@ def test_it_predicts_what_river_predicts_on_every_prefix(
         places = np.array(sorted(x), dtype=np.int64)
         hashed = Hashed(places, np.array([x[place] for place in places.tolist()], dtype=np.float64))
         expected = theirs.predict_proba_one(x)[True]
-        assert 1.0 / (1.0 + np.exp(-offset - ours.told(hashed))) == pytest.approx(expected, abs=1e-9)
+        assert 1.0 / (1.0 + np.exp(-offset - ours.log_odds(hashed))) == pytest.approx(expected, abs=1e-9)
         ours.learn_one(hashed, y, offset)
         theirs.learn_one(x, y)

@@ -11,8 +11,8 @@ import pytest
 
 from streams.commands.options import Failure
 from streams.commands.worker import check_port
-from streams.kafka.errors import StoreBroken
 from streams.plane.directory import DirectoryHeld, hold
+from streams.plane.errors import StoreBroken
 from streams.settings import Settings
 
 HOLDER = (

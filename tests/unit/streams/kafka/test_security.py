@@ -7,8 +7,9 @@ from typing import Any
 import faust
 import pytest
 
-from streams.kafka.security import AccessRefused, kafka_options
-from streams.plane.runtime import credentials
+from streams.kafka.errors import AccessRefused
+from streams.kafka.security import kafka_options
+from streams.plane.faust_options import credentials
 from streams.settings import Settings
 
 USER: dict[str, Any] = {"security_protocol": "SASL_PLAINTEXT", "sasl_username": "shop"}

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
-from streams.kafka.errors import Fenced
 from streams.plane.batch import Batch
+from streams.plane.errors import Fenced
+from streams.plane.failures import Failures
 from streams.plane.lease import Lease
-from streams.plane.pipeline import Changelog, Pipeline
+from streams.plane.pipeline import Pipeline
 from streams.plane.progress import Span
 from streams.plane.records import CLAIM_KEY, CONFIRMED_KEY, Effects, Headers, Output, PartitionGone, Put, decode_outbox
 
@@ -124,6 +126,10 @@ class Echo:
         dead = [Output("dead", key, b"?", []) for key in work.keys if key == b"dead"]
         return Effects(puts + twice, dead, lambda: self.log.append(("told", work.keys)))
 
+    def refuse(self, partition: int, record: ConsumerRecord, cause: Exception) -> Output:
+        """The dead letter of a record that makes the step fail."""
+        return Output("dead", record.key, b"!", [("why", type(cause).__name__.encode())])
+
     def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
         """Nothing."""
 
@@ -135,23 +141,41 @@ class Echo:
 class Bench:
     """A pipeline that owns partitions 0 and 1 from offset 0 on."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self.log: list[Any] = []
+        self.claimed: list[int] = []
+        self.gone_at_claim: set[int] = set()
         self.disk, self.net, self.job = Disk(self.log), Net(self.log), Echo(self.log)
         self.lease = Lease(10, 20)
         self.lease.renew(self.lease.clock())
-        self.pipeline = Pipeline(
-            self.job,
-            store=lambda: self.disk,
-            sender=lambda: self.net,
-            changelog=Changelog("log", lambda: self.net),
-            lease=self.lease,
-            fail=self.fail,
-        )
+        self.failures = Failures(folder)
+        self.pipeline = Pipeline(self.job, self, "log", self.lease, self.failures)
         for partition in (0, 1):
             self.pipeline.open(partition, -1)
         self.pipeline.progress.begin({TP(topic, number): 0 for topic in Echo.topics for number in (0, 1)})
         self.pipeline.resume()
+
+    def states(self) -> Disk:
+        """The local store."""
+        return self.disk
+
+    def sender(self) -> Net:
+        """What takes records."""
+        return self.net
+
+    def committed(self, tp: TP) -> int | None:
+        """Nothing is committed here."""
+        return None
+
+    async def claim(self, partition: int) -> None:
+        """Claims a partition with a record in the changelog, unless it goes away just then."""
+        if partition in self.gone_at_claim:
+            raise PartitionGone(partition)
+        self.claimed.append(partition)
+        await (await self.net.send_batch("log", partition, [(CLAIM_KEY, b"", [])])).acknowledged()
+
+    def forget_claims(self) -> None:
+        """There are none."""
 
     def fail(self, exc: BaseException) -> None:
         """Ends the process, as far as a test can."""
@@ -170,9 +194,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Bench:
+def bench(tmp_path: Path) -> Bench:
     """A fresh pipeline."""
-    return Bench()
+    return Bench(tmp_path)
 
 
 async def test_effects_come_in_the_order_that_survives_a_crash(bench: Bench) -> None:
@@ -289,6 +313,37 @@ async def test_work_without_effects_writes_nothing_and_is_progress(bench: Bench)
     assert bench.pipeline.progress.committable()[TP("clicks", 0)] == 1
 
 
+async def test_a_record_that_makes_two_starts_fail_is_set_aside_in_the_third(tmp_path: Path) -> None:
+    """Its neighbours count, in order; it alone is a dead letter, and the partition goes on."""
+    records = [("clicks", 0, offset, key) for offset, key in enumerate((b"a", b"b", b"bad", b"c"))]
+    for _ in range(2):
+        with pytest.raises(Failed):
+            await (failing := Bench(tmp_path)).pipeline.process(failing.batch(*records))
+        assert failing.log == []
+
+    third = Bench(tmp_path)
+    await third.pipeline.process(third.batch(*records))
+    assert third.disk.data == {b"a": b"1", b"b": b"1", b"c": b"1"}
+    assert [record for record in third.net.records if record[0] == "dead"] == [
+        ("dead", 0, b"bad", b"!", [("why", b"ZeroDivisionError")])
+    ]
+    assert third.pipeline.progress.committable()[TP("clicks", 0)] == 4
+    assert third.pipeline.counters.set_aside == {"clicks": 1}
+    assert not third.failures.is_suspect(0, third.batch(*records).records[TP("clicks", 0)])
+
+
+async def test_failures_at_other_records_do_not_add_up(tmp_path: Path) -> None:
+    """Two starts that failed at different records say nothing of either."""
+    for offset in (0, 7):
+        bench = Bench(tmp_path)
+        bench.pipeline.progress.forget()
+        bench.pipeline.progress.begin({TP("clicks", 0): offset})
+        bench.pipeline.open(0, -1)
+        with pytest.raises(Failed):
+            await bench.pipeline.process(bench.batch(("clicks", 0, offset, b"bad")))
+    assert not Failures(tmp_path).is_suspect(0, bench.batch(("clicks", 0, 7, b"bad")).records[TP("clicks", 0)])
+
+
 async def test_an_exception_of_the_job_ends_the_process_and_nothing_counts(bench: Bench) -> None:
     """Nothing was sent, nothing may be committed."""
     with pytest.raises(Failed):
@@ -388,19 +443,13 @@ async def test_a_chunk_that_is_cancelled_keeps_no_other_waiting(bench: Bench, en
 
 async def test_partitions_are_claimed_again_each_for_itself(bench: Bench) -> None:
     """One that goes away takes no claim from the others, whose stores then are where their changelogs end."""
-    claimed: list[int] = []
-
-    async def claim(partition: int) -> None:
-        if partition == 0:
-            raise PartitionGone(partition)
-        claimed.append(partition)
-        await (await bench.net.send_batch("log", partition, [(CLAIM_KEY, b"", [])])).acknowledged()
+    bench.gone_at_claim = {0}
 
     await bench.pipeline.process(bench.batch(("clicks", 1, 0, b"b")))
-    await bench.pipeline.claim_again(claim)
+    await bench.pipeline.claim_again()
     await bench.pipeline.process(bench.batch(("clicks", 1, 1, b"b")))
 
-    assert claimed == [1]
+    assert bench.claimed == [1]
     assert [record[2:4] for record in bench.net.records if record[:2] == ("log", 1)] == [
         (b"b", b"1"),
         (CONFIRMED_KEY, b"-1"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.kafka.errors import ChangelogTruncated
+from streams.plane.errors import ChangelogTruncated
 from streams.plane.records import Output, encode_outbox
 from streams.plane.restore import STALE_AFTER_S, Unconfirmed, plan
 from streams.plane.store import Saved

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.kafka.errors import StoreBroken
-from streams.plane.records import CONFIRMED_KEY, JOB_PREFIX, Effects, PartitionGone
+from streams.kafka.changelog import JOB_PREFIX
+from streams.plane.errors import StoreBroken
+from streams.plane.records import CONFIRMED_KEY, Effects, PartitionGone
 from streams.plane.runtime import build_app
 from streams.plane.store import BulkStore, SharedMemory, StoreLocked
 from streams.settings import Settings
@@ -33,6 +34,10 @@ class Idle:
 
     def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
         """Nothing."""
+
+    def refuse(self, partition: int, record: Any, cause: Exception) -> Any:
+        """Nothing is set aside here."""
+        raise cause
 
     def revoked(self, partition: int) -> None:
         """Nothing."""

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.policy import Policy, parse, read
+from schemas.headers import HISTORY_HEADER
 from streams.kafka.errors import InfrastructureFailure
-from streams.policy.published import HISTORY_HEADER, MOST_VERSIONS, SHADOW_KEY, newest_readable
+from streams.policy.published import MOST_VERSIONS, SHADOW_KEY, newest_readable
 
 READABLE = [read().replace('version: "1"', f'version: "{n}"') for n in range(2, 6)]
 UNREADABLE = [f"{document}\nof_a_later_release: {n}\n" for n, document in enumerate(READABLE * 6)]

@@ -13,11 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events import RECORD_LIMIT_BYTES, Event, Purchase, decode
-from schemas.events import Item as Line
+from schemas.events import RECORD_LIMIT_BYTES, Event, Item, Purchase, decode
 from streams.sources.clothing_reviews import CUSTOMERS
 from streams.sources.dataset import Dataset, in_blocks
-from streams.sources.events import Clock, Item, instant, purchase_item, with_clocks
+from streams.sources.events import ClockRecord, EventRecord, instant, purchase_record, with_clocks
 from streams.sources.online_retail import _to_minor
 from streams.sources.registry import SOURCES, open_dataset
 from streams.sources.tables import FileRefused, minor_units
@@ -70,7 +69,7 @@ def test_invoice_is_one_purchase_with_the_sum_of_its_lines(tmp_path: Path) -> No
         "GBP",
     )
     assert purchase.event_time == datetime(2011, 1, 2, 10, 0, tzinfo=UTC)
-    assert purchase.items == (Line("A", 6, 255, None, "MUG"), Line("B", 1, 29))
+    assert purchase.items == (Item("A", 6, 255, None, "MUG"), Item("B", 1, 29))
 
 
 def test_cancelled_invoice_is_one_refund_of_what_it_returned(tmp_path: Path) -> None:
@@ -225,18 +224,18 @@ def test_window_takes_from_and_leaves_to(tmp_path: Path) -> None:
     dataset = open_dataset("generic", path)
     second, fourth = float(dataset.times_s[1]), float(dataset.times_s[3])
     timeline = list(dataset.timeline(second, fourth))
-    assert [each.at_s for each in timeline if isinstance(each, Item)] == list(dataset.times_s[1:3])
-    assert timeline[-1] == Clock(fourth)
-    assert list(dataset.timeline(second, fourth + 1e9))[-1] == Clock(float(dataset.times_s[-1]))
+    assert [each.at_s for each in timeline if isinstance(each, EventRecord)] == list(dataset.times_s[1:3])
+    assert timeline[-1] == ClockRecord(fourth)
+    assert list(dataset.timeline(second, fourth + 1e9))[-1] == ClockRecord(float(dataset.times_s[-1]))
 
 
 @given(st.lists(st.floats(0, 40 * 86_400.0), min_size=1, max_size=30), st.floats(0, 50 * 86_400.0))
 def test_clock_records_never_run_ahead_and_miss_no_midnight(times: list[float], last_s: float) -> None:
     """A timeline ascends, keeps every event, begins and ends with a clock record, and has each 00:00 between."""
-    items = [Item(at_s, "purchases", b"a", b"{}") for at_s in sorted(times)]
+    items = [EventRecord(at_s, "purchases", b"a", b"{}") for at_s in sorted(times)]
     timeline = list(with_clocks(items, last_s))
-    clocks = [each.at_s for each in timeline if isinstance(each, Clock)]
-    assert [each for each in timeline if isinstance(each, Item)] == items
+    clocks = [each.at_s for each in timeline if isinstance(each, ClockRecord)]
+    assert [each for each in timeline if isinstance(each, EventRecord)] == items
     assert [each.at_s for each in timeline] == sorted(each.at_s for each in timeline)
     assert clocks[0] == items[0].at_s
     assert clocks[-1] == max(last_s, items[-1].at_s)
@@ -247,9 +246,9 @@ def test_clock_records_never_run_ahead_and_miss_no_midnight(times: list[float], 
 @pytest.mark.parametrize(("lines", "kept"), [(10, 10), (600, 600), (3000, 0)])
 def test_basket_over_the_record_limit_loses_words_before_lines(lines: int, kept: int) -> None:
     """However large the basket, the record fits and the amount stays."""
-    basket = tuple(Line(f"p{number}", 1, 1, "category", "D" * 35) for number in range(lines))
+    basket = tuple(Item(f"p{number}", 1, 1, "category", "D" * 35) for number in range(lines))
     purchase = Purchase("e", "c", instant(0.0), "purchase", "o", lines, "GBP", basket)
-    made = purchase_item(0.0, purchase)
+    made = purchase_record(0.0, purchase)
     assert len(made.value) <= RECORD_LIMIT_BYTES
     after = msgspec.json.decode(made.value, type=Purchase)
     assert (after.amount_minor, len(after.items)) == (lines, kept)

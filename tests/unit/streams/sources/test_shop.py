@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from schemas.events import CLICKSTREAM, PURCHASES, REVIEWS, Event, decode
 from schemas.times import DAY_S
 from streams.sources.customers import Behaviour, expected_repeats, mean_amount
-from streams.sources.events import Clock, Item
-from streams.sources.shop import Shop, ShopPlan, customers_for, shop_events
+from streams.sources.events import ClockRecord, EventRecord
+from streams.sources.shop import ShopPlan, SimulatedShop, customers_for, shop_events
 from streams.sources.simulating import Simulation
 
 END_S = 1_750_000_000.0
@@ -25,15 +25,15 @@ small_shops = st.builds(
 )
 
 
-def decoded(items: list[Item]) -> list[Event]:
+def decoded(items: list[EventRecord]) -> list[Event]:
     """The events in `items`, judged as a worker judges them."""
     return [decode(item.topic, item.key, item.value, math.inf) for item in items]
 
 
 @pytest.fixture(scope="module")
-def shop() -> tuple[Shop, list[Event]]:
+def shop() -> tuple[SimulatedShop, list[Event]]:
     """A shop of 4,000 customers after half a year, and its purchases and texts."""
-    made = Shop(ShopPlan(7, 4_000, 180.0, END_S))
+    made = SimulatedShop(ShopPlan(7, 4_000, 180.0, END_S))
     return made, decoded([item for item in made.history() if item.topic != CLICKSTREAM])
 
 
@@ -41,7 +41,7 @@ def shop() -> tuple[Shop, list[Event]]:
 @given(small_shops)
 def test_same_plan_makes_same_bytes(plan: ShopPlan) -> None:
     """Two shops of one plan make byte for byte the same history."""
-    assert list(Shop(plan).history()) == list(Shop(plan).history())
+    assert list(SimulatedShop(plan).history()) == list(SimulatedShop(plan).history())
 
 
 def test_other_seed_makes_other_events() -> None:
@@ -54,7 +54,7 @@ def test_other_seed_makes_other_events() -> None:
 @given(small_shops)
 def test_history_is_valid_ordered_and_never_after_its_end(plan: ShopPlan) -> None:
     """Every event decodes, carries its own time, follows the one before and lies inside the history."""
-    items = list(Shop(plan).history())
+    items = list(SimulatedShop(plan).history())
     times = [item.at_s for item in items]
     assert times == sorted(times)
     assert all(END_S - plan.days * DAY_S - 1 <= at_s <= END_S for at_s in times)
@@ -65,7 +65,7 @@ def test_history_is_valid_ordered_and_never_after_its_end(plan: ShopPlan) -> Non
 @given(small_shops)
 def test_event_ids_never_repeat(plan: ShopPlan) -> None:
     """A repeated id would be dropped as a retry."""
-    ids = [event.event_id for event in decoded(list(Shop(plan).history()))]
+    ids = [event.event_id for event in decoded(list(SimulatedShop(plan).history()))]
     assert len(ids) == len(set(ids))
 
 
@@ -75,7 +75,7 @@ def test_histories_that_end_elsewhen_share_no_event_id() -> None:
     assert not {event.event_id for event in first} & {event.event_id for event in second}
 
 
-def test_everything_is_labelled_synthetic(shop: tuple[Shop, list[Event]]) -> None:
+def test_everything_is_labelled_synthetic(shop: tuple[SimulatedShop, list[Event]]) -> None:
     """Customers, devices and channels say what they are."""
     events = decoded(list(shop_events(3, 20, 60.0, END_S)))
     assert all(event.customer_id.startswith("synthetic-") for event in events)
@@ -83,7 +83,7 @@ def test_everything_is_labelled_synthetic(shop: tuple[Shop, list[Event]]) -> Non
     assert {getattr(event, "channel", "synthetic") for event in events if event.type == "purchase"} == {"synthetic"}
 
 
-def test_items_of_a_purchase_add_up(shop: tuple[Shop, list[Event]]) -> None:
+def test_items_of_a_purchase_add_up(shop: tuple[SimulatedShop, list[Event]]) -> None:
     """The amount is the sum of the lines, for purchases and refunds."""
     _, events = shop
     for event in events:
@@ -91,7 +91,7 @@ def test_items_of_a_purchase_add_up(shop: tuple[Shop, list[Event]]) -> None:
             assert sum(line.quantity * line.unit_price_minor for line in event.items) == event.amount_minor
 
 
-def test_repeat_purchases_match_bg_nbd(shop: tuple[Shop, list[Event]]) -> None:
+def test_repeat_purchases_match_bg_nbd(shop: tuple[SimulatedShop, list[Event]]) -> None:
     """Total repeat purchases are within 5 % of Fader, Hardie and Lee's equation (7), given the customers' traits."""
     made, events = shop
     first: dict[str, float] = {}
@@ -106,7 +106,7 @@ def test_repeat_purchases_match_bg_nbd(shop: tuple[Shop, list[Event]]) -> None:
     assert repeats == pytest.approx(expected, rel=0.05)
 
 
-def test_rates_average_r_over_alpha(shop: tuple[Shop, list[Event]]) -> None:
+def test_rates_average_r_over_alpha(shop: tuple[SimulatedShop, list[Event]]) -> None:
     """The mean purchase rate over buyers is r / alpha, whatever satisfaction does to single ones."""
     made, _ = shop
     behaviour = Behaviour()
@@ -114,7 +114,7 @@ def test_rates_average_r_over_alpha(shop: tuple[Shop, list[Event]]) -> None:
     assert sum(rates) / len(rates) == pytest.approx(behaviour.r / behaviour.alpha_days, rel=0.08)
 
 
-def test_amounts_match_gamma_gamma(shop: tuple[Shop, list[Event]]) -> None:
+def test_amounts_match_gamma_gamma(shop: tuple[SimulatedShop, list[Event]]) -> None:
     """The mean first amount over customers is within 6 % of shape * gamma / (q - 1)."""
     _, events = shop
     first: dict[str, int] = {}
@@ -124,7 +124,7 @@ def test_amounts_match_gamma_gamma(shop: tuple[Shop, list[Event]]) -> None:
     assert sum(first.values()) / len(first) / 100 == pytest.approx(mean_amount(Behaviour()), rel=0.06)
 
 
-def test_ratings_follow_satisfaction_and_foretell_leaving(shop: tuple[Shop, list[Event]]) -> None:
+def test_ratings_follow_satisfaction_and_foretell_leaving(shop: tuple[SimulatedShop, list[Event]]) -> None:
     """Customers who rate 1 or 2 buy again less often afterwards than those who rate 5."""
     _, events = shop
     rated: dict[str, tuple[int, float]] = {}
@@ -165,25 +165,25 @@ def test_all_kinds_of_events_come_up() -> None:
 
 def test_history_timeline_begins_and_ends_with_a_clock_record() -> None:
     """Silence up to the plan's end is part of the history."""
-    timeline = list(Shop(ShopPlan(1, 50, 10.0, END_S)).history_timeline())
-    assert isinstance(timeline[0], Clock)
-    assert timeline[-1] == Clock(END_S)
-    assert sum(isinstance(each, Clock) for each in timeline) >= 10
+    timeline = list(SimulatedShop(ShopPlan(1, 50, 10.0, END_S)).history_timeline())
+    assert isinstance(timeline[0], ClockRecord)
+    assert timeline[-1] == ClockRecord(END_S)
+    assert sum(isinstance(each, ClockRecord) for each in timeline) >= 10
     times = [each.at_s for each in timeline]
     assert times == sorted(times)
 
 
 def test_limit_ends_the_timeline_at_its_last_event() -> None:
     """A history cut at so many events doesn't claim that time went on."""
-    timeline = list(Shop(ShopPlan(1, 50, 30.0, END_S)).history_timeline(limit=40))
-    events = [each for each in timeline if isinstance(each, Item)]
+    timeline = list(SimulatedShop(ShopPlan(1, 50, 30.0, END_S)).history_timeline(limit=40))
+    events = [each for each in timeline if isinstance(each, EventRecord)]
     assert len(events) == 40
-    assert timeline[-1] == Clock(events[-1].at_s)
+    assert timeline[-1] == ClockRecord(events[-1].at_s)
 
 
 def test_live_goes_on_where_history_ended_and_bears_the_moment_of_pulling() -> None:
     """Live events have new ids, the given clock's time, and never step back with it."""
-    made = Shop(ShopPlan(1, 50, 30.0, END_S))
+    made = SimulatedShop(ShopPlan(1, 50, 30.0, END_S))
     before = {event.event_id for event in decoded(list(made.history()))}
     ticks = itertools.chain([END_S + 1.0, END_S + 2.0, END_S], itertools.count(END_S + 3.0))
     live = list(itertools.islice(made.live(lambda: next(ticks)), 200))

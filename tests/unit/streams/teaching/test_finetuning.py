@@ -125,7 +125,7 @@ def test_stopping_leaves_a_checkpoint_that_the_next_call_goes_on_from(tiny: Path
         finetune(data, tmp_path / "out", settings, RECIPE, stopping=lambda: next(asked))
 
     seen: list[int] = []
-    finetune(data, tmp_path / "out", settings, RECIPE, force=True, told=lambda told: seen.append(told.done))
+    finetune(data, tmp_path / "out", settings, RECIPE, force=True, progress=lambda progress: seen.append(progress.done))
     assert seen[0] == 3
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from river import metrics
 
-from streams.teaching.judging import gain, judged
+from streams.teaching.judging import binary_measures, gain
 
 forecasts = st.lists(st.tuples(st.integers(-40, 40), st.sampled_from([0, 1])), min_size=4, max_size=60).filter(
     lambda rows: 0 < sum(label for _, label in rows) < len(rows)
@@ -28,7 +28,7 @@ def test_the_measures_are_the_field_s(rows: list[tuple[int, int]]) -> None:
         f1.update(bool(label), each > 0)
         accuracy.update(bool(label), each > 0)
 
-    found = judged(raw, labels)
+    found = binary_measures(raw, labels)
 
     assert found.auc == pytest.approx(np.mean(pairs))
     assert found.log_loss == pytest.approx(loss.get(), rel=1e-6)

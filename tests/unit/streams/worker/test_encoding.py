@@ -72,12 +72,13 @@ class FakeEncoder:
         return [text for batch in self.batches for text in batch]
 
 
-def _lane(path: Path, encoder: FakeEncoder) -> TextLane:
+def _lane(path: Path, encoder: FakeEncoder, on_batch: Callable[[BatchDone], None] = lambda _: None) -> TextLane:
     return TextLane(
         find=lambda: ModelDirectory(path, DIM, 256, encoder.version),
         load=lambda _: encoder,
         cache_path=path / "vectors.sqlite",
         cache_bytes=1 << 20,
+        on_batch=on_batch,
     )
 
 
@@ -153,10 +154,11 @@ def test_each_text_is_encoded_once_however_it_is_asked_for(
     assert sorted(encoder.encoded) == sorted({text for texts in requests for text in texts})
 
 
-async def test_batches_stay_within_the_token_budget(lane: TextLane, encoder: FakeEncoder) -> None:
+async def test_batches_stay_within_the_token_budget(tmp_path: Path, encoder: FakeEncoder) -> None:
     """Padding included, no batch holds more tokens than the encoder's budget; counters and callback agree."""
     done: list[BatchDone] = []
-    lane.on_batch = done.append
+    lane = _lane(tmp_path, encoder, done.append)
+    lane.start()
     texts = [f"{number:02d}" + "x" * (number % 30) for number in range(60)]
 
     await _soon(lane.encode(texts))
@@ -166,6 +168,7 @@ async def test_batches_stay_within_the_token_budget(lane: TextLane, encoder: Fak
     assert lane.tokens == sum(batch.tokens for batch in done) >= sum(map(len, texts))
     assert lane.seconds > 0
     assert lane.waiting == 0
+    await lane.stop()
 
 
 async def test_a_text_reads_the_same_to_the_bit_now_and_from_the_cache(tmp_path: Path, encoder: FakeEncoder) -> None:
@@ -386,7 +389,8 @@ async def test_a_trained_head_reads_texts_and_vectors_now_and_from_the_cache(
 
 async def test_a_head_that_can_t_be_served_fails_the_task_with_the_way_out(tmp_path: Path) -> None:
     """A mistyped REGULARS_SENTIMENT stops the worker at its start, before anything is encoded."""
-    lane = open_lane(Settings(cache_dir=tmp_path, device="cpu", encoder="", sentiment=str(tmp_path / "nowhere")))
+    settings = Settings(cache_dir=tmp_path, device="cpu", encoder="", sentiment=str(tmp_path / "nowhere"))
+    lane = open_lane(settings, lambda _: None)
 
     with pytest.raises(HeadRefused, match="REGULARS_SENTIMENT=anchors"):
         await _soon(lane.start())
@@ -435,7 +439,7 @@ async def test_no_texts_are_read_at_once(lane: TextLane) -> None:
 
 async def test_the_settings_lane_serves_the_packaged_model(tmp_path: Path) -> None:
     """Wired as in a worker, with nothing set: praise scores above complaint, and a text above nothing at all."""
-    lane = open_lane(Settings(cache_dir=tmp_path, device="cpu", encoder=""))
+    lane = open_lane(Settings(cache_dir=tmp_path, device="cpu", encoder=""), lambda _: None)
     lane.start()
     await asyncio.wait_for(lane.loaded(), 240)
 

@@ -12,7 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemas.changes import Change, EventCause, SilenceCause, Trace, Versions
 from streams.ops.lag import SAMPLE_LIMIT_S, LagMonitor, PartitionLag
 from streams.settings import Settings
-from streams.worker.metrics import Latency, Metrics, Outcome
+from streams.worker.latency import Latency
+from streams.worker.metrics import Metrics, Outcome
+from streams.worker.status import Counts
 
 CONTRACT = {
     "regulars_events_total": {"topic", "outcome"},
@@ -67,13 +69,7 @@ def metrics() -> Metrics:
     losses = {"p_purchase_30d": {"served": 0.4, "previous": 0.41, "rfm": 0.5, "bgnbd": 0.45}}
     metrics.set_scoreboard(losses, rollbacks=1, drifts={"p_purchase_30d": 2})
     metrics.watch_customers(lambda: 42)
-    metrics.watch_counts(
-        restored=lambda: 11,
-        lost=lambda: {"purchases": 5},
-        foreign=lambda: {"purchases": 4},
-        texts_cut=lambda: 5,
-        cache_failures=lambda: 6,
-    )
+    metrics.watch_counts(lambda: Counts(11, {"purchases": 5}, {"purchases": 4}, texts_cut=5, cache_failures=6))
     return metrics
 
 

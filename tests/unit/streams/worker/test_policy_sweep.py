@@ -13,12 +13,14 @@ from models.shadow import Shadow
 from models.state import Reading
 from models.step import Customer, Terms, step
 from schemas.changes import decode_change
-from schemas.events import CLOCK_HEADER
-from schemas.states import NEVER, PARTITION_KEY, decode_partition, decode_state, encode_state
+from schemas.headers import CLOCK_HEADER
+from schemas.states import NEVER, decode_partition, decode_state, encode_state
 from schemas.times import DAY_S, to_rfc3339
+from streams.kafka.changelog import PARTITION_KEY
 from streams.plane.records import Put
 from streams.settings import Settings
-from streams.worker.scoring import WAVE, ChunkWork, ScoringJob
+from streams.worker.chunk import ChunkWork
+from streams.worker.scoring import WAVE, ScoringJob
 
 SETTINGS = Settings(clock="event", partitions=1)
 OLD = Rules(load())
@@ -26,13 +28,20 @@ NEW = Rules(parse(read().replace('version: "1"', 'version: "2"').replace("at_ris
 
 
 class NoTexts:
-    """Nobody wrote anything."""
+    """Nobody wrote anything, and nothing waits."""
 
     version = None
 
     def cached(self, texts: Sequence[str]) -> list[Reading | None]:
-        """See `streams.worker.scoring.Texts`."""
+        """See `streams.worker.decoding.KnownReadings`."""
         return [None] * len(texts)
+
+    def put(self, partition: int, waiting: object) -> None:
+        """See `streams.worker.scoring.WaitingRecords`."""
+        raise AssertionError("nobody wrote anything")
+
+    def drop(self, partition: int) -> None:
+        """See `streams.worker.scoring.WaitingRecords`."""
 
 
 class Nobody:
@@ -57,7 +66,7 @@ class Worker:
 
     def __init__(self, rules: Rules, store: dict[bytes, bytes] | None = None) -> None:
         self.store = {} if store is None else store
-        self.job = ScoringJob(SETTINGS, rules, PriorScorer(), NoTexts(), Nobody())
+        self.job = ScoringJob(SETTINGS, rules, PriorScorer(), readings=NoTexts(), waiting=NoTexts(), observer=Nobody())
         self.job.restored(0, iter(sorted(self.store.items())))
         self.moved: list[tuple[str, str, str]] = []  # customer, segment, kind of cause
         self._offset = 0

@@ -16,15 +16,18 @@ from models.scores import PriorScorer
 from models.state import Reading
 from schemas.changes import Trace, decode_change
 from schemas.events import INPUT_TOPICS
+from schemas.headers import LETTER_HEADERS
 from schemas.learning import decode_label
-from schemas.letters import LETTER_HEADERS
-from schemas.states import PARTITION_KEY, TEXT_DIM, Held, decode_state
+from schemas.states import TEXT_DIM, Held, decode_state
 from schemas.times import DAY_S, to_rfc3339
+from streams.kafka.changelog import PARTITION_KEY
 from streams.kafka.topics import partition_of
 from streams.ops.dead_letters import letter_of
 from streams.settings import Settings
+from streams.worker.chunk import ChunkWork, Waiting
+from streams.worker.decoding import work_of
 from streams.worker.feed import SegmentCounts
-from streams.worker.scoring import ChunkWork, ScoringJob, Waiting
+from streams.worker.scoring import ScoringJob
 
 SETTINGS = Settings(partitions=1, clock="event")
 RULES = Rules(load())
@@ -103,9 +106,18 @@ class Desk:
         """A new job, from the stored states."""
         self.waiting: list[Waiting] = []
         self.witness = Witness()
-        self.job = ScoringJob(SETTINGS, RULES, PriorScorer(), Texts(*known), self.witness)
-        self.job.on_waiting = lambda partition, waiting: self.waiting.append(waiting)
+        self.job = ScoringJob(
+            SETTINGS, RULES, PriorScorer(), readings=Texts(*known), waiting=self, observer=self.witness
+        )
         self.job.restored(0, iter(sorted(self.states.items())))
+
+    def put(self, partition: int, waiting: Waiting) -> None:
+        """See `streams.worker.scoring.WaitingRecords`."""
+        self.waiting.append(waiting)
+
+    def drop(self, partition: int) -> None:
+        """See `streams.worker.scoring.WaitingRecords`."""
+        self.waiting.clear()
 
     def click(self, customer: str, second: int, query: str | None = None) -> Record:
         """A click, or a search where there is a query."""
@@ -143,7 +155,7 @@ class Desk:
         """Has the oldest texts read and their records taken."""
         waiting = self.waiting.pop(0)
         texts = {text for _, _, text in waiting.entries if text is not None}
-        self.step(self.job.read(waiting, {text: Reading((0.2,) * TEXT_DIM, -0.5) for text in texts}))
+        self.step(work_of(waiting, {text: Reading((0.2,) * TEXT_DIM, -0.5) for text in texts}))
 
     def silence(self) -> None:
         """Everybody who is due."""
@@ -373,7 +385,7 @@ def test_an_erasure_in_another_partition_is_a_dead_letter() -> None:
     desk = Desk()
     key = b"a"
     settings = SETTINGS.model_copy(update={"partitions": 2})
-    job = ScoringJob(settings, RULES, PriorScorer(), Texts(), desk.witness)
+    job = ScoringJob(settings, RULES, PriorScorer(), readings=Texts(), waiting=desk, observer=desk.witness)
     wrong = 1 - partition_of(key, 2)
     job.restored(wrong, iter(()))
     work = job.decode(wrong, [Record("purchases", wrong, 0, key, None, [("regulars-erase", b"2024-01-01T00:00:00Z")])])  # type: ignore[list-item]

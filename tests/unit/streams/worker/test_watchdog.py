@@ -1,7 +1,6 @@
 """When the watchdog ends a worker, and when it must not."""
 
 import threading
-from collections.abc import Mapping
 
 import pytest
 from aiokafka import TopicPartition
@@ -17,29 +16,31 @@ class World:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.owned = {0, 1}
+        self.partitions = {0, 1}
         self.lags: dict[TopicPartition, PartitionLag] = {}
         self.failures: list[BaseException] = []
-        self.joined = True
-        self.reading: list[TopicPartition] = []
-        self.encoded = 0
+        self.is_member = True
+        self.held: list[TopicPartition] = []
+        self.texts = 0
         self.away = False
         self.sampled_at = self.now
-        self.watchdog = Watchdog(
-            self.sample,
-            lambda: self.sampled_at,
-            lambda: self.owned,
-            self.failures.append,
-            LIMIT_S,
-            joined=lambda: self.joined,
-            reading=lambda: self.reading,
-            encoded=lambda: self.encoded,
-            clock=lambda: self.now,
-        )
+        self.watchdog = Watchdog(self, self, self.failures.append, LIMIT_S, clock=lambda: self.now)
 
-    def sample(self) -> Mapping[TopicPartition, PartitionLag]:
-        """The latest lags."""
-        return self.lags
+    def owned(self) -> set[int]:
+        """See `streams.worker.watchdog.Watched`."""
+        return self.partitions
+
+    def joined(self) -> bool:
+        """See `streams.worker.watchdog.Watched`."""
+        return self.is_member
+
+    def reading(self) -> list[TopicPartition]:
+        """See `streams.worker.watchdog.Watched`."""
+        return self.held
+
+    def encoded(self) -> int:
+        """See `streams.worker.watchdog.Watched`."""
+        return self.texts
 
     def stand(self, partition: int, committed: int | None, records: int) -> None:
         """Where a partition stands."""
@@ -111,10 +112,10 @@ def test_a_backlog_of_texts_is_not_a_standstill(world: World) -> None:
     """Texts of other partitions come first for minutes; as long as some are encoded, or found in the cache, it gets on."""
     world.stand(1, 40, 60)
     world.stand(0, 10, 60)
-    world.reading = [TopicPartition("purchases", 0), TopicPartition("purchases", 1)]
+    world.held = [TopicPartition("purchases", 0), TopicPartition("purchases", 1)]
     for n in range(20):
         if n % 2:
-            world.encoded += 1
+            world.texts += 1
         else:
             world.stand(0, 11 + n, 60)
         world.look(LIMIT_S - 1)
@@ -123,7 +124,7 @@ def test_a_backlog_of_texts_is_not_a_standstill(world: World) -> None:
 
 def test_texts_of_which_none_is_read_end_the_worker(world: World) -> None:
     """A forward pass that never returns breaks nothing; the partitions without texts get on beside it."""
-    world.reading = [TopicPartition("purchases", 1)]
+    world.held = [TopicPartition("purchases", 1)]
     world.look(10 * LIMIT_S)
     world.stand(1, 40, 60)
     world.look(0)
@@ -143,7 +144,7 @@ def test_texts_of_which_none_is_read_end_the_worker(world: World) -> None:
 def test_time_without_kafka_is_not_a_standstill(world: World, reading: bool) -> None:
     """Three outages of 50 s in a row, 5 s apart, in which nothing can move; nor can it at once when Kafka is back."""
     world.stand(1, 40, 60)
-    world.reading = [TopicPartition("purchases", 1)] if reading else []
+    world.held = [TopicPartition("purchases", 1)] if reading else []
     for _ in range(3):
         world.look(5)
         world.away = True
@@ -173,11 +174,11 @@ def test_samples_that_come_slowly_count(world: World) -> None:
 
 def test_a_restore_is_not_a_standstill(world: World) -> None:
     """A partition counts from the moment its state is complete; before that it is owned by nobody."""
-    world.owned = set()
+    world.partitions = set()
     world.stand(1, 40, 60)
     world.look(0)
     world.look(20 * LIMIT_S)
-    world.owned = {1}
+    world.partitions = {1}
     world.look(1)
     world.look(LIMIT_S)
     assert world.failures == []
@@ -195,9 +196,9 @@ def test_a_partition_that_left_and_came_back_starts_anew(world: World) -> None:
     """Time under another owner isn't this worker's."""
     world.stand(1, 40, 60)
     world.look(0)
-    world.owned = {0}
+    world.partitions = {0}
     world.look(LIMIT_S)
-    world.owned = {1}
+    world.partitions = {1}
     world.look(1)
     world.look(LIMIT_S)
     assert world.failures == []
@@ -205,10 +206,10 @@ def test_a_partition_that_left_and_came_back_starts_anew(world: World) -> None:
 
 def test_a_worker_that_the_group_never_answers_ends(world: World) -> None:
     """It owns nothing, so that nothing of its own can stand still; a spare worker has an assignment, an empty one."""
-    world.owned = set()
+    world.partitions = set()
     world.look(10 * LIMIT_S)
     assert world.failures == []
-    world.joined = False
+    world.is_member = False
     world.look(LIMIT_S)
     assert world.failures == []
 
@@ -236,7 +237,7 @@ def test_a_loop_that_does_not_come_round_is_seen_from_outside_it(world: World) -
 @pytest.mark.parametrize("joined", [True, False])
 def test_a_process_that_was_stopped_and_wakes_is_not_stuck(world: World, joined: bool) -> None:
     """Its thread, its loop and its membership stood still together, for ten minutes; who wakes first makes no difference."""
-    world.joined = joined
+    world.is_member = joined
     world.stand(1, 40, 60)
     world.look(2)
     world.watchdog.check_loop()

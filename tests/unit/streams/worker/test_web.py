@@ -12,12 +12,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from aiokafka import TopicPartition
 
+from models.shadow import Comparison
 from schemas.changes import Change, EventCause, Profile, Standing, Trace, Versions, encode_change
 from streams.ops.lag import LagMonitor, PartitionLag
 from streams.settings import Settings
 from streams.worker.feed import ChangeFeed, SegmentCounts
 from streams.worker.metrics import Metrics
-from streams.worker.view import TEXTS_LIMIT_S, NotHere, Status, Texts, WorkerView
+from streams.worker.status import Counts, NotHere, Status, TextProgress
+from streams.worker.view import TEXTS_LIMIT_S, WorkerView
 from streams.worker.web import mount
 
 AT = "2024-05-01T10:00:00Z"
@@ -31,19 +33,33 @@ class Worker:
     """A worker whose status the test sets."""
 
     def __init__(self) -> None:
-        self.status = READY
-        self.texts = Texts()
+        self.now = READY
+        self.text_progress = TextProgress()
         self.view = WorkerView(
             settings=Settings(),
             lag=LagMonitor(Settings()),
             metrics=Metrics(),
             changes=ChangeFeed(),
             segments=SegmentCounts(),
-            status=lambda: self.status,
-            standing=self.standing,
-            texts=lambda: self.texts,
+            worker=self,
         )
         self.view.lag.sampled_at = time.time()
+
+    def status(self) -> Status:
+        """See `streams.worker.view.StatusSource`."""
+        return self.now
+
+    def texts(self) -> TextProgress:
+        """See `streams.worker.view.StatusSource`."""
+        return self.text_progress
+
+    def shadow(self) -> Comparison | None:
+        """See `streams.worker.view.StatusSource`."""
+        return None
+
+    def counts(self) -> Counts:
+        """See `streams.worker.view.StatusSource`."""
+        return Counts()
 
     def standing(self, customer_id: str) -> Standing | None:
         """Ada is here; one is elsewhere; others are unknown."""
@@ -114,7 +130,7 @@ async def test_unfinished_worker_is_not_ready(
     worker: Worker, client: TestClient[Any, Any], change: dict[str, Any], reason: str
 ) -> None:
     """Each thing that isn't there yet is a 503 that names it."""
-    worker.status = dataclasses.replace(READY, **change)
+    worker.now = dataclasses.replace(READY, **change)
 
     assert await reasons(client) == (503, [reason])
 
@@ -135,8 +151,8 @@ async def test_stalled_partition_of_another_is_not_our_reason(worker: Worker, cl
 
 async def test_a_backlog_of_texts_is_a_note_and_no_reason(worker: Worker, client: TestClient[Any, Any]) -> None:
     """Nothing of that topic partition is committed for minutes; others of the same number still count as stalled."""
-    worker.status = dataclasses.replace(READY, texts_waiting=7)
-    worker.texts = Texts([TopicPartition("reviews", 1)], read=1)
+    worker.now = dataclasses.replace(READY, texts_waiting=7)
+    worker.text_progress = TextProgress([TopicPartition("reviews", 1)], read=1)
     worker.lags(PartitionLag("reviews", 1, 0, 9, 2, 7, 400.0, 310.0))
     worker.view.beat()
 
@@ -152,22 +168,22 @@ async def test_a_backlog_of_texts_is_a_note_and_no_reason(worker: Worker, client
 @pytest.mark.parametrize(
     ("texts", "expected"),
     [
-        (Texts([TopicPartition("reviews", 1)], read=5), (503, ["texts"])),
-        (Texts([TopicPartition("reviews", 1)], read=6), (200, [])),
-        (Texts([TopicPartition("reviews", 1)], read=5, loading_s=70.0), (200, [])),
-        (Texts([], read=5), (200, [])),
+        (TextProgress([TopicPartition("reviews", 1)], read=5), (503, ["texts"])),
+        (TextProgress([TopicPartition("reviews", 1)], read=6), (200, [])),
+        (TextProgress([TopicPartition("reviews", 1)], read=5, loading_s=70.0), (200, [])),
+        (TextProgress([], read=5), (200, [])),
     ],
     ids=["none is read", "one is read", "the encoder is loaded", "none waits"],
 )
 async def test_texts_of_which_none_is_read_are_a_reason(
-    worker: Worker, client: TestClient[Any, Any], texts: Texts, expected: tuple[int, list[str]]
+    worker: Worker, client: TestClient[Any, Any], texts: TextProgress, expected: tuple[int, list[str]]
 ) -> None:
     """An encoder that gets on, or is being loaded, is none."""
-    worker.texts = Texts([TopicPartition("reviews", 1)], read=5)
+    worker.text_progress = TextProgress([TopicPartition("reviews", 1)], read=5)
     worker.view.beat()
     worker.view.texts_at -= TEXTS_LIMIT_S + 1
 
-    worker.texts = texts
+    worker.text_progress = texts
     worker.view.beat()
 
     assert await reasons(client) == expected

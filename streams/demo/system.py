@@ -1,4 +1,4 @@
-"""The whole product on one machine, for the demo: broker, topics, worker, trainer, simulated shop; and their end."""
+"""The whole product on one machine, for the demo: starts and ends broker, topics, worker, trainer and simulated shop."""
 
 import asyncio
 import contextlib
@@ -21,20 +21,20 @@ from streams.demo.children import Child, Children
 from streams.settings import Settings
 
 WEB_PORT = 6066
-# A worker imports torch and reads its encoder: some 5 s when the disk has them, half a minute when it hasn't.
+# A worker imports torch and loads its encoder: about 5 s with a warm disk cache, half a minute without.
 READY_LIMIT_S = 120.0
 KEPT_FOLDERS = ("broker", "worker", "logs")
 
 Say = Callable[[str], None]
 
 
-class StageFailed(Exception):
-    """The demo could not be set up: the message says what and where to look."""
+class DemoFailed(Exception):
+    """The demo could not be started; the message says why and where to look."""
 
 
 @dataclass
-class Stage:
-    """What runs."""
+class DemoSystem:
+    """The running processes, and how to reach them."""
 
     settings: Settings
     children: Children
@@ -45,23 +45,23 @@ class Stage:
 
     @property
     def logs(self) -> Path:
-        """Where every process writes its log."""
+        """The folder of the processes' logs."""
         return self.folder / "logs"
 
     def start_shop(self, arguments: list[str]) -> Child:
-        """Start the simulated shop with the options `arguments`."""
+        """Starts the simulated shop with the options `arguments`."""
         return self.children.start("shop", [*_regulars("simulate"), *arguments], self.env, ends=True)
 
 
 @contextlib.contextmanager
-def stage(settings: Settings, folder: Path, broker_port: int, say: Say) -> Iterator[Stage]:
-    """Broker, topics, worker and trainer, running and ready; ended in order when the context is left.
+def demo_system(settings: Settings, folder: Path, broker_port: int, say: Say) -> Iterator[DemoSystem]:
+    """Starts broker, topics, worker and trainer, and ends them in order when the context is left. The worker is ready.
 
-    What an earlier demo left in `folder` is removed first. A port that is taken is replaced by a free one.
+    Removes first what an earlier demo left in `folder`. If a port is taken, a free one is used.
 
     Raises:
-        StageFailed: another demo runs there, or the worker did not become ready.
-        BrokerError: there is no Kafka to be had.
+        DemoFailed: another demo runs there, or the worker did not become ready.
+        BrokerError: no Kafka could be found or started.
     """
     folder = folder.expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def stage(settings: Settings, folder: Path, broker_port: int, say: Say) -> Itera
         children = stack.enter_context(Children(folder / "logs"))
         broker = _start_broker(settings, folder, broker_port, children, stack, say)
         served = settings.model_copy(update=_placed(settings, broker, folder))
-        # The secret isn't told again: children have it from the environment, as this process has.
+        # The secret is not passed on here: the children read it from the environment, as this process does.
         given = {name: getattr(served, name) for name in served.model_fields_set - {"sasl_password"}}
         env = {f"REGULARS_{name.upper()}": str(value) for name, value in given.items() if value is not None}
         _create_topics(served)
@@ -80,9 +80,9 @@ def stage(settings: Settings, folder: Path, broker_port: int, say: Say) -> Itera
         worker = children.start("worker", _regulars("worker"), env)
         web = f"http://{served.web_host}:{served.web_port}"
         _await_ready(children, web, say)
-        # The trainer imports River meanwhile: it must not keep the worker from its first change.
+        # The trainer starts only now: its import of River must not slow down the worker's first change.
         children.start("trainer", _regulars("trainer"), env)
-        yield Stage(served, children, worker, web, env, folder)
+        yield DemoSystem(served, children, worker, web, env, folder)
 
 
 def _start_broker(
@@ -99,18 +99,18 @@ def _start_broker(
 
 
 def _placed(settings: Settings, broker: Broker, folder: Path) -> dict[str, Any]:
-    """The settings that this run decides itself."""
+    """The settings that the demo chooses itself."""
     placed: dict[str, Any] = {
         "bootstrap_servers": broker.bootstrap,
         "data_dir": folder / "worker",
-        # The shop tells months in minutes: by the wall clock all its past customers would have fallen silent long ago.
+        # The shop's history is months long and sent in minutes: by the wall clock all its customers would be long silent.
         "clock": "event",
-        # Its first searches would wait for the encoder, and everything of their customers behind them.
+        # Otherwise the first searches would wait for the encoder, and all later events of their customers behind them.
         "encoder_preload": True,
         "web_port": free_port(settings.web_port or WEB_PORT),
     }
     if not broker.started and not settings.topic_prefix:
-        # Somebody's cluster: nothing of the demo may mix with what is there.
+        # A cluster of somebody else's: the demo must not mix with its topics.
         name = f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
         placed |= {"topic_prefix": f"{name}-", "app_id": f"{name}-regulars"}
     return placed
@@ -124,7 +124,7 @@ def _create_topics(settings: Settings) -> None:
 
 def _await_ready(children: Children, web: str, say: Say) -> None:
     began = time.perf_counter()
-    found = "no answer yet"
+    answer = "no answer yet"
     while time.perf_counter() - began < READY_LIMIT_S:
         children.check()
         try:
@@ -133,11 +133,11 @@ def _await_ready(children: Children, web: str, say: Say) -> None:
                 return
         except urllib.error.HTTPError as exc:
             with contextlib.suppress(ValueError, KeyError):
-                found = "; ".join(reason["detail"] for reason in json.loads(exc.read())["reasons"])
+                answer = "; ".join(reason["detail"] for reason in json.loads(exc.read())["reasons"])
         except OSError:
-            pass  # its web server isn't up yet
+            pass  # its web server does not answer yet
         time.sleep(0.1)
-    raise StageFailed(f"the worker was not ready within {READY_LIMIT_S:.0f} s: {found}")
+    raise DemoFailed(f"the worker was not ready within {READY_LIMIT_S:.0f} s: {answer}")
 
 
 @contextlib.contextmanager
@@ -146,7 +146,7 @@ def _alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StageFailed(f"another demo runs in {folder}; stop it, or name another --dir") from None
+            raise DemoFailed(f"another demo runs in {folder}; stop it, or name another --dir") from None
         yield
 
 
@@ -155,12 +155,12 @@ def _regulars(command: str) -> list[str]:
 
 
 def free_port(wanted: int) -> int:
-    """`wanted` where it is free on 127.0.0.1, else one that is."""
+    """`wanted` if it is free on 127.0.0.1, else another port that is."""
     for port in (wanted, 0):
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 listener.bind(("127.0.0.1", port))
-                found: int = listener.getsockname()[1]
-                return found
-    raise StageFailed("no port is free on 127.0.0.1")
+                answer: int = listener.getsockname()[1]
+                return answer
+    raise DemoFailed("no port is free on 127.0.0.1")

@@ -1,0 +1,168 @@
+"""Every topic of the product, declared once: its name, records, key, partitions, retention, writers and readers.
+
+`streams.kafka.topics` makes and checks the topics by this, `schemas.documents` describes them by this. The names of the
+three input topics stand with their events, in `schemas.events`.
+"""
+
+from typing import NamedTuple
+
+from schemas.events import CLICKSTREAM, PURCHASES, REVIEWS
+
+MIB = 1024 * 1024
+
+# Stands in a topic's name for the setting `app_id`.
+APP_ID = "{appId}"
+
+SEGMENT_CHANGES = "segment-changes"
+CUSTOMER_SEGMENTS = "customer-segments"
+DEAD_LETTERS = "dead-letters"
+MODEL_TRAIN = "model-train"
+CHANGELOG = f"{APP_ID}-customers-changelog"
+MODEL_SNAPSHOTS = "model-snapshots"
+POLICIES = "policies"
+
+CUSTOMER_KEY = "customer id, UTF-8"
+
+
+class Declaration(NamedTuple):
+    """One topic.
+
+    Attributes:
+        name: without the prefix.
+        record: the message of the AsyncAPI document that it carries.
+        summary: what it carries, in a sentence.
+        key: what a record's key is.
+        writers: who writes it.
+        readers: who reads it.
+        by_customer: as many partitions as the setting `partitions`, by customer; otherwise one partition.
+        is_compacted: Kafka keeps the latest record of each key. Otherwise it deletes old records, and a record's age
+            counts from its arrival: a replay carries event times of years ago and would be deleted at once.
+        kept_days: how long records are kept; None: as long as the cluster's default says.
+        compacted_within_days: how soon a replaced record must be gone from the brokers' disks; None: left to the cluster.
+        limit_bytes: the largest record that it takes; None: the cluster's default, 1 MiB.
+    """
+
+    name: str
+    record: str
+    summary: str
+    key: str
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+    by_customer: bool = True
+    is_compacted: bool = False
+    kept_days: int | None = None
+    compacted_within_days: int | None = None
+    limit_bytes: int | None = None
+
+    @property
+    def is_input(self) -> bool:
+        """Whether a shop's systems write it."""
+        return "shop" in self.writers
+
+
+# An event has at most 64 KiB. A larger record still has to reach a worker to become a dead letter, up to this size.
+_INPUT_LIMIT_BYTES = 2 * MIB
+# What an erased customer's null replaces is on the brokers' disks until they compact, and by default they may never do so.
+# A week is their default (segment.ms) for closing the part of a topic that they write to.
+_ERASED_WITHIN_DAYS = 7
+_MONTH_DAYS = 30
+
+TOPICS = (
+    Declaration(
+        CLICKSTREAM,
+        "click",
+        "What customers do in the shop.",
+        CUSTOMER_KEY,
+        writers=("shop",),
+        readers=("worker",),
+        limit_bytes=_INPUT_LIMIT_BYTES,
+    ),
+    Declaration(
+        PURCHASES,
+        "purchase",
+        "Purchases and refunds. An empty value with the header `regulars-erase` (RFC 3339) erases the key's customer.",
+        CUSTOMER_KEY,
+        writers=("shop", "regulars erase"),
+        readers=("worker",),
+        limit_bytes=_INPUT_LIMIT_BYTES,
+    ),
+    Declaration(
+        REVIEWS,
+        "review",
+        "Reviews and messages to support.",
+        CUSTOMER_KEY,
+        writers=("shop",),
+        readers=("worker", "regulars encoder"),
+        limit_bytes=_INPUT_LIMIT_BYTES,
+    ),
+    Declaration(
+        SEGMENT_CHANGES,
+        "segment-change",
+        "Every move of a customer, in order, for 30 days.",
+        CUSTOMER_KEY,
+        writers=("worker",),
+        readers=("CRM", "regulars explain"),
+        kept_days=_MONTH_DAYS,
+    ),
+    Declaration(
+        CUSTOMER_SEGMENTS,
+        "standing",
+        "Where each customer stands: compacted; null: an erased customer (header `regulars-sequence`: their last).",
+        CUSTOMER_KEY,
+        writers=("worker",),
+        readers=("CRM", "regulars explain", "regulars erase"),
+        is_compacted=True,
+        compacted_within_days=_ERASED_WITHIN_DAYS,
+    ),
+    Declaration(
+        DEAD_LETTERS,
+        "dead-letter",
+        "Records that are no events, as they came, for 30 days; of one over 2 MiB the beginning.",
+        "as it came",
+        writers=("worker", "trainer"),
+        readers=("regulars dead-letters",),
+        kept_days=_MONTH_DAYS,
+        limit_bytes=4 * MIB,
+    ),
+    Declaration(
+        MODEL_TRAIN,
+        "label",
+        "What customers went on to do; one partition.",
+        "customer pseudonym",
+        writers=("worker",),
+        readers=("trainer",),
+        by_customer=False,
+    ),
+    Declaration(
+        CHANGELOG,
+        "customer-state",
+        "Each customer's state: 8 bytes float64, little-endian (when to look again), then msgpack; compacted.",
+        CUSTOMER_KEY,
+        writers=("worker",),
+        readers=("worker", "regulars state", "regulars explain", "regulars policy"),
+        is_compacted=True,
+        compacted_within_days=_ERASED_WITHIN_DAYS,
+        limit_bytes=_INPUT_LIMIT_BYTES,
+    ),
+    Declaration(
+        MODEL_SNAPSHOTS,
+        "model-snapshot",
+        "What workers score with; one partition, compacted.",
+        "model name",
+        writers=("trainer",),
+        readers=("worker", "trainer", "regulars policy", "regulars explain"),
+        by_customer=False,
+        is_compacted=True,
+        limit_bytes=4 * MIB,
+    ),
+    Declaration(
+        POLICIES,
+        "policy",
+        "What segments are; one partition, compacted.",
+        "policy name, or shadow: a policy that is only compared",
+        writers=("regulars policy",),
+        readers=("worker", "regulars policy"),
+        by_customer=False,
+        is_compacted=True,
+    ),
+)

@@ -1,0 +1,78 @@
+"""What the commands of `regulars policy` take and how they fail: the file, the settings, errors of a policy."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from streams.commands.options import Failure
+
+if TYPE_CHECKING:
+    from models.policy import Policy
+
+T = TypeVar("T")
+
+FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+# Settings of commands that only publish, and of those that also read customers' states.
+BROKER = ("bootstrap_servers", "topic_prefix")
+STATES = (*BROKER, "app_id", "clock", "clock_grace_s")
+
+
+def load_policy(file: Path) -> "Policy":
+    """The policy in `file`.
+
+    Raises:
+        Failure: it is no policy; the message names line and column.
+    """
+    from models.policy import PolicyError, load
+
+    try:
+        return load(file)
+    except PolicyError as exc:
+        raise Failure(str(exc)) from exc
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`.
+
+    Raises:
+        Failure: the policy cannot be published, rolled back, previewed or compared; the message says why.
+    """
+    import msgspec
+
+    from models.policy import PolicyError
+    from streams.policy.comparison import NoComparison
+    from streams.policy.published import PolicyRefused
+
+    try:
+        return asyncio.run(work)
+    except (PolicyError, PolicyRefused, NoComparison) as exc:
+        raise Failure(str(exc)) from exc
+    except msgspec.DecodeError as exc:
+        raise Failure(f"a state cannot be read ({exc})", "it was written by another version of regulars") from exc
+
+
+def replay_history(work: Callable[[], T]) -> T:
+    """The result of `work`, which reads a data set.
+
+    Raises:
+        Failure: the file does not belong to the data set.
+    """
+    from streams.sources.tables import FileRefused
+
+    try:
+        return work()
+    except FileRefused as exc:
+        raise Failure(str(exc)) from exc
+
+
+def warn_of_currency(policy: "Policy", served: "Policy") -> None:
+    """Prints a warning to stderr if `policy` has another currency than the one that is served."""
+    if policy.currency != served.currency:
+        click.echo(
+            f"warning: {policy.label} is in {policy.currency}, {served.label}, served until now, in {served.currency}: "
+            "amounts are never converted. Sums so far stay as they are, and events in another currency count at face value",
+            err=True,
+        )

@@ -1,0 +1,114 @@
+"""Outcomes of the step in; records out: states, segment changes, standings and labels."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from models.standing import change, standing
+from models.state import PURCHASE
+from models.step import Heard, Outcome
+from schemas.changes import Change, Trace, Versions, cloudevent_headers, encode_change, encode_standing, erased_headers
+from schemas.events import Purchase
+from schemas.learning import encode_label
+from schemas.times import to_rfc3339
+from schemas.topics import CUSTOMER_SEGMENTS, MODEL_TRAIN, SEGMENT_CHANGES
+from streams.plane.records import Output, Put
+from streams.settings import Settings
+from streams.worker.chunk import ChunkWork
+from streams.worker.partition import Partition
+
+
+class Written(NamedTuple):
+    """What the outcomes of one chunk become.
+
+    Attributes:
+        puts: new states, each with every record that it causes.
+        changes: the segment changes among those records.
+        bodies: the same changes, encoded.
+    """
+
+    puts: list[Put]
+    changes: list[Change]
+    bodies: list[bytes]
+
+
+class OutcomeWriter:
+    """Writes outcomes as records.
+
+    Attributes:
+        foreign: applied purchases in another currency than the policy's, by full name of their topic, since the start.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._changes, self._standings = settings.topic(SEGMENT_CHANGES), settings.topic(CUSTOMER_SEGMENTS)
+        self._train, self._source = settings.topic(MODEL_TRAIN), settings.source
+        self.foreign: Counter[str] = Counter()
+
+    def write(
+        self, work: ChunkWork, part: Partition, outcomes: Sequence[Outcome], versions: Versions, scored_at: float
+    ) -> Written:
+        """The records of `outcomes`; counts what was not applied, and notes in `part` when each customer is due."""
+        trace = Trace(to_rfc3339(work.consumed_at), to_rfc3339(scored_at), to_rfc3339(time.time()))
+        currency = part.rules.policy.currency
+        written = Written([], [], [])
+        for outcome in outcomes:
+            self._count(work, outcome, currency)
+            key, value = outcome.customer.customer_id.encode(), outcome.value
+            if outcome.is_there:
+                part.schedule(key, outcome.due)
+            else:
+                part.forget(key)
+            if value is None:
+                continue
+            part.customers += outcome.is_there - outcome.was_there
+            written.puts.append(Put(key, value, self._outputs(written, key, outcome, versions, trace)))
+        return written
+
+    def _count(self, work: ChunkWork, outcome: Outcome, currency: str) -> None:
+        passed_over = (("duplicate", outcome.repeated), ("replayed", outcome.replayed), ("void", outcome.void))
+        for name, events in passed_over:
+            for heard in events:
+                work.counts[heard.topic, "applied"] -= 1
+                work.counts[heard.topic, name] += 1
+        for heard in outcome.customer.heard:
+            if heard.topic == PURCHASE and _is_foreign(heard, outcome, currency):
+                self.foreign[heard.topic_name] += 1
+
+    def _outputs(
+        self, written: Written, key: bytes, outcome: Outcome, versions: Versions, trace: Trace
+    ) -> list[Output]:
+        """The records that the customer's new state causes, in order; adds the changes among them to `written`."""
+        customer_id = outcome.customer.customer_id
+        outputs: list[Output] = []
+        if outcome.erased:  # first, because the customer may come back in the same chunk
+            outputs.append(Output(self._standings, key, None, _erased_headers(outcome)))
+        for move in outcome.moves:
+            moved = change(customer_id, move, versions, trace)
+            body = encode_change(moved)
+            written.changes.append(moved)
+            written.bodies.append(body)
+            outputs.append(Output(self._changes, key, body, cloudevent_headers(moved, self._source)))
+        if outcome.shows:
+            assert outcome.state is not None
+            body = encode_standing(standing(customer_id, outcome.state, versions))
+            outputs.append(Output(self._standings, key, body, []))
+        outputs += [
+            Output(self._train, label.label_id.partition(":")[0].encode(), encode_label(label), [])
+            for label in outcome.labels
+        ]
+        return outputs
+
+
+def _is_foreign(heard: Heard, outcome: Outcome, currency: str) -> bool:
+    event = heard.event
+    if not isinstance(event, Purchase) or event.currency == currency:
+        return False
+    return not any(heard is other for other in (*outcome.repeated, *outcome.replayed, *outcome.void))
+
+
+def _erased_headers(outcome: Outcome) -> list[tuple[str, bytes]]:
+    before, state = outcome.customer.state, outcome.state
+    assert state is not None
+    assert state.erased_at is not None
+    return erased_headers(state.erased_at, 0 if before is None else before.sequence)

@@ -1,0 +1,129 @@
+"""What a worker keeps in memory of one partition: its clock, its rules, and when each customer must be looked at.
+
+All of it is rebuilt from the stored states after a restart.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from models.clock import UNKNOWN, PartitionClock
+from models.policy import Rules
+from schemas.states import (
+    NEVER,
+    Held,
+    PartitionState,
+    decode_partition,
+    decode_state,
+    due_of,
+)
+from streams.kafka.changelog import PARTITION_KEY, RESERVED
+from streams.worker.chunk import Waiting
+
+
+class Partition:
+    """The memory of one partition.
+
+    Attributes:
+        clock: its event time.
+        rules: the rules that judge its customers. The job's newer rules follow once silence is through under these.
+        ruled_at: partition time from which the rules count; None: it isn't known yet.
+        unswept: customers who may have been judged by other rules last, in no order.
+        stored: the partition's own state as it was last stored.
+        customers: how many customers it has; the erased don't count.
+        due: when each customer must be looked at again; `NEVER`: only when an event comes. Nobody who is erased.
+        behind: records that wait for texts, counted by topic and key. Later ones of the same must wait behind them.
+    """
+
+    def __init__(self, clock: PartitionClock, rules: Rules) -> None:
+        self.clock, self.rules = clock, rules
+        self.ruled_at: float | None = None
+        self.unswept: list[bytes] = []
+        self.stored = PartitionState()
+        self.customers = 0
+        self.due: dict[bytes, float] = {}
+        self.behind: Counter[tuple[int, bytes]] = Counter()
+        self._queue: list[tuple[float, bytes]] = []
+
+    def restore(self, items: Iterator[tuple[bytes, bytes]]) -> Iterator[Mapping[str, Held]]:
+        """Fills a new memory from every stored key and state; gives each customer's segments as it goes."""
+        for key, value in items:
+            if key[:1] == RESERVED:
+                if key == PARTITION_KEY:
+                    self._restore_own(decode_partition(value))
+                continue
+            state = decode_state(value)
+            if state.is_erased:
+                continue
+            self.customers += 1
+            self.schedule(key, due_of(value))
+            if state.ruled != self.rules.tag:
+                self.unswept.append(key)
+            yield state.segments
+
+    def _restore_own(self, stored: PartitionState) -> None:
+        self.stored = stored
+        if stored.ruled == self.rules.tag:
+            self.ruled_at = stored.ruled_at
+        for topic, at in enumerate(stored.times):
+            if at is not None:
+                self.clock.heard(topic, at)
+
+    def schedule(self, key: bytes, due: float) -> None:
+        """The customer of `key` is to be looked at again at `due`."""
+        if self.due.get(key) != due:
+            self.due[key] = due
+            if due != NEVER:
+                heapq.heappush(self._queue, (due, key))
+
+    def forget(self, key: bytes) -> None:
+        """The customer of `key` is erased."""
+        self.due.pop(key, None)
+
+    def pop_due(self, until: float, most: int) -> list[bytes]:
+        """At most `most` keys that are due strictly before `until`, earliest first."""
+        queue = self._queue
+        keys: list[bytes] = []
+        while queue and queue[0][0] < until and len(keys) < most:
+            due, key = heapq.heappop(queue)
+            if self.due.get(key) == due:  # else it was rescheduled since
+                self.due[key] = NEVER
+                keys.append(key)
+        if len(queue) > 2 * len(self.due) + 10_000:
+            self._queue = [(due, key) for key, due in self.due.items() if due != NEVER]
+            heapq.heapify(self._queue)
+        return keys
+
+    def hold(self, waiting: Waiting) -> None:
+        """Records wait for their texts; later ones of the same customers and topics wait behind them."""
+        for key, heard, _ in waiting.entries:
+            self.clock.hold(heard.topic, heard.at)
+            self.behind[heard.topic, key] += 1
+
+    def serve(self, waiting: Waiting) -> None:
+        """The records of `waiting` are applied now."""
+        for key, heard, _ in waiting.entries:
+            self.clock.serve(heard.topic, heard.at)
+            self.behind[heard.topic, key] -= 1
+            if not self.behind[heard.topic, key]:
+                del self.behind[heard.topic, key]
+
+    def now(self) -> float:
+        """Partition time, epoch seconds."""
+        return self.clock.now()
+
+    def counts_from(self) -> float:
+        """Since when the rules count: as stored, else from now on, once there is a partition time."""
+        if self.ruled_at is None and (now := self.now()) != UNKNOWN:
+            self.ruled_at = now
+        return UNKNOWN if self.ruled_at is None else self.ruled_at
+
+    def adopt(self, rules: Rules) -> None:
+        """Other rules count from now on, for every customer."""
+        self.rules, self.ruled_at = rules, self.now()
+        self.unswept = list(self.due)
+
+    def state(self) -> PartitionState:
+        """What is to be stored of the partition."""
+        kept = self.clock.kept
+        return PartitionState((kept(0), kept(1), kept(2)), self.rules.tag, self.ruled_at)

@@ -1,0 +1,137 @@
+"""Puts the parts of one scoring worker together: the job, its texts, what it serves, its pages and its watchdog.
+
+`streams.app` adds the channel, the table and the agent that Faust knows.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from models.policy import Rules, load
+from models.scores import PriorScorer
+from schemas.events import INPUT_TOPICS
+from schemas.topics import MODEL_SNAPSHOTS, POLICIES
+from streams.kafka.broadcast import Broadcast
+from streams.kafka.patience import patiently
+from streams.ops.lag import LagMonitor
+from streams.plane.runtime import App
+from streams.settings import Settings
+from streams.worker.answers import WorkerAnswers
+from streams.worker.encoding import BatchDone, open_lane
+from streams.worker.feed import ChangeFeed, SegmentCounts
+from streams.worker.metrics import Metrics
+from streams.worker.observer import ViewObserver
+from streams.worker.passing_time import TICK_S, PartitionTime, TextLog
+from streams.worker.scoring import ScoringJob
+from streams.worker.serving import Serving
+from streams.worker.text_queue import MOST_HELD, TextQueue
+from streams.worker.text_server import TextServer
+from streams.worker.view import WorkerView
+from streams.worker.watchdog import Watchdog
+from streams.worker.web import mount
+
+log = structlog.get_logger(__name__)
+
+
+class ScoringWorker:
+    """The parts of one worker. Nothing is connected before `app` starts.
+
+    Attributes:
+        app: the Faust app that runs the worker.
+        job: scores customers.
+        pipeline: runs the job over the partitions of this worker.
+        lane: reads texts.
+
+    Raises:
+        PolicyError: the policy file of the settings is not valid.
+        AccessRefused: a file of the settings cannot be read, or holds something else.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        lag = LagMonitor(settings)
+        metrics = Metrics(lag=lag)
+
+        def count_texts(done: BatchDone) -> None:
+            metrics.count_texts(done.texts, done.tokens)
+
+        self.lane = open_lane(settings, count_texts)
+        queue = TextQueue(self.lane, {settings.topic(name): most for name, most in MOST_HELD.items()})
+        changes, segments = ChangeFeed(), SegmentCounts()
+        topics = tuple(settings.topic(name) for name in INPUT_TOPICS)
+        metrics.expect_events(topics)
+        self.job = ScoringJob(
+            settings,
+            Rules(load(settings.policy)),
+            PriorScorer(),
+            readings=self.lane,
+            waiting=queue,
+            observer=ViewObserver(topics, metrics, changes, segments),
+        )
+        self.app = App(settings, self.job)
+        self.pipeline = self.app.pipeline
+        self._texts = TextServer(queue, self.pipeline)
+        serving = Serving(self.job, metrics)
+        self._broadcasts = {
+            POLICIES: Broadcast(settings, POLICIES, serving.serve_policy, on_past=serving.serve_published),
+            MODEL_SNAPSHOTS: Broadcast(settings, MODEL_SNAPSHOTS, serving.serve_snapshot),
+        }
+        answers = WorkerAnswers(
+            settings, GroupMembership(self.app), self.pipeline, self.job, self.lane, queue, self._broadcasts
+        )
+        self._view = WorkerView(settings, lag, metrics, changes, segments, answers)
+        self._watchdog = Watchdog(lag, answers, self._give_up, settings.watchdog_limit_s)
+        partition_time = PartitionTime(self.job, self.pipeline, lag)
+        self.pipeline.on_tick(TICK_S, TextLog(self.lane, queue).write)
+        self.pipeline.on_tick(TICK_S, partition_time.read_backlog)
+        self.pipeline.on_tick(TICK_S, partition_time.apply_due)
+        self.pipeline.on_drain(queue.drain)
+        self.app.on_begin(self._begin)
+        mount(self.app.web.web_app, self._view)
+
+    async def _begin(self) -> None:
+        """Starts what does not wait for an assignment; returns when policies and snapshots have been read in full."""
+        if self._settings.pseudonym_key == Settings.model_fields["pseudonym_key"].default:
+            log.warning("pseudonym_key is the public default")
+        self.app.add_future(self._view.run())
+        self.app.add_future(self._guard(self.lane.start))
+        self.app.add_future(self._guard(self._texts.run))
+        self.app.add_future(self._watchdog.run())
+        if self._settings.encoder_preload:
+            await self.lane.loaded()
+        for name, broadcast in self._broadcasts.items():
+            await patiently(f"reading {name}", broadcast.start)
+            self.app.add_future(self._guard(broadcast.run))
+
+    async def _guard(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Awaits `run`; an exception in it ends the process."""
+        try:
+            await run()
+        except asyncio.CancelledError:
+            raise  # the process ends, and its threads end with it
+        except Exception as exc:
+            self.app.fail(exc)
+
+    def _give_up(self, stuck: BaseException) -> None:
+        """Ends a worker that makes no progress, after it logged where it stands."""
+        try:
+            self.app.log_stacks("this worker makes no progress")
+        finally:
+            self.app.fail(stuck)
+
+
+class GroupMembership:
+    """The worker's place in the consumer group, as the Faust app has it."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def assigned(self) -> set[int]:
+        """Numbers of the input partitions that the group has assigned to this worker."""
+        topics = self._app.pipeline.job.topics
+        return {tp.partition for tp in self._app.consumer.assignment() if tp.topic in topics}
+
+    def restoring(self) -> bool:
+        """Whether the state of an assigned partition is being restored."""
+        return self._app.restorer.busy
