@@ -8,6 +8,7 @@ time, so that work beside it disturbs them less. `--alone`: one event per chunk,
 """
 
 import argparse
+import gc
 import json
 import os
 import random
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 START_S = 1.7e9
 KINDS = ("view",) * 78 + ("add_to_cart",) * 10 + ("wishlist",) * 4 + ("remove_from_cart",) * 4 + ("checkout",) * 4
+GC_THRESHOLD = (200_000, 20, 100)  # as the worker sets it
 BEFORE, COUNTED = 6, 6  # chunks that make customers known, chunks that are counted
 
 
@@ -68,12 +70,25 @@ def make_job() -> Any:
     from models.scores import PriorScorer
     from streams.settings import Settings
 
+    settings, rules = Settings(partitions=1, clock="event"), Rules(load())
     try:
         from streams.worker.scoring import ScoringJob
-    except ImportError:
-        from streams.scoring import ScoringJob  # type: ignore[no-redef,import-not-found]
-    made = ScoringJob(Settings(partitions=1, clock="event"), Rules(load()), PriorScorer(), Texts(), Nobody())
+
+        made: Any = ScoringJob(
+            settings,
+            rules,
+            PriorScorer(),
+            readings=Texts(),
+            waiting=Nobody(),
+            observer=Nobody(),  # type: ignore[arg-type]
+        )
+    except ImportError:  # before `streams` was laid out by process
+        from streams.scoring import ScoringJob as FormerJob  # type: ignore[import-not-found]
+
+        made = FormerJob(settings, rules, PriorScorer(), Texts(), Nobody())
     made.restored(0, iter(()))
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLD)
     return made
 
 

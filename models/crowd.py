@@ -7,8 +7,8 @@ import numpy as np
 
 from models.columns import FIRST, LANDMARK, LAST, ROWS_OF, TEXT_AT, FloatArray
 from models.decay import SPAN_S
-from models.observing import GROUP_OF_TOPIC, PLANS, READING, Plan, id_hash, quantities
-from models.state import WINDOW, is_repeat
+from models.observing import GROUP_OF_TOPIC, PLANS, QUANTITIES, READING, Plan, id_hash
+from models.state import CLICK, WINDOW, is_repeat
 from models.step import Customer, Heard
 from models.stored import BoolArray, IntArray, Rows
 from schemas.states import BITS, TEXT_DIM
@@ -31,31 +31,39 @@ class Events:
 
     def __init__(self, customers: Sequence[Customer], rows: Rows) -> None:
         self.heard: list[Heard] = []
-        begin, count = [], []
-        odd = rows.odd
+        self._gather(customers, rows)
+        self.at: FloatArray = np.array([h.at for h in self.heard], dtype=np.float64)
+        self.topic: IntArray = np.array([h.topic for h in self.heard], dtype=np.int64)
+        self.bits = _BITS_OF_TOPIC[self.topic]
+        #: (m,): of whom more than clicks was heard.
+        self.beyond_clicks = np.zeros(len(customers), dtype=bool)
+        self.beyond_clicks[np.repeat(np.arange(len(customers)), self.count)[self.topic != CLICK]] = True
+        self._describe()
+        self._apply_offsets(rows)
+
+    def _gather(self, customers: Sequence[Customer], rows: Rows) -> None:
+        """Events in order, and the ids that are remembered."""
+        begin, count, everything = [], [], self.heard
+        odd, seen = rows.odd, rows.seen
         offsets = [rows.head[f"offset_{topic}"].tolist() for topic in range(3)]
         for i, (customer, is_odd) in enumerate(zip(customers, odd.tolist(), strict=True)):
             heard = customer.heard
-            begin.append(len(self.heard))
+            begin.append(len(everything))
             if is_odd or not heard:
                 count.append(0)
                 continue
             if len(heard) > 1:
                 heard = sorted(heard, key=_by_time)
             count.append(len(heard))
+            everything += heard
             for h in heard:
                 topic = h.topic
-                window, hashed = rows.seen[topic][i], id_hash(h.event.event_id)
+                windows = seen[topic]
+                window, hashed = windows[i], id_hash(h.event.event_id)
                 if h.offset <= offsets[topic][i] or (hashed in window and is_repeat(window, hashed)):
                     odd[i] = True
-                rows.seen[topic][i] = (window + hashed)[-WINDOW:]
-            self.heard += heard
+                windows[i] = window + hashed if len(window) < WINDOW else (window + hashed)[-WINDOW:]
         self.begin, self.count = np.array(begin, dtype=np.int64), np.array(count, dtype=np.int64)
-        self.at: FloatArray = np.array([h.at for h in self.heard], dtype=np.float64)
-        self.topic: IntArray = np.array([h.topic for h in self.heard], dtype=np.int64)
-        self.bits = _BITS_OF_TOPIC[self.topic]
-        self._describe()
-        self._apply_offsets(rows)
 
     def _describe(self) -> None:
         """Kinds and quantities."""
@@ -64,12 +72,12 @@ class Events:
         self.kind: IntArray = np.array(kinds, dtype=np.int64)
         self.plans = [(topic, PLANS[GROUP_OF_TOPIC[topic]][kind]) for topic, kind in codes]
         self.brought: dict[str, FloatArray] = {}
-        for topic in set(self.topic.tolist()):
+        for topic, takes in enumerate(QUANTITIES):
             of_topic = np.flatnonzero(self.topic == topic)
-            brought = [quantities(self.heard[e].event) for e in of_topic.tolist()]
-            for name in brought[0]:
-                values = self.brought.setdefault(name, np.zeros(len(self.heard)))
-                values[of_topic] = [each[name] for each in brought]
+            events = [self.heard[e].event for e in of_topic.tolist()]
+            for name, take in takes.items():
+                values = self.brought[name] = np.zeros(len(self.heard))
+                values[of_topic] = list(map(take, events))
         read = [(e, h.reading) for e, h in enumerate(self.heard) if h.reading is not None]
         self.is_read = np.zeros(len(self.heard), dtype=bool)
         if read:

@@ -10,10 +10,9 @@ from itertools import accumulate
 import numpy as np
 
 from models.rounds import Rounds, Times
-from models.state import CLICK
 from models.step import Customer, Outcome, Terms, advance_groups, with_reasons
 from models.stored import Rows
-from schemas.states import decode_state
+from schemas.states import decode_state, due_of
 
 LEAST = 24
 
@@ -55,7 +54,8 @@ def _one_by_one(groups: Sequence[Group], customers: Sequence[Customer], outcomes
 
 
 def _decoded(customer: Customer) -> Customer:
-    return customer if customer.value is None else customer._replace(state=decode_state(customer.value))
+    value = customer.value
+    return customer if value is None else customer._replace(state=decode_state(value), due=due_of(value))
 
 
 def _over_arrays(customers: Sequence[Customer], times: Times, terms: Terms, least: int) -> list[Outcome | None]:
@@ -71,18 +71,17 @@ def _over_arrays(customers: Sequence[Customer], times: Times, terms: Terms, leas
     moved = np.zeros(len(customers), dtype=bool)
     moved[list(rounds.moves)] = True
     values, other = rows.write(who, moved[who])
-    for i, value, promises_other in zip(who.tolist(), values, other, strict=True):
-        customer = customers[i]
-        outcome = outcomes[i] = Outcome(customer, float(rows.head["due"][i]), None, value)
-        outcome.was_there = customer.value is not None
-        outcome.shows = (
-            promises_other
-            or not outcome.was_there
-            or i in rounds.moves
-            or any(heard.topic != CLICK for heard in customer.heard)
-        )
-        if i in rounds.labels:
-            outcome.labels = tuple(rounds.labels[i])
+    shows = ~rows.known | moved | rounds.events.beyond_clicks
+    shows[who] |= other
+    flags = zip(rows.known[who].tolist(), shows[who].tolist(), strict=True)
+    for i, value, (was_there, shown) in zip(who.tolist(), values, flags, strict=True):
+        outcome = outcomes[i]
+        assert outcome is not None
+        outcome.set_value(value)
+        outcome.was_there, outcome.shows = was_there, shown
+    for i, labels in rounds.labels.items():
+        if (outcome := outcomes[i]) is not None:
+            outcome.labels = tuple(labels)
     _give_reasons(rounds, outcomes, terms)
     return outcomes
 

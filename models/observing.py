@@ -4,6 +4,7 @@
 with `math.exp2`, since numpy's differs in the last place on some processors: so a state has the same bits either way.
 """
 
+from collections.abc import Callable
 from math import exp2
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,7 +12,7 @@ import xxhash
 from msgspec.structs import astuple
 
 from models.decay import rescaled
-from schemas.events import Click, Event, Purchase
+from schemas.events import Click, Event
 from schemas.numbers import (
     Adds,
     Decays,
@@ -96,20 +97,23 @@ def session_number(event: Click) -> int:
     return xxhash.xxh3_64_intdigest(event.session_id.encode()) >> 16
 
 
-def quantities(event: Event) -> Quantities:
-    """What an event brings; a click's `new_session` depends on the customer and is set by `after_event`."""
-    if isinstance(event, Click):
-        return {"one": 1, "session": session_number(event), "new_session": 0}
-    if isinstance(event, Purchase):
-        items = event.items or ()
-        return {
-            "one": 1,
-            "amount": event.amount_minor,
-            "units": sum(item.quantity for item in items),
-            "lines": len(items),
-            "coupon": int(event.coupon_id is not None),
-        }
-    return {"one": 1, "rated": int(event.rating is not None), "rating": event.rating or 0}
+#: What an event brings, by the topics' order and the name of the quantity. `new_session` depends on the customer and is
+#: set where the session is; a reading brings `sentiment` and `vector`.
+QUANTITIES: tuple[dict[str, Callable[[Any], int]], ...] = (
+    {"session": session_number},
+    {
+        "amount": lambda event: event.amount_minor,
+        "units": lambda event: sum([item.quantity for item in event.items or ()]),
+        "lines": lambda event: len(event.items or ()),
+        "coupon": lambda event: event.coupon_id is not None,
+    },
+    {"rated": lambda event: event.rating is not None, "rating": lambda event: event.rating or 0},
+)
+
+
+def quantities(topic: int, event: Event) -> Quantities:
+    """What an event of a topic brings."""
+    return {"one": 1} | {name: int(take(event)) for name, take in QUANTITIES[topic].items()}
 
 
 def after_event(group: Group, plan: Plan, brought: Quantities, at: float, age_days: float) -> Group:

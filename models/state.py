@@ -93,7 +93,7 @@ def observe(
         state = _with_landmark(state, at)
     spending, browsing, voice = state.spending, state.browsing, state.voice
     age = (at - state.landmark) / DAY_S
-    brought = quantities(event)
+    brought = quantities(topic, event)
     if topic == CLICK:
         browsing = after_event(browsing or _NO_BROWSING, PLANS["browsing"][event.type], brought, at, age)
     elif topic == PURCHASE:

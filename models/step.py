@@ -73,7 +73,7 @@ class Customer(NamedTuple):
     due: float  # as stored with the state
     heard: Sequence[Heard]
     erasure: Erasure | None = None
-    value: bytes | None = None
+    value: bytes | None = None  # `due` is read from it, too
 
 
 class Terms(NamedTuple):
@@ -119,33 +119,19 @@ class Outcome:
             click that only delays what comes next is no reason: the standing says as of when it was promised.
     """
 
-    __slots__ = (
-        "_state",
-        "_value",
-        "customer",
-        "due",
-        "erased",
-        "is_there",
-        "labels",
-        "moves",
-        "repeated",
-        "replayed",
-        "shows",
-        "void",
-        "was_there",
-    )
+    # Most customers have none of these: what isn't set costs nothing.
+    moves: tuple[Move, ...] = ()
+    labels: tuple[Label, ...] = ()
+    repeated: tuple[Heard, ...] = ()
+    replayed: tuple[Heard, ...] = ()
+    void: tuple[Heard, ...] = ()
+    erased = False
+    was_there = is_there = shows = True
 
     def __init__(self, customer: Customer, due: float, state: CustomerState | None, value: bytes | None = None) -> None:
         """Args: state, value: as they are now, one or the other; both None: nothing changed."""
         self.customer, self.due = customer, due
         self._state, self._value = state, value
-        self.moves: tuple[Move, ...] = ()
-        self.labels: tuple[Label, ...] = ()
-        self.repeated: tuple[Heard, ...] = ()
-        self.replayed: tuple[Heard, ...] = ()
-        self.void: tuple[Heard, ...] = ()
-        self.erased = False
-        self.was_there = self.is_there = self.shows = True
 
     @property
     def state(self) -> CustomerState | None:
@@ -154,9 +140,13 @@ class Outcome:
             self._state = decode_state(self._value)
         return self._state
 
+    def set_value(self, value: bytes) -> None:
+        """The state is as `value` stores it."""
+        self._state, self._value = None, value
+
     @property
     def value(self) -> bytes | None:
-        """The same, as it is stored."""
+        """The state now, as it is stored."""
         if self._value is None and self._state is not None:
             self._value = encode_state(self._state, self.due)
         return self._value

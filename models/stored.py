@@ -173,7 +173,7 @@ class Rows:
         for ruling in range(len(self.rules.rulings)):
             self.since[ruling, customers] = _floats(raw, begin + 8 * places[:, ruling])
 
-    def write(self, who: IntArray, moved: BoolArray) -> tuple[list[bytes], list[bool]]:
+    def write(self, who: IntArray, moved: BoolArray) -> tuple[list[bytes], BoolArray]:
         """The stored values of `who`, and to whom another move is promised than before.
 
         Args:
@@ -181,29 +181,26 @@ class Rows:
             moved: of them, whose segments are other ones than were read.
         """
         customers = who.tolist()
-        tails, other = [], []
-        lengths = []
-        names_of_promise, names_of_segments = self._namers()
-        since = self.since[:, who].T.astype("<f8")
-        currents = self.current[:, who].T.tolist()
+        of_promise, of_segments = self._namers()
         promises = zip(self.promise_at[who].tolist(), *self.promise[:, who].tolist(), strict=True)
-        for i, (at, ruling, segment), has_moved, current, since_row in zip(
-            customers, promises, moved.tolist(), currents, since, strict=True
-        ):
-            names = b"" if at == NEVER else names_of_promise(ruling, segment)
-            other.append(names != self.promise_names[i])
-            held = self.kept[i]
-            if has_moved:
-                place = self.orders[self.order[i]]
-                named = names_of_segments(place, tuple(current))
-                order = sorted(range(len(place)), key=place.__getitem__)
-                held = named + since_row[order].tobytes()
-            seen = self.seen
-            tail = (names, held, seen[0][i], seen[1][i], seen[2][i], self.exposures[i])
-            lengths.append((len(names), len(held), *map(len, tail[2:5])))
-            tails.append(tail)
-        self._finish_heads(who, np.array(lengths, dtype=np.int64).reshape(-1, 5))
-        return self._joined(who, tails), other
+        names = [b"" if at == NEVER else of_promise(ruling, segment) for at, ruling, segment in promises]
+        other = np.array([self.promise_names[i] != name for i, name in zip(customers, names, strict=True)], dtype=bool)
+        held = [self.kept[i] for i in customers]
+        movers = who[moved]
+        currents, since = self.current[:, movers].T.tolist(), self.since[:, movers].T
+        for j, i, current, row in zip(np.flatnonzero(moved).tolist(), movers.tolist(), currents, since, strict=True):
+            place = self.orders[self.order[i]]
+            order = sorted(range(len(place)), key=place.__getitem__)
+            held[j] = of_segments(place, tuple(current)) + row[order].tobytes()
+        seen = [[windows[i] for i in customers] for windows in self.seen]
+        exposures = [self.exposures[i] for i in customers]
+        self._finish_heads(who, names, held, seen)
+        head = self.head[who]
+        moments = _split(self.promise_at[who].tobytes(), 8)
+        promise_at = [at if name else b"" for at, name in zip(moments, names, strict=True)]
+        parts = self._parts(who, head["groups"])
+        heads = _split(head.tobytes(), HEAD_DTYPE.itemsize)
+        return list(map(b"".join, zip(heads, *parts, promise_at, names, held, *seen, exposures, strict=True))), other
 
     def _namers(self) -> tuple[Callable[[int, int], bytes], Callable[[tuple[int, ...], tuple[int, ...]], bytes]]:
         """Stored names of a promise, and of segments in an order; each is encoded once."""
@@ -220,37 +217,43 @@ class Rows:
 
         return of_promise, of_segments
 
-    def _finish_heads(self, who: IntArray, lengths: IntArray) -> None:
+    def _finish_heads(self, who: IntArray, names: list[bytes], held: list[bytes], seen: list[list[bytes]]) -> None:
         head, dimensions = self.head, len(self.rules.rulings)
         head["layout"][who], head["ruled"][who] = LAYOUT, self.rules.tag
+        head["promised"][who], head["dimensions"][who] = _lengths(names), dimensions
+        head["names"][who] = _lengths(held) - 8 * dimensions
+        for topic, windows in enumerate(seen):
+            head[f"seen_{topic}"][who] = _lengths(windows) // 8
         for row, name in ((FIRST, "first"), (LAST, "last"), (LANDMARK, "landmark")):
             head[name][who] = self.table[row, who]
-        head["promised"][who], head["dimensions"][who] = lengths[:, 0], dimensions
-        head["names"][who] = lengths[:, 1] - 8 * dimensions
-        for topic in range(3):
-            head[f"seen_{topic}"][who] = lengths[:, 2 + topic] // 8
         wrote = (self.table[TEXT_AT:, who] != 0).any(axis=0)
         head["groups"][who] = head["groups"][who] & ~np.uint8(BITS["text"]) | np.where(wrote, BITS["text"], 0)
 
-    def _joined(self, who: IntArray, tails: Sequence[tuple[bytes, ...]]) -> list[bytes]:
-        head = self.head[who]
-        pieces = [[row] for row in _split(head.tobytes(), HEAD_DTYPE.itemsize)]
+    def _parts(self, who: IntArray, groups: NDArray[np.uint8]) -> list[list[bytes]]:
+        """Of each part that of each customer; where there is none, no bytes."""
+        parts = []
         for name, dtype in PART_DTYPES.items():
-            have = np.flatnonzero(head["groups"] & BITS[name])
-            if not len(have):
+            have = groups & BITS[name] > 0
+            of_all = [b""] * len(who)
+            parts.append(of_all)
+            if not have.any():
                 continue
-            part = np.empty(len(have), dtype)
+            part = np.empty(int(have.sum()), dtype)
             source = self.scores if name == "scores" else self.table
             rows = range(len(SCORES)) if name == "scores" else _PART_ROWS[name]
             for row, field in zip(rows, dtype.names or (), strict=True):
                 part[field] = source[row, who[have]]
-            for i, row_bytes in zip(have.tolist(), _split(part.tobytes(), dtype.itemsize), strict=True):
-                pieces[i].append(row_bytes)
-        promise_at = _split(self.promise_at[who].astype("<f8").tobytes(), 8)
-        return [
-            b"".join((*piece, at, *tail) if tail[0] else (*piece, *tail))
-            for piece, at, tail in zip(pieces, promise_at, tails, strict=True)
-        ]
+            whole = _split(part.tobytes(), dtype.itemsize)
+            if len(whole) == len(who):
+                parts[-1] = whole
+                continue
+            for j, row_bytes in zip(np.flatnonzero(have).tolist(), whole, strict=True):
+                of_all[j] = row_bytes
+        return parts
+
+
+def _lengths(pieces: list[bytes]) -> IntArray:
+    return np.fromiter(map(len, pieces), np.int64, len(pieces))
 
 
 def _taken(raw: Bytes, at: IntArray, dtype: np.dtype[np.void]) -> NDArray[np.void]:

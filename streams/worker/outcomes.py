@@ -62,7 +62,9 @@ class OutcomeWriter:
             if value is None:
                 continue
             part.customers += outcome.is_there - outcome.was_there
-            written.puts.append(Put(key, value, self._outputs(written, key, outcome, versions, trace)))
+            is_quiet = not (outcome.shows or outcome.moves or outcome.labels or outcome.erased)
+            outputs = [] if is_quiet else self._outputs(written, key, outcome, versions, trace)
+            written.puts.append(Put(key, value, outputs))
         return written
 
     def _count(self, work: ChunkWork, outcome: Outcome, currency: str) -> None:

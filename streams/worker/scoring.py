@@ -23,7 +23,7 @@ from models.scores import Scorer
 from models.shadow import Shadow
 from models.step import Customer, Outcome, Terms
 from schemas.changes import Change, Versions
-from schemas.states import NEVER, Held, due_of, encode_partition
+from schemas.states import NEVER, Held, encode_partition
 from schemas.topics import CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN, SEGMENT_CHANGES
 from streams.kafka.changelog import PARTITION_KEY
 from streams.plane.records import Effects, Output, Put
@@ -219,7 +219,7 @@ class ScoringJob:
                     continue
                 customers.append(Customer(key.decode(), None, NEVER, heard, erasure))
             else:
-                customers.append(Customer(key.decode(), None, due_of(value), heard, erasure, value))
+                customers.append(Customer(key.decode(), None, NEVER, heard, erasure, value))
         known = part.clock.purchases_known()
         return customers, Terms(part.rules, self.scorer, part.now(), known, part.counts_from(), self.pseudonym)
 

@@ -118,11 +118,10 @@ def agree(
         if k and len(policies) > 1 and rnd.random() < 0.1:
             rules, ruled_at = rnd.choice(policies), now
         who = [name for name in shop.customers if rnd.random() < 0.7]
+        heard = {name: shop.events(name, most) for name in who}
         now = max((shop.at[name] for name in who), default=now)
         horizon = rnd.choice((-NEVER, now - 5 * DAY_S, now, now + rnd.random() * 100 * DAY_S, now + 3000 * DAY_S))
-        # Unknown only at first: whoever is never timed for a thousand days has no features in float64.
-        purchases_known = rnd.choice((NEVER, now - 20 * DAY_S, -NEVER if k == 0 else NEVER))
-        heard = {name: shop.events(name, most) for name in who}
+        purchases_known = rnd.choice((NEVER, now - 20 * DAY_S))
         erasures = {name: shop.erasure(name) for name in who}
         times = (horizon, purchases_known, ruled_at)
         before = former.Terms(rules, scorer, *times, pseudonym)

@@ -34,7 +34,7 @@ def brought(heard: Heard, of: str, on: tuple[str, ...]) -> list[float]:
     """What an event brings of a quantity, by the kinds that it is."""
     found = []
     if heard.event.type in on:
-        found.append(float(quantities(heard.event)[of]))
+        found.append(float(quantities(heard.topic, heard.event)[of]))
     if heard.reading is not None and READING in on:
         found.append(heard.reading.sentiment if of == "sentiment" else 1.0)
     return found
