@@ -24,7 +24,8 @@ from rich.table import Table
 from models.text.batching import batches
 from models.text.cache import VectorCache, count_rows
 from models.text.reading import TextEncoder
-from streams.worker.encoding import TextLane, encoder_threads
+from streams.worker.encoding import encoder_threads
+from streams.worker.text_lane import TextLane
 
 
 def reviews(rows: int, seed: int = 0) -> list[str]:

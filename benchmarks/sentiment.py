@@ -16,11 +16,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import rankdata
 
-from models.text.directory import open_directory
+from models.text.directory import ModelDirectory, open_directory
 from models.text.head import head_of
 from models.text.logistic import FloatArray, sigmoid
 from models.text.sentiment import ANCHORS, AnchorSentiment
@@ -109,8 +110,8 @@ def main() -> None:
     for passes in map(int, given.passes.split(",")):
         taught = teach(labelled.texts, vectors, labels, directory.version, anchors.direction, passes)
         for name, raw in (
-            ("embedding only", taught.base + taught.label[:, 1]),
-            ("n-grams only", taught.base + taught.label[:, 0]),
+            ("embedding only", taught.base + taught.outputs[:, 1]),
+            ("n-grams only", taught.base + taught.outputs[:, 0]),
             ("both", taught.raw),
         ):
             each = binary_measures(raw, labels)
@@ -124,19 +125,25 @@ def main() -> None:
         blend = taught.blend
         console.print(f"blend: {blend.ngrams:.2f} n-grams + {blend.vector:.2f} embedding + {blend.anchors:.2f} anchors")
     console.print(table, confusion)
+    print_all_rows(console, path, labels, taught.raw, anchors.score(labelled.texts, vectors))
+    print_elsewhere(console, anchors, directory, settings)
 
+
+def print_all_rows(
+    console: Console, path: Path, labels: NDArray[np.int64], raw: FloatArray, anchored: NDArray[np.float32]
+) -> None:
+    """Prints the measures of all rows, also those without a text, and the mean scores by rating."""
     frame = pq.read_table(path, columns=["Title", "Review Text", "Rating", "Recommended IND"]).to_pydict()
     rows = [(joined(title, text), stars, label) for title, text, stars, label in zip(*frame.values(), strict=True)]
     rating = np.array([stars for text, stars, _ in rows if text], dtype=np.int64)
     every = np.full(len(rows), np.log(labels.mean() / (1 - labels.mean())))
-    every[[index for index, (text, _, _) in enumerate(rows) if text]] = taught.raw
+    every[[index for index, (text, _, _) in enumerate(rows) if text]] = raw
     recommended = np.array([label for _, _, label in rows], dtype=np.int64)
     whole = binary_measures(every, recommended)
     console.print(f"all {len(rows):,} rows: AUC {whole.auc:.4f}, log loss {whole.log_loss:.4f}, ECE {whole.ece:.4f}")
     base = np.log(labels.mean() / (1 - labels.mean()))
-    score = 2 * sigmoid(taught.raw - base) - 1
+    score = 2 * sigmoid(raw - base) - 1
     by_rating = Table("stars", "reviews", "mean score of the head (folds)", "of the anchors", title="both scores")
-    anchored = anchors.score(labelled.texts, vectors)
     for each_rating in range(1, 6):
         own = rating == each_rating
         by_rating.add_row(str(each_rating), f"{own.sum():,}", f"{score[own].mean():.2f}", f"{anchored[own].mean():.2f}")
@@ -145,6 +152,9 @@ def main() -> None:
         f"rating: Pearson {np.corrcoef(score, rating)[0, 1]:.3f} (anchors {np.corrcoef(anchored, rating)[0, 1]:.3f})"
     )
 
+
+def print_elsewhere(console: Console, anchors: AnchorSentiment, directory: ModelDirectory, settings: Settings) -> None:
+    """Prints the scores of sentences that are not about clothes."""
     elsewhere = (*CONTENT, *NEUTRAL, *DISCONTENT)
     others = vectors_of(elsewhere, directory, settings)
     table = Table(title="sentences about other things", title_justify="left")

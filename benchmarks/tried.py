@@ -25,12 +25,12 @@ from tried_history import forecasts, past  # beside this file
 from tried_river import river_model, without_season  # beside this file
 
 from models.features import COLUMN, FEATURE_SET, NAMES, FloatArray
-from models.learning.averaging import SPEEDS, AveragedGlm
+from models.learning.corrections import averaged_corrector, corrector
 from models.learning.forecasting import Forecaster, Mixtures, Stage
-from models.learning.glm import DynamicGlm
-from models.learning.inputs import log_of
-from models.learning.learner import Learner
+from models.learning.inputs import input_names, log_of
+from models.learning.learner import COUNT_VIEWS, Learner
 from models.learning.scoreboard import SERVED, Block
+from models.river.averaging import SPEEDS
 from models.scores import COUNT_90, P_30, P_90, SPEND_90, PriorScorer
 from schemas.learning import SCORES, Label
 from streams.report.evaluation import by_cutoff, rows_by_score, table
@@ -74,11 +74,11 @@ def averaging(speeds: Speeds, lag: bool = True, dispersion: float | None = None)
         def __init__(self) -> None:
             super().__init__()
             self._models = tuple(
-                AveragedGlm(
-                    self._width,
-                    model.link,
+                averaged_corrector(
+                    "logit" if score in (P_30, P_90) else "log",
+                    input_names(self.names),
                     speeds,
-                    model.lag_days if lag else 0.0,
+                    model.lag if lag else 0.0,
                     dispersion if dispersion is not None and score == SPEND_90 else model.dispersion,
                     model.cautious,
                 )
@@ -94,7 +94,7 @@ class AllAlike(Served):
     def __init__(self) -> None:
         super().__init__()
         for model in self._models:
-            model.lag_days = np.inf
+            model.lag = np.inf
 
 
 def levelling(drift: float = 0.0, shares: float = 0.1, age: float = 0.3) -> Callable[[], Served]:
@@ -104,9 +104,10 @@ def levelling(drift: float = 0.0, shares: float = 0.1, age: float = 0.3) -> Call
         def __init__(self) -> None:
             super().__init__()
             count, spend = self._count_level.dispersion, self._spend_level.dispersion
-            still = {"drift": 0.0, "level_drift": drift}
-            self._count_level = DynamicGlm(4, "log", (0.2, shares, shares, shares), dispersion=count, **still)
-            self._spend_level = DynamicGlm(1, "log", age, dispersion=spend, **still)
+            still = {"drift": 0.0, "intercept_drift": drift}
+            scales = dict(zip(COUNT_VIEWS, (0.2, shares, shares, shares), strict=True))
+            self._count_level = corrector("log", COUNT_VIEWS, scale=scales, dispersion=count, **still)
+            self._spend_level = corrector("log", ("known",), scale=age, dispersion=spend, **still)
 
     return Levelling
 
@@ -124,7 +125,9 @@ def calibrating(drift: float, level_drift: float) -> Callable[[], Served]:
     class Calibrating(Served):
         def __init__(self) -> None:
             super().__init__()
-            self._calibrator = DynamicGlm(2, "logit", scale=0.1, level_scale=0.3, drift=drift, level_drift=level_drift)
+            self._calibrator = corrector(
+                "logit", ("log p", "log 1 - p"), intercept_scale=0.3, drift=drift, intercept_drift=level_drift
+            )
 
     return Calibrating
 
@@ -163,7 +166,7 @@ class BetaOfBoth(Served):
 
     def __init__(self) -> None:
         super().__init__()
-        self._other = DynamicGlm(2, "logit", scale=0.1, level_scale=0.3, drift=3e-6, level_drift=3e-5)
+        self._other = corrector("logit", ("log p", "log 1 - p"), intercept_scale=0.3, drift=3e-6, intercept_drift=3e-5)
 
     def _views(self, p: FloatArray) -> tuple[FloatArray, FloatArray]:
         p = np.clip(p, 1e-5, 1 - 1e-5)
@@ -173,13 +176,15 @@ class BetaOfBoth(Served):
         super()._calibrate(block, raw, days)
         of = block.horizon == 90
         if of.any():
-            said = self._forecaster().calibrated(raw)[of, P_90]
-            self._other.learn_block(*self._views(said), block.bought[of], days, _WEIGHT)
+            forecaster = self._forecaster()
+            said = forecaster.calibrated(raw, forecaster.stage(block.x))[of, P_90]
+            views, log_odds = self._views(said)
+            self._other.learn_array(views, block.bought[of], log_odds, days, _WEIGHT)
 
     def score(self, x: FloatArray) -> FloatArray:
         """Forecasts (n, 4)."""
         scores = super().score(x)
-        scores[:, P_90] = self._other.predict_block(*self._views(scores[:, P_90]))
+        scores[:, P_90] = self._other.mean_array(*self._views(scores[:, P_90]))
         return scores
 
 
@@ -234,7 +239,7 @@ def mixing(shares: Shares, days: tuple[int, ...] = (30,), drift: float = 0.0, sl
         def __init__(self) -> None:
             super().__init__()
             dispersion = self._spend_level.dispersion
-            self._spend_level = DynamicGlm(1, "log", slope, drift=0.0, level_drift=drift, dispersion=dispersion)
+            self._spend_level = corrector("log", ("known",), scale=slope, intercept_drift=drift, dispersion=dispersion)
 
         def _teach_levels(self, forecaster: Any, block: Block, days: float) -> None:
             level = self._spend_level
@@ -250,7 +255,7 @@ def mixing(shares: Shares, days: tuple[int, ...] = (30,), drift: float = 0.0, sl
                 stage = forecaster.stage(x)
                 mixed = forecaster.mixed(x, forecaster.corrected(stage), stage)
                 offset = mixed.spend + forecaster.columns.share(x, block.horizon[of])
-                level.learn_block(mixed.spend_seen, offset, block.spend[of] / stage.unit, days, _WEIGHT)
+                level.learn_array(mixed.spend_seen, block.spend[of] / stage.unit, offset, days, _WEIGHT)
 
     days_of = days
     return Mixed
@@ -275,7 +280,7 @@ class TwoStage(Served):
         super().__init__()
         self._log_spend = np.zeros(self._width + 1)
         self._unsure = np.diag(np.r_[1.0, np.full(self._width, 0.01)])
-        self._level = DynamicGlm(0, "log", level_scale=1.0, level_drift=1e-5, dispersion=20.0)
+        self._level = corrector("log", (), intercept_drift=1e-5, dispersion=20.0)
 
     def _stages(self, forecaster: Forecaster, x: FloatArray, stage: Stage) -> tuple[FloatArray, FloatArray]:
         a = np.hstack([np.ones((len(x), 1)), stage.z])
@@ -297,14 +302,14 @@ class TwoStage(Served):
             self._log_spend = self._log_spend + self._unsure @ (a[of].T @ surprise * told)
         of = block.horizon == 90
         if of.any():
-            self._level.learn_block(np.zeros((of.sum(), 0)), said[of], spent[of], days, _WEIGHT)
+            self._level.learn_array(np.zeros((of.sum(), 0)), spent[of], said[of], days, _WEIGHT)
 
     def score(self, x: FloatArray) -> FloatArray:
         """Forecasts (n, 4)."""
         forecaster = self._forecaster()
         scores = forecaster.forecasts(x)
         _, said = self._stages(forecaster, x, forecaster.stage(x))
-        scores[:, SPEND_90] = self._level.predict_block(np.zeros((len(x), 0)), said) * forecaster.unit
+        scores[:, SPEND_90] = self._level.mean_array(np.zeros((len(x), 0)), said) * forecaster.unit
         return scores
 
 

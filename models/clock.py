@@ -1,10 +1,13 @@
-"""Partition time: how far event time has surely come in one partition. Pure; its rules are the contract's "Time".
+"""Partition time, the watermark of one partition: how far event time has surely come. The contract's "Time" has its rules.
 
-While any of the three topics has a backlog it is the lowest, over the topics, of the highest event or clock time
-consumed, and doesn't pass an event that is held back until its text is read. When all three are caught up in wall mode
-it is the wall clock less a grace, as of the moment at which they were last seen to be caught up. It never goes back. A
-topic that never had a record, and has none waiting, holds nothing back; one of which nothing is known yet holds
-everything back.
+Each of the three topics has a time: the highest event or clock time consumed. While a topic has a backlog, partition time
+is the lowest of these times. It never passes an event that is held back until its text is read.
+
+In wall mode, when all three topics are caught up, it is the wall clock less a grace, as of the moment at which they were
+last seen to be caught up.
+
+It never goes back. A topic that never had a record, and has none waiting, holds nothing back. A topic of which nothing is
+known yet holds everything back.
 """
 
 from heapq import heappop, heappush
@@ -19,20 +22,20 @@ class PartitionClock:
     """The clock of one partition.
 
     Attributes:
-        times: highest event or clock time consumed, a topic each (epoch s); None: nothing yet.
+        times: per topic, the highest event or clock time consumed (epoch seconds); None: nothing yet.
     """
 
     def __init__(self, mode: Literal["wall", "event"], grace_s: float) -> None:
         self.times: list[float | None] = [None, None, None]
         self._mode, self._grace_s = mode, grace_s
         self._idle_at: list[float | None] = [None, None, None]
-        # Heaps, a topic each: event times that were held back, and those of them that were served since.
+        # Heaps, one per topic: event times that were held back, and those of them that were served since.
         self._held: tuple[list[float], list[float], list[float]] = ([], [], [])
         self._served: tuple[list[float], list[float], list[float]] = ([], [], [])
         self._now = UNKNOWN
 
     def heard(self, topic: int, at: float) -> None:
-        """An event or clock record of `topic` says that event time has reached `at`."""
+        """An event or clock record of `topic` has the time `at`."""
         known = self.times[topic]
         if known is None or at > known:
             self.times[topic] = at
@@ -42,7 +45,7 @@ class PartitionClock:
         heappush(self._held[topic], at)
 
     def serve(self, topic: int, at: float) -> None:
-        """An event that was held back is heard now."""
+        """An event that was held back is applied now."""
         held, served = self._held[topic], self._served[topic]
         heappush(served, at)
         while served and served[0] == held[0]:
@@ -63,8 +66,8 @@ class PartitionClock:
         now = UNKNOWN
         idle = [at for at in self._idle_at if at is not None]
         if all(at is not None for at in self.times) or self._only_empty_topics_are_silent():
-            known = [at for at in self.times if at is not None]
-            now = min(known, default=UNKNOWN)
+            times = [at for at in self.times if at is not None]
+            now = min(times, default=UNKNOWN)
         if self._mode == "wall" and len(idle) == len(self._idle_at):
             now = max(now, min(idle) - self._grace_s)
         for held in self._held:
@@ -74,15 +77,15 @@ class PartitionClock:
         return self._now
 
     def kept(self, topic: int) -> float | None:
-        """The time of `topic` from which a restart may go on: it consumes what is held back once more.
+        """The time of `topic` to store: a restart goes on from it, and consumes once more what is held back.
 
-        Such an event caps it, but not below partition time: so far silence has been judged.
+        An event that is held back limits it, but not below partition time: silence has been judged up to there.
         """
         at, held = self.times[topic], self._held[topic]
         return at if at is None or not held else min(at, max(held[0], self.now()))
 
     def purchases_known(self) -> float:
-        """Event time up to which every purchase has surely been read."""
+        """The event time up to which every purchase has surely been read."""
         known, idle = self.times[PURCHASE], self._idle_at[PURCHASE]
         if self._mode == "wall" and idle is not None:
             return max(UNKNOWN if known is None else known, idle - self._grace_s)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models.features import COLUMN, FEATURES, FloatArray
 from models.reasons import Shift, column_value, is_logged, natural
-from models.scores import Scorer, wanted
+from models.scores import Scorer, score_some, wanted
 from schemas.changes import Counterfactual
 from schemas.states import NEVER
 from schemas.times import DAY_S
@@ -126,6 +126,7 @@ class _Case:
         kept = [shift.ruling.kept_between(shift.held.segment) for shift in shifts if shift.held is not None]
         self.low, self.high = np.array(kept).T
         self.which = np.array([shift.ruling.score for shift in shifts])
+        self.scores = frozenset(self.which.tolist())
         self.above = np.array([shift.number for shift in shifts], dtype=np.float64) >= self.high
 
     def numbers(self, row: IntArray, chosen: IntArray, value: FloatArray) -> FloatArray:
@@ -134,7 +135,7 @@ class _Case:
         for column in self.reads:
             points[column] = self.x[row, column]
         points[_columns[chosen], at] = value
-        found: FloatArray = self.scorer.score(points.T)[at, self.which[row]]
+        found: FloatArray = score_some(self.scorer, points.T, self.scores)[at, self.which[row]]
         return found
 
     def is_back(self, row: IntArray, chosen: IntArray, value: FloatArray) -> BoolArray:

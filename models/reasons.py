@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from models.columns import AT, ROW
 from models.features import COLUMN, LOGGED, NAMES, USUAL_SHOP, FloatArray, Shop, from_columns
 from models.policy import Ruling
-from models.scores import Scorer, wanted
+from models.scores import Scorer, score_some, wanted
 from schemas.changes import Contribution
 from schemas.states import Held
 
@@ -132,7 +132,7 @@ def _scores(shifts: list[Shift], before: FloatArray, heard: FloatArray, scorer: 
     which = np.array([shift.ruling.score for shift in shifts])
     after = np.array([shift.after for shift in shifts])
     passed = [_passed(shift) for shift in shifts]
-    first = scorer.score(np.concatenate([before, heard]))
+    first = score_some(scorer, np.concatenate([before, heard]), set(which.tolist()))
     number = first[np.arange(n), which]
     early = np.array([_is_across(shift, bound, at) for shift, bound, at in zip(shifts, passed, number, strict=True)])
     start = np.where(early[:, None], heard, before)
@@ -154,7 +154,7 @@ def _contributions(before: FloatArray, after: FloatArray, score: FloatArray, sco
     points = np.zeros((after.shape[1], n, len(masks)))
     for column in reads:
         points[column] = np.where(masks[:, column], after[:, column, None], before[:, column, None])
-    scored = scorer.score(points.reshape(after.shape[1], -1).T)
+    scored = score_some(scorer, points.reshape(after.shape[1], -1).T, set(score.tolist()))
     values = scored.reshape(n, len(masks), -1)[np.arange(n), :, score]
     last = len(groups)
     forward, ends = values[:, : last + 1], values[:, [0, last]]

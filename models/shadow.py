@@ -1,9 +1,10 @@
-"""A shadow policy: judges on live traffic whom the served one judges, is compared with it, and tells nobody.
+"""A shadow policy judges the same customers as the served policy, on live traffic. It is compared with it and moves nobody.
 
-It places each customer at whose outcome it looks, by the scores that the served model gave and, in silence, at each bound
-on the days since a purchase. It starts from where a customer stands in the served policy, as a sweep would if it were
-published, and goes on with margins and dwells of its own. Its places are kept in memory alone, by partition: after a
-restart or a rebalance it starts again.
+It places a customer whenever the served policy has judged them, by the same scores. In silence it places them at each bound
+on the days since a purchase. At first it takes a customer's segment under the served policy, as a sweep would if the shadow
+were published; then it goes on with its own margins and dwells.
+
+Its places are in memory alone, by partition: after a restart or a rebalance it starts again.
 """
 
 import heapq
@@ -17,14 +18,14 @@ from models.state import PURCHASE
 from models.step import Outcome, anew_at
 from schemas.states import NEVER, CustomerState, Held
 
-# Places that silence changes at one look: the loop looks four times a second, and so many take 5 ms.
+# At most so many places change by silence at one call: the worker calls four times a second, and so many take 5 ms.
 AT_ONCE = 500
 
 Pair = tuple[str, str, str]  # dimension, segment in the served policy ("": it has no such dimension), in the shadow
 
 
 class Comparison(NamedTuple):
-    """How a shadow would have placed the customers it has seen, beside where they stand."""
+    """Segments of the customers that a shadow has seen, under the served policy and under the shadow."""
 
     policy: str
     customers: int  # seen since the shadow was set
@@ -33,7 +34,7 @@ class Comparison(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """A customer: where the served policy has them, and where the shadow has, a dimension of the shadow each."""
+    """A customer's segments under the served policy and under the shadow, in the order of the shadow's dimensions."""
 
     live: tuple[str, ...]
     own: tuple[Held, ...]
@@ -46,7 +47,7 @@ class _Place(NamedTuple):
 
 
 class _Part:
-    """One partition's customers."""
+    """The customers of one partition."""
 
     def __init__(self) -> None:
         self.places: dict[str, _Place] = {}
@@ -56,14 +57,14 @@ class _Part:
 
 
 class Shadow:
-    """See the module. Costs nothing where there is none: the job asks once a chunk whether it has one."""
+    """See the module. Without a shadow it costs nothing: the job asks once per chunk whether there is one."""
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self._parts: dict[int, _Part] = {}
 
     def see(self, partition: int, outcomes: Sequence[Outcome]) -> None:
-        """What became of customers under the served policy, just now."""
+        """Places the customers whom the served policy has just judged."""
         for outcome in outcomes:
             if outcome.erased and partition in self._parts:
                 self._leave(self._parts[partition], outcome.customer.customer_id)
@@ -84,7 +85,7 @@ class Shadow:
             self._place(part, outcome.customer.customer_id, state, timed_at, at, own, looked, bought)
 
     def reach(self, partition: int, now: float) -> None:
-        """Partition time has come so far: silence moves who crosses a bound before it, `AT_ONCE` at most."""
+        """Partition time is `now`: silence moves the customers who crossed a bound before it, at most `AT_ONCE`."""
         part = self._parts.get(partition)
         if part is None:
             return
@@ -94,7 +95,7 @@ class Shadow:
             at, customer_id = heapq.heappop(part.due)
             place = part.places.get(customer_id)
             if place is None or place.crosses_at != at or place.bought_at is None:
-                continue  # heard of since, or erased
+                continue  # placed anew since, or erased
             days = self.rules.days_since(place.bought_at, at)
             own = tuple(
                 _held(ruling.place(days, held, at), held, at) if ruling.score is None else held
@@ -104,11 +105,11 @@ class Shadow:
             self._put(part, customer_id, place._replace(own=own, crosses_at=crosses_at))
 
     def forget(self, partition: int) -> None:
-        """The partition is another worker's."""
+        """Another worker owns the partition now."""
         self._parts.pop(partition, None)
 
     def comparison(self) -> Comparison:
-        """As of now, over all partitions."""
+        """The comparison as of now, over all partitions."""
         pairs: Counter[Pair] = Counter()
         for part in self._parts.values():
             pairs.update(part.pairs)
@@ -117,17 +118,17 @@ class Shadow:
         return Comparison(self.rules.label, customers, elsewhere, {pair: n for pair, n in sorted(pairs.items()) if n})
 
     def _is_look(self, outcome: Outcome, state: CustomerState, at: float) -> bool:
-        """Whether scores are judged at `at`: an event, a moment of review or of a move. Features are kept at others."""
+        """Whether `at` is a moment at which scores are judged: an event, a review, or a move."""
         quiet_s = at - state.last_event_at
         if quiet_s < 0.001 or any(abs(quiet_s - s) < 0.001 for s in self.rules.review_s):
             return True
-        # An event that came late is judged as of what time had reached.
+        # A late event is judged as of the time that had been reached.
         return any(move.at == at for move in outcome.moves) or any(
             heard.at < state.last_event_at for heard in outcome.customer.heard
         )
 
     def _numbers(self, states: Sequence[CustomerState], at: Sequence[float]) -> list[list[float]]:
-        """What dimensions are cut on: the scores that were served, and the features behind them."""
+        """The numbers that dimensions are cut on: the scores that were served, then the policy's features."""
         scores = [list(state.scores) for state in states]
         if not self.rules.features:
             return scores
@@ -145,9 +146,9 @@ class Shadow:
         looked: bool,
         bought: bool,
     ) -> None:
-        """Puts a customer where the shadow has them.
+        """Places a customer.
 
-        Where not `looked`, scores leave customers where they are, if they are anywhere. `bought`: the dwell does not count.
+        Without `looked`, dimensions on scores keep the place that they have. `bought`: no dwell holds the customer back.
         """
         before, bought_at = part.places.get(customer_id), state.last_purchase_at
         days = None if bought_at is None else self.rules.days_since(bought_at, timed_at)
@@ -160,7 +161,7 @@ class Shadow:
                 own.append(held)
                 continue
             number, moment = (days, timed_at) if ruling.score is None else (numbers[ruling.score], at)
-            # Whoever is seen for the first time is judged as by a sweep, which no dwell holds up.
+            # A customer who is seen for the first time is judged as by a sweep: no dwell holds them back.
             judged = held if held is None or (before is not None and not bought) else Held(held.segment, -NEVER)
             own.append(_held(ruling.place(number, judged, moment), held, moment))
         crosses_at = NEVER if bought_at is None else self.rules.crossing_after(bought_at, timed_at)

@@ -11,7 +11,7 @@ from models.columns import FIRST, LAST, ROW, FloatArray
 from models.features import in_silence
 from models.labels import EXPOSE_S, MATURED_S
 from models.policy import Rules, Ruling
-from models.scores import wanted
+from models.scores import score_some, wanted
 from models.step import Terms
 from models.stored import BoolArray, IntArray, Rows
 from schemas.states import NEVER
@@ -140,7 +140,8 @@ def _by_scores(
 ) -> None:
     rules, n = terms.rules, c.shape[1]
     at = c[LAST][:, None] + np.array(rules.review_s)
-    scores = terms.scorer.score(in_silence(c, x, at, rules.shop, wanted(terms.scorer))).reshape(*at.shape, -1)
+    later_x = in_silence(c, x, at, rules.shop, wanted(terms.scorer))
+    scores = score_some(terms.scorer, later_x, rules.judged_scores).reshape(*at.shape, -1)
     later = at > as_of[:, None]
     for index, ruling in enumerate(rules.rulings):
         if ruling.score is None:

@@ -23,7 +23,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from models.counterfactual import keepers
-from models.features import FloatArray, Row, columns, exposure, from_columns, in_silence
+from models.features import NAMES, FloatArray, Row, columns, exposure, from_columns, in_silence
 from models.labels import (
     EXPOSE_S,
     HORIZON_S,
@@ -36,7 +36,7 @@ from models.labels import (
 )
 from models.policy import Rules, Ruling
 from models.reasons import Shift, explain
-from models.scores import Scorer
+from models.scores import Scorer, score_some, wanted
 from models.state import CLICK, PURCHASE, Erasure, Reading, erased, observe
 from schemas.changes import Cause, Contribution, Counterfactual, EventCause, PolicyCause, SilenceCause
 from schemas.events import Event
@@ -171,6 +171,21 @@ class _Told(NamedTuple):
     heard: Row
 
 
+class _Features:
+    """The features of all moments: those that scores are computed from; all of a moment where they are asked for."""
+
+    def __init__(self, c: FloatArray, terms: Terms) -> None:
+        self.columns, self._shop = c, terms.rules.shop
+        which = wanted(terms.scorer)
+        self.scored, self._is_full = from_columns(c, self._shop, which), len(which) == len(NAMES)
+
+    def row(self, i: int) -> FloatArray:
+        """(features,) of the i-th moment."""
+        row: FloatArray
+        row = self.scored[i] if self._is_full else from_columns(self.columns[:, i : i + 1], self._shop)[0]
+        return row
+
+
 class _Point(NamedTuple):
     """A customer as of one moment, for which the next move in silence is wanted."""
 
@@ -228,16 +243,16 @@ def advance_groups(groups: Sequence[tuple[Sequence[Customer], Terms]]) -> list[l
     if raw:
         _, terms = groups[0]
         c = columns(raw)
-        x = from_columns(c, terms.rules.shop)
         terms = terms._replace(scorer=terms.rules.numbers(terms.scorer))
-        score_rows: list[list[float]] = terms.scorer.score(x).tolist()
+        x = _Features(c, terms)
+        score_rows: list[list[float]] = terms.scorer.score(x.scored).tolist()
         shifts: list[_Told] = []
         for histories, (_, own) in zip(unfolded, groups, strict=True):
             for history in histories:
                 if history.moments:
                     _judge(history, own, x, score_rows, shifts)
         together = [history for histories in unfolded for history in histories]
-        _promise(together, terms, c, x)
+        _promise(together, terms, x)
         if shifts:
             _give_reasons(together, shifts, terms)
     return [[_outcome(history) for history in histories] for histories in unfolded]
@@ -363,7 +378,7 @@ def _earliest(state: CustomerState, rules: Rules, after: float) -> float:
 # --- 3. judging ---------------------------------------------------------------------------------------------------
 
 
-def _judge(history: _History, terms: Terms, x: FloatArray, score_rows: list[list[float]], shifts: list[_Told]) -> None:
+def _judge(history: _History, terms: Terms, x: _Features, score_rows: list[list[float]], shifts: list[_Told]) -> None:
     rulings, days_since = terms.rules.rulings, terms.rules.days_since
     start = history.start
     segments = {} if start is None else start.segments
@@ -382,10 +397,10 @@ def _judge(history: _History, terms: Terms, x: FloatArray, score_rows: list[list
         if heard is None and not learning:
             learning = is_learning(state.first_event_at, at)
             if learning and at <= state.last_event_at + HORIZON_S:
-                exposures = (*exposures, exposure(state, at, x[moment.row]))
+                exposures = (*exposures, exposure(state, at, x.row(moment.row)))
                 ripe_at = min(ripe_at, at + THIRTY_S)
         elif moment.before is None:
-            exposures = (exposure(state, at, x[moment.row]),)
+            exposures = (exposure(state, at, x.row(moment.row)),)
             ripe_at = at + THIRTY_S
         elif heard is not None and exposures and heard.at <= exposures[-1].at:
             exposures = with_late(exposures, heard.event, heard.at)
@@ -416,7 +431,7 @@ def _judge(history: _History, terms: Terms, x: FloatArray, score_rows: list[list
                 cause = PolicyCause(terms.rules.label) if moment.anew else _cause(moment)
                 own = tuple(scores[:_SCORES])
                 history.moves.append(Move(sequence, ruling.name, previous, current, judged_at, cause, own))
-                shifts.append(_shift(ruling, held, current, number, moment, x[moment.row]))
+                shifts.append(_shift(ruling, held, current, number, moment, x.row(moment.row)))
         if heard is not None or learning or moved:
             as_of = max(as_of, moment.timed_at)
         if moved or moment is history.moments[-1]:
@@ -487,13 +502,13 @@ _NONE = np.zeros(0)
 # --- 4. promises --------------------------------------------------------------------------------------------------
 
 
-def _promise(histories: list[_History], terms: Terms, c: FloatArray, x: FloatArray) -> None:
+def _promise(histories: list[_History], terms: Terms, x: _Features) -> None:
     """Sets what happens next in silence, as of each move and at the end, and when to look at each state again."""
     rules = terms.rules
     points = [point for history in histories for point in history.points]
     promises: list[Promise | None] = [None] * len(points)
     if rules.review_s:
-        promises = _scored_flips(points, terms, c, x)
+        promises = _scored_flips(points, terms, x)
     for i, point in enumerate(points):
         spending = point.state.spending
         if spending is not None and spending.purchases:
@@ -535,14 +550,15 @@ def _timed_flip(point: _Point, bought_at: float, rules: Rules) -> Promise | None
     return None
 
 
-def _scored_flips(points: list[_Point], terms: Terms, c: FloatArray, x: FloatArray) -> list[Promise | None]:
+def _scored_flips(points: list[_Point], terms: Terms, x: _Features) -> list[Promise | None]:
     """The first moment of review at which the served model moves each customer, all points and moments at once."""
     rules = terms.rules
     n, g = len(points), len(rules.review_s)
     at_rows = [point.row for point in points]
-    last, now = c[:, at_rows], x[at_rows]
+    last, now = x.columns[:, at_rows], x.scored[at_rows]
     at = last[2][:, None] + np.array(rules.review_s)  # row 2: the latest event
-    scores = terms.scorer.score(in_silence(last, now, at, rules.shop)).reshape(n, g, -1)
+    later_x = in_silence(last, now, at, rules.shop, wanted(terms.scorer))
+    scores = score_some(terms.scorer, later_x, rules.judged_scores).reshape(n, g, -1)
     later = at > np.array([point.as_of for point in points])[:, None]
     first: list[Promise | None] = [None] * n
     for ruling in rules.rulings:

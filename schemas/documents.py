@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from schemas.actions import ACTION_TYPE, Action, Outcome
 from schemas.changes import CHANGE_TYPE, Change, Standing
 from schemas.events import EVENT_TIME_PATTERN, Click, Purchase, Reason, Review
 from schemas.headers import (
@@ -39,6 +40,8 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "segment-change": Change,
     "standing": Standing,
     "label": Label,
+    "action": Action,
+    "outcome": Outcome,
     "customer-state": CustomerState,
 }
 
@@ -142,7 +145,7 @@ def _message(name: str) -> dict[str, Any]:
         "schema": {"$ref": f"./schemas/{name}.json"},
     }
     content = "application/x-msgpack" if name == "customer-state" else "application/json"
-    headers = _cloudevent_headers() if struct is Change else {}
+    headers = {Change: _cloudevent_headers, Action: _action_headers}.get(struct, dict)()
     return _described(struct.__name__, _summary(struct), payload, headers, content)
 
 
@@ -201,6 +204,14 @@ def _cloudevent_headers() -> dict[str, Any]:
         "ce_subject": {"type": "string", "description": "customer_id"},
         "ce_time": {"type": "string", "format": "date-time", "description": "changed_at"},
         "content-type": {"type": "string", "const": "application/json"},
+    }
+
+
+def _action_headers() -> dict[str, Any]:
+    return _cloudevent_headers() | {
+        "ce_id": {"type": "string", "description": "action_id"},
+        "ce_type": {"type": "string", "const": ACTION_TYPE},
+        "ce_time": {"type": "string", "format": "date-time", "description": "decided_at"},
     }
 
 

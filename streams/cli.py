@@ -29,7 +29,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dead-letters": ("streams.commands.dead_letters:command", "List refused records, and send them back after a fix."),
     "lag": ("streams.commands.lag:command", "Show how far the group is behind, in records and seconds."),
     "policy": ("streams.commands.policy:command", "Check, preview or publish a segment policy."),
+    "campaign": ("streams.commands.campaign:command", "Check a campaign; judge its learning on a logged trial."),
     "backtest": ("streams.commands.backtest:command", "Forecast history with the live code, using only the past."),
+    "models": ("streams.commands.models:command", "Check, list and promote the shop's own models."),
     "encoder": ("streams.commands.encoder:command", "Fine-tune the text encoder, train its sentiment head."),
     "bench": ("streams.commands.bench:command", "Measure speed."),
 }

@@ -1,7 +1,7 @@
-"""How a process writes its log: structured lines on stderr, without repetition and without what customers wrote.
+"""How a process writes its log: structured lines on stderr, without repetition and without customers' texts.
 
-While a broker is away, its clients say so ninety times a second. Faust also warns about things that happen in every
-healthy worker. Two filters hold both back.
+While a broker is away, its clients log that ninety times a second. Faust also warns about things that happen in every
+healthy worker. Two filters keep both out of the log.
 """
 
 import logging
@@ -11,53 +11,54 @@ from collections.abc import Callable
 
 EVERY_S = 10.0
 
-# A thread that was waited for while it started, restored or was stopped; a poll that a rebalance overtook. Where a thread
-# really hangs, no heartbeat is answered.
+# The first: a thread was busy starting, restoring or stopping; one that really hangs is seen by its missing heartbeats.
+# The second: a rebalance came during a poll.
 EVERYDAY = ("Thread keepalive is not responding", "exception performing seek when flow not active")
 
 
 class Everyday(logging.Filter):
-    """Keeps back what mode and faust warn of several times in the life of a healthy worker."""
+    """Drops warnings of mode and faust that every healthy worker causes several times."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record passes."""
-        said = record.getMessage()
-        return not any(line in said for line in EVERYDAY)
+        message = record.getMessage()
+        return not any(text in message for text in EVERYDAY)
 
 
 class OncePer(logging.Filter):
-    """Lets records of one line of code pass once in `every_s`; the next that passes says how many did not.
+    """Lets one record per line of code pass in `every_s`; the next one that passes says how many were dropped.
 
     Args:
-        every_s: seconds; what differs in the text of two records makes no difference.
+        every_s: seconds. Records of the same line count as repetitions, whatever their texts.
         clock: monotonic seconds.
     """
 
     def __init__(self, every_s: float = EVERY_S, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._every_s, self._clock = every_s, clock
-        self._told: dict[tuple[str, int], tuple[float, int]] = {}  # line -> when it was told, how often kept back since
+        self._passed: dict[
+            tuple[str, int], tuple[float, int]
+        ] = {}  # line -> when one passed, how many were dropped since
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record passes."""
         line, now = (record.pathname, record.lineno), self._clock()
-        told_at, kept_back = self._told.get(line, (-self._every_s, 0))
-        if now - told_at < self._every_s:
-            self._told[line] = told_at, kept_back + 1
+        passed_at, dropped = self._passed.get(line, (-self._every_s, 0))
+        if now - passed_at < self._every_s:
+            self._passed[line] = passed_at, dropped + 1
             return False
-        self._told[line] = now, 0
-        if kept_back:
-            record.msg = f"{record.getMessage()} (and {kept_back} more like it in {now - told_at:.0f} s)"
+        self._passed[line] = now, 0
+        if dropped:
+            record.msg = f"{record.getMessage()} (and {dropped} more like it in {now - passed_at:.0f} s)"
             record.args = None
         return True
 
 
 def configure_logging() -> None:
-    """Structured logs to stderr: for people on a terminal, one JSON object a line otherwise.
+    """Structured logs to stderr: for people on a terminal, one JSON object per line otherwise.
 
-    Records of the standard `logging` (faust, aiokafka) go the same way, from WARNING on, each line of code once in ten
-    seconds, without those that mean nothing. Exceptions come with where they were raised, never with local variables: those
-    hold what customers wrote.
+    Records of the standard `logging` (faust, aiokafka) go the same way, from WARNING on, filtered: see `Everyday` and
+    `OncePer`. An exception is logged with its stack, never with local variables: those may hold customers' texts.
     """
     import structlog
 

@@ -118,6 +118,11 @@ class Settings(BaseSettings):
 
     # --- learning
     trainer_web_port: int = Field(0, ge=0, le=65535, description="the trainer's /live, /ready, /metrics; 0: off")
+    models: str = Field(
+        "",
+        description="challengers of the served models, comma between them: [NAME=]package.module:function, or a shipped "
+        "one's name (adagrad, bagging, dynamic, forest, leaf-tree); the same for the trainer and all workers",
+    )
     pseudonym_key: str = Field("regulars", description="key of the pseudonyms in model-train; set your own secret")
 
     @field_validator("sasl_password_file", "ssl_cafile", "ssl_certfile", "ssl_keyfile", mode="before")

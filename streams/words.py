@@ -1,4 +1,4 @@
-"""Changes in words a shopkeeper reads: causes, reasons, durations. The one place where they are phrased."""
+"""Changes in a shopkeeper's words: causes, reasons, durations. Every page and command takes them from here."""
 
 import re
 
@@ -64,7 +64,7 @@ FEATURE_WORDS["text"] = "what the texts are about"
 DECAYED_WORDS = {feature.name.rpartition("_")[0]: feature.words for feature in FEATURES if feature.decayed}
 
 
-# How a reason is said, the value in place of {}. Features that aren't here are said as "<words> <value>".
+# A reason in words, with the value in place of {}. A feature that isn't here becomes "<words> <value>".
 TEMPLATES = {
     "known_days": "first seen {} days ago",
     "quiet_days": "last heard of {} days ago",
@@ -92,23 +92,23 @@ TEMPLATES = {
     "others": "{} more",
 }
 DECAYED_TEMPLATE = "{} {} lately (half as much each {} d)"
-# A mean sentiment of fewer than three texts is drawn to 0 by as much.
+# A mean sentiment this close to 0 counts as neutral: with fewer than three texts it is drawn to 0 by as much.
 _MIXED = 0.15
 
 
-def said_words(name: str, value: float) -> str:
-    """A feature with its value, as it is said.
+def value_words(name: str, value: float) -> str:
+    """A feature with its value, in words.
 
-    >>> said_words("recency_days", 31.0), said_words("bought", 0.0), said_words("carts_14d", 2.5)
+    >>> value_words("recency_days", 31.0), value_words("bought", 0.0), value_words("carts_14d", 2.5)
     ('last purchase 31 days ago', 'has not bought', '2.50 cart additions lately (half as much each 14 d)')
-    >>> said_words("sentiment", -0.6), said_words("text", 0.4), said_words("refunded_share", 0.25)
+    >>> value_words("sentiment", -0.6), value_words("text", 0.4), value_words("refunded_share", 0.25)
     ('writes negatively (sentiment -0.60)', 'what the texts are about', 'share refunded 25 %')
-    >>> said_words("season_90d", 0.13)
+    >>> value_words("season_90d", 0.13)
     'the next 90 days bring 13 % more than average ones'
     """
     if name in TEMPLATES:
-        said = TEMPLATES[name].format(number(value))
-        return _ONE.sub(r"\1", said) if number(value) == "1" else said
+        words = TEMPLATES[name].format(number(value))
+        return _ONE.sub(r"\1", words) if number(value) == "1" else words
     if name == "bought":
         return "has bought" if value else "has not bought"
     if name == "text":
@@ -133,7 +133,7 @@ _ONE = re.compile(r"(\b1 (?:day|purchase|refund|click|visit|review|message))s\b"
 
 
 def feature_words(name: str) -> str:
-    """A feature's name as it is said; a name that isn't known is said as it is spelt.
+    """A feature's name in words; of an unknown feature, the name with spaces.
 
     >>> feature_words("recency_days"), feature_words("carts_14d"), feature_words("shoe_size")
     ('days since the last purchase', 'cart additions lately (14 d)', 'shoe size')
@@ -145,19 +145,19 @@ def feature_words(name: str) -> str:
 
 
 def number(value: float) -> str:
-    """`value` with as many figures as help.
+    """`value` with as many digits as a reader needs.
 
     >>> number(3.0), number(1.9999999999), number(0.123456), number(1234.5)
     ('3', '2', '0.12', '1,234')
     """
-    # Counts come back from their logarithm with an error in the last place.
+    # A count that is computed back from its logarithm has an error in the last digit.
     if abs(value - round(value)) < 1e-6 and abs(value) < 1e15:
         return f"{round(value):,}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) < 0.01 else f"{value:.2f}"
 
 
 def cause_words(cause: Cause) -> str:
-    """What set the change off."""
+    """What caused the change."""
     match cause:
         case EventCause(event_type=kind):
             return EVENT_WORDS.get(kind, kind)
@@ -177,20 +177,20 @@ def reason_words(reason: Contribution) -> str:
     >>> reason_words(Contribution("policy", 50.0, -3.0)), reason_words(Contribution("policy", 61.5, 0.0))
     ("the policy's bound is 50 now (-3)", "the policy's first look, at 61.50")
     """
-    said = said_words(reason.feature, reason.value)
+    words = value_words(reason.feature, reason.value)
     if reason.feature == "policy" and not reason.contribution:
         return f"the policy's first look, at {number(reason.value)}"
     if not reason.contribution:
-        return said
+        return words
     sign = "+" if reason.contribution >= 0 else "-"
-    return f"{said} ({sign}{number(abs(reason.contribution))})"
+    return f"{words} ({sign}{number(abs(reason.contribution))})"
 
 
 def reasons_words(change: Change, most: int = 3) -> str:
     """The change's cause and its `most` weightiest reasons, in one line."""
-    said = [cause_words(change.cause)]
-    said += [reason_words(reason) for reason in change.reasons[:most]]
-    return "; ".join(said)
+    parts = [cause_words(change.cause)]
+    parts += [reason_words(reason) for reason in change.reasons[:most]]
+    return "; ".join(parts)
 
 
 def counterfactual_words(instead: Counterfactual, previous: str | None) -> str:
@@ -217,7 +217,7 @@ def counterfactual_words(instead: Counterfactual, previous: str | None) -> str:
 
 
 def next_words(coming: Next | None) -> str:
-    """What happens if nothing more is heard."""
+    """Which segment comes next if no more event comes."""
     if coming is None:
         return "nothing changes if nothing more is heard"
     return f"{coming.dimension} becomes {coming.segment} on {day(coming.at)} if nothing more is heard"
@@ -229,5 +229,5 @@ def move_words(change: Change) -> str:
 
 
 def latency_s(change: Change) -> float:
-    """Seconds from taken off the broker to written to be sent; the sending comes on top."""
+    """Seconds from the record's arrival in the worker until the change was encoded; sending it comes on top."""
     return from_rfc3339(change.trace.emitted_at) - from_rfc3339(change.trace.consumed_at)

@@ -194,44 +194,42 @@ def main() -> None:
         stdout=subprocess.PIPE,
         text=True,
     )
-    spy = None
     try:
-        assert worker.stdout is not None
-        for line in worker.stdout:
-            print(line.strip(), flush=True)
-            if line.startswith("warm") and given.pyspy:
-                spy = subprocess.Popen(
-                    [
-                        str(Path(sys.executable).with_name("py-spy")),
-                        "record",
-                        "-p",
-                        str(worker.pid),
-                        "-d",
-                        "12",
-                        "-f",
-                        "raw",
-                        "-o",
-                        given.pyspy,
-                    ]
-                )
-            if "events/s" in line or "/s, CPU" in line:
-                break
-        if spy is not None:
-            spy.wait()
+        follow(worker, given.pyspy)
         if given.seconds and given.rate:
             lags = asyncio.run(latency(settings, traffic, given.rate, given.seconds))
-            if len(lags):
-                for name, column in zip(("consumed", "scored", "read"), lags.T, strict=True):
-                    p50, p90, p99, worst = np.percentile(column, [50, 90, 99, 100])
-                    print(
-                        f"{given.rate}/s, n {len(lags)}, purchase to change {name}: "
-                        f"p50 {p50:.1f}, p90 {p90:.1f}, p99 {p99:.1f}, max {worst:.1f} ms"
-                    )
-            else:
-                print("no change was seen")
+            print_latency(lags, given.rate)
     finally:
         worker.terminate()
         worker.wait(30)
+
+
+def follow(worker: "subprocess.Popen[str]", profile: str) -> None:
+    """Prints the worker's lines until its throughput comes; with `profile`, records it there once it is warm."""
+    spy = None
+    assert worker.stdout is not None
+    for line in worker.stdout:
+        print(line.strip(), flush=True)
+        if line.startswith("warm") and profile:
+            py_spy = str(Path(sys.executable).with_name("py-spy"))
+            spy = subprocess.Popen([py_spy, "record", "-p", str(worker.pid), "-d", "12", "-f", "raw", "-o", profile])
+        if "events/s" in line or "/s, CPU" in line:
+            break
+    if spy is not None:
+        spy.wait()
+
+
+def print_latency(lags: Array, rate: int) -> None:
+    """Prints percentiles of the milliseconds (n, 3) until a purchase was consumed, scored and its change read."""
+    if not len(lags):
+        print("no change was seen")
+        return
+    for name, column in zip(("consumed", "scored", "read"), lags.T, strict=True):
+        p50, p90, p99, worst = np.percentile(column, [50, 90, 99, 100])
+        print(
+            f"{rate}/s, n {len(lags)}, purchase to change {name}: "
+            f"p50 {p50:.1f}, p90 {p90:.1f}, p99 {p99:.1f}, max {worst:.1f} ms"
+        )
 
 
 if __name__ == "__main__":

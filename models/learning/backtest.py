@@ -9,20 +9,25 @@ order of the days in which they matured; a label that matures at T or later isn'
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from models.features import FloatArray, rows
+from models.learning.contest import Contest, WithChallengers
+from models.learning.inputs import links
 from models.learning.learner import Learner
 from models.learning.scoreboard import PREVIOUS
 from models.learning.scorer import SnapshotScorer
+from models.learning.snapshots import DEFAULT, Snapshot
 from models.policy import Rules
 from models.scores import Scorer
 from models.state import Reading
 from models.step import Customer, Heard, Outcome, Terms, advance
 from schemas.events import EVENT_OF_TOPIC, INPUT_TOPICS, Event, decode
-from schemas.learning import Label
+from schemas.learning import SCORES, Label
 from schemas.states import NEVER, CustomerState
 from schemas.times import DAY_S
 
@@ -66,6 +71,7 @@ class Forecasts(NamedTuple):
     prior: FloatArray  # (n, 4): the same without anything learnt
     intervals: FloatArray  # (n, 2): bounds of the spend in 90 days, see models.learning.intervals
     rivals: Mapping[str, FloatArray]  # (n, 4) each: RFM, BG/NBD, and the version of a month before
+    challengers: Mapping[tuple[str, str], FloatArray] = MappingProxyType({})  # (target, name) -> (n,)
 
 
 class Sale(NamedTuple):
@@ -85,6 +91,7 @@ class History:
         prior: what the learner corrects.
         seed: orders the labels that mature between two calls of `reach`: live, they come from several partitions.
         read: what an event's text says; by default no text is read.
+        contest: challengers that are judged by, and learn, the same labels; those that it serves take part.
 
     Attributes:
         sales: every purchase heard, in order.
@@ -97,6 +104,7 @@ class History:
         prior: Scorer,
         seed: int = 0,
         read: Callable[[Event], Reading | None] = lambda _: None,
+        contest: Contest | None = None,
     ) -> None:
         self._read = read
         self.learner = learner
@@ -107,7 +115,9 @@ class History:
         self.sales: list[Sale] = []
         self._random = np.random.default_rng(seed)
         self._rules, self._prior = rules, prior
-        self._scorer: Scorer | SnapshotScorer = prior
+        self._contest = contest
+        self._learnt: SnapshotScorer | None = None
+        self._scorer: Scorer = prior
         self._earlier: Scorer = prior
         self._states: dict[str, tuple[CustomerState, float]] = {}
         self._heard: defaultdict[str, list[Heard]] = defaultdict(list)
@@ -149,7 +159,9 @@ class History:
         if labels:
             labels.sort(key=lambda label: (label.matured_at, label.label_id))
             self.learner.learn_many([labels[i] for i in self._random.permutation(len(labels))])
-            self._scorer = SnapshotScorer(self.learner.snapshot(), self._prior)
+            self._learnt = SnapshotScorer(self._snapshot(), self._prior)
+            served = () if self._contest is None else self._contest.overriding()
+            self._scorer = WithChallengers(self._learnt, served) if served else self._learnt
 
     def _advance(self, ids: Sequence[str], at: float) -> Iterator[Label]:
         customers = []
@@ -175,16 +187,27 @@ class History:
         known = sorted(each for each, (state, _) in self._states.items() if state.purchases)
         states = [self._states[each][0] for each in known]
         x = rows(states, [self.now] * len(states), self._rules.shop)
-        scorer = self._scorer
-        if not isinstance(scorer, SnapshotScorer):
-            scorer = SnapshotScorer(self.learner.snapshot(), self._prior)
-        scores = scorer.score(x)
+        default = SnapshotScorer(self._snapshot(), self._prior) if self._learnt is None else self._learnt
+        scores = default.score(x) if self._learnt is None else self._scorer.score(x)
         rivals = self.learner.rivals(x) | {PREVIOUS: self._earlier.score(x)}
-        return Forecasts(self.now, known, scores, self._prior.score(x), scorer.intervals(scores), rivals)
+        challengers = {}
+        if self._contest is not None and self._contest.challengers:
+            prior = links(default.prior(x))
+            own = {
+                (each.target, each.name): each.forecast(x, prior[:, each.score], default.unit)
+                for each in self._contest.challengers
+            }
+            usual = SnapshotScorer(self.learner.snapshot(), self._prior).score(x)
+            challengers = {(target, DEFAULT): usual[:, i] for i, target in enumerate(SCORES)} | own
+        return Forecasts(self.now, known, scores, self._prior.score(x), default.intervals(scores), rivals, challengers)
+
+    def _snapshot(self) -> Snapshot:
+        snapshot = self.learner.snapshot()
+        return snapshot if self._contest is None else replace(snapshot, contest=self._contest.state())
 
     def turn_month(self) -> None:
         """Remembers what is served now, as the previous version of the forecasts to come."""
-        self._earlier = self._scorer
+        self._earlier = self._prior if self._learnt is None else self._learnt
 
 
 def forecasts_over(records: Iterable[Record], history: History) -> Iterator[Forecasts]:

@@ -3,10 +3,12 @@
 The three move together and go into one snapshot, so whoever restores it goes on as if nothing had happened.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple, Self
 
-from models.learning.learner import Learner
+from models.learning.contest import Change, Contest
+from models.learning.learner import Judged, Learner
 from models.learning.seen import SeenLabels
 from models.learning.snapshots import Snapshot
 from models.scores import Scorer
@@ -22,12 +24,27 @@ class Learnt(NamedTuple):
 
 
 class Course:
-    """A learner, the labels it has seen lately, and `next_offset`, that of the first record it hasn't read."""
+    """A learner, the contest of its challengers, the labels seen lately, and the offset of the first record not read.
 
-    def __init__(self, learner: Learner, seen: SeenLabels | None = None, next_offset: int = 0) -> None:
+    Attributes:
+        changes: what is served differently since somebody last emptied it.
+        on_judged: called with each block before the learner learns it.
+    """
+
+    def __init__(
+        self, learner: Learner, seen: SeenLabels | None = None, next_offset: int = 0, contest: Contest | None = None
+    ) -> None:
         self.learner = learner
         self.next_offset = next_offset
+        self.contest = Contest((), learner.names) if contest is None else contest
+        self.changes: list[Change] = []
+        self.on_judged: Callable[[Judged], None] = lambda judged: None
         self._seen = SeenLabels() if seen is None else seen
+        learner.on_judged = self._judged
+
+    def _judged(self, judged: Judged) -> None:
+        self.changes += self.contest.take(judged)
+        self.on_judged(judged)
 
     def learn(self, labels: Sequence[Label], next_offset: int) -> Learnt:
         """Learns what is new among `labels`, in order; `next_offset` is that of the record after them."""
@@ -39,10 +56,12 @@ class Course:
 
     def snapshot(self) -> Snapshot:
         """All of it, as of now."""
-        return self.learner.snapshot(self.next_offset, self._seen.to_array())
+        return replace(self.learner.snapshot(self.next_offset, self._seen.to_array()), contest=self.contest.state())
 
     @classmethod
-    def restored(cls, snapshot: Snapshot, prior: Scorer) -> Self:
-        """The course that `snapshot` was taken of."""
+    def restored(cls, snapshot: Snapshot, prior: Scorer, contest: Contest | None = None) -> Self:
+        """The course that `snapshot` was taken of; `contest` has its challengers' models, and goes on from its evidence."""
         seen = SeenLabels(snapshot.arrays["seen"].tolist())
-        return cls(Learner.restored(snapshot, prior), seen, snapshot.next_offset)
+        contest = Contest((), snapshot.names) if contest is None else contest
+        contest.take_state(snapshot.contest)
+        return cls(Learner.restored(snapshot, prior), seen, snapshot.next_offset, contest)

@@ -1,6 +1,7 @@
 """From features to the four forecasts: what a snapshot holds, as arithmetic. The learner and the worker both use this.
 
-    prior(population) -> links -> corrections of four dynamic models -> mixtures of the amounts -> calibration -> forecasts
+    prior(population) -> links -> corrections of four dynamic models -> mixtures of the amounts -> calibration
+    -> trust -> forecasts
 
 * A 90-day probability starts from the prior plus most of what the 30-day model has learnt: its labels are two months
   fresher. Of that sum the part that was learnt counts `_SHRINKAGE`.
@@ -13,6 +14,7 @@
 * The 30-day probability is calibrated (beta calibration, Kull, Silva Filho and Flach 2017): log odds = level + a log p -
   b log(1 - p), taught by forecasts made before their labels were learnt. The 90-day one isn't: what its labels say of
   calibration is three months old and made it worse (docs/models.md).
+* Of all that is learnt, on the link scale, `trust` counts, and of the prior the rest (`models.learning.customers`).
 """
 
 from collections.abc import Mapping
@@ -109,13 +111,15 @@ class Forecaster:
     """Forecasts of a fit over a prior.
 
     Attributes:
+        trust: what counts of what was learnt, of the prior the rest.
         volume_edge, prior_edge: from where on an amount says less than its size, in mean purchases, of decayed spend and of
             the prior's mean amount. The latter is drawn to the mean by the prior already.
     """
 
     volume_edge, prior_edge = 1.5, 4.0
 
-    def __init__(self, names: tuple[str, ...], prior: Scorer, fit: Fit) -> None:
+    def __init__(self, names: tuple[str, ...], prior: Scorer, fit: Fit, trust: float = 1.0) -> None:
+        self.trust = trust
         self.columns = Columns(names)
         self.fit = fit
         population = population_of(fit.population)
@@ -129,23 +133,23 @@ class Forecaster:
 
     def forecasts(self, x: FloatArray) -> FloatArray:
         """(n, 4), in the order of SCORES."""
-        raw = self.uncalibrated(x)
-        raw[:, P_30] += self._calibration(raw[:, P_30])
-        return unlinked(raw)
+        stage = self.stage(x)
+        return self.calibrated(self.uncalibrated(x, stage), stage)
 
-    def calibrated(self, raw: FloatArray) -> FloatArray:
-        """(n, 4) forecasts from what `uncalibrated` gives, which is left as it is."""
+    def calibrated(self, raw: FloatArray, stage: Stage) -> FloatArray:
+        """(n, 4) forecasts from what `uncalibrated` gives, which is left as it is; `stage`: of the same rows."""
         found = raw.copy()
         found[:, P_30] += self._calibration(raw[:, P_30])
+        if self.trust < 1.0:
+            found = stage.offsets + self.trust * (found - stage.offsets)
         return unlinked(found)
 
     def _calibration(self, log_odds: FloatArray) -> FloatArray:
         moved = beta_views(log_odds) @ self._steepness + self.fit.calibration[0]
         return limited(moved)
 
-    def uncalibrated(self, x: FloatArray) -> FloatArray:
-        """(n, 4), on the link scale."""
-        stage = self.stage(x)
+    def uncalibrated(self, x: FloatArray, stage: Stage) -> FloatArray:
+        """(n, 4), on the link scale, wholly trusted; `stage`: of the same rows."""
         raw = self.corrected(stage)
         mixed = self.mixed(x, raw, stage)
         fit = self.fit

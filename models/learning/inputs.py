@@ -20,6 +20,9 @@ HORIZONS = (30, 90)
 PROBABILITY_OF_HORIZON = {30: 0, 90: 1}
 PROBABILITIES, AMOUNTS = slice(0, 2), slice(2, 4)
 
+# The name under which a challenger is told the prior's forecast of its target, on the link scale.
+PRIOR_KEY = "prior"
+
 # Standardised inputs beyond 4 standard deviations count as 4: one wholesale customer must not outweigh a thousand.
 CLIP = 4.0
 
@@ -44,6 +47,11 @@ def input_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """
     logs = (f"log of {name}" for name in (*_COUNTS, *_SPENDS) if name in names)
     return (*names, *logs, *(f"prior of {score}" for score in SCORES), "90 days")
+
+
+def is_probability(target: str) -> bool:
+    """Whether a target (a name of SCORES) is a probability; else it is an amount."""
+    return target.startswith("p_")
 
 
 def links(forecasts: FloatArray) -> FloatArray:

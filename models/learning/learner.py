@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 
 from models.features import FloatArray
 from models.labels import EXPOSE_DAYS
-from models.learning.averaging import AveragedGlm
+from models.learning.corrections import averaged_corrector, corrector
+from models.learning.customers import CustomerCount, trust_in
 from models.learning.drift import DriftWatch
 from models.learning.forecasting import Fit, Forecaster, beta_views
-from models.learning.glm import DynamicGlm, packed, unpacked
 from models.learning.inputs import HORIZONS, PROBABILITY_OF_HORIZON, input_names
 from models.learning.intervals import learn_margins, new_margins
 from models.learning.population import PopulationFilter
 from models.learning.quality import LABELS, AmountQuality, ProbabilityQuality, Quality
 from models.learning.scoreboard import BG_NBD, HORIZON_OF, Block, Scoreboard, Verdict
 from models.learning.snapshots import BLOCK, DYNAMIC, PENDING, Snapshot, version_of
+from models.river.dynamic import packed, unpacked
 from models.scores import COUNT_90, P_30, P_90, SPEND_90, PriorScorer, Scorer
 from schemas.learning import SCORES, Label
 from schemas.times import DAY_S
@@ -42,10 +43,11 @@ _DISPERSION = (1.0, 1.0, 3.0, 8.0)
 # drift: what moves is the business of the models that are mixed, and a level that followed the months as well would
 # follow wholesale orders. Of the count: a slope, and shares, which may well be a tenth more or less than they are. The
 # level of spend hangs on few customers, so it is told as by an even wider dispersion: it must not jump in the first weeks.
-_COUNT_LEVEL: dict[str, Any] = {"scale": (0.2, 0.1, 0.1, 0.1), "dispersion": _DISPERSION[COUNT_90]}
+_COUNT_LEVEL: dict[str, Any] = {"scale": {"mixed": 0.2}, "dispersion": _DISPERSION[COUNT_90]}
 _SPEND_LEVEL: dict[str, Any] = {"scale": 0.3, "dispersion": 20.0}
+COUNT_VIEWS = ("mixed", "implied", "prior", "rhythm")
 # Calibration is three numbers told by every 30-day label, of a model that is nearly calibrated: it moves slowly.
-_CALIBRATION: dict[str, Any] = {"scale": 0.1, "level_scale": 0.3, "drift": 3e-6, "level_drift": 3e-5}
+_CALIBRATION: dict[str, Any] = {"scale": 0.1, "intercept_scale": 0.3, "drift": 3e-6, "intercept_drift": 3e-5}
 
 
 class Judged(NamedTuple):
@@ -55,6 +57,7 @@ class Judged(NamedTuple):
     forecasts: Mapping[str, FloatArray]  # contestant -> (n, 4), `models.learning.scoreboard`
     drifts: tuple[str, ...]  # scores whose residuals have moved
     verdict: Verdict | None  # why the served version was taken back
+    unit: float = 1.0  # the mean purchase, units of currency
 
 
 def _unheard(_: Judged) -> None:
@@ -76,29 +79,32 @@ class Learner:
         self.labels = 0
         self.learnt_to = 0.0
         self._prior = prior
-        self._width = len(input_names(names))
+        inputs = input_names(names)
+        self._width = len(inputs)
         self._pending: list[tuple[float, ...]] = []
         self._learnt = 0  # labels in finished blocks
         self._clock = 0.0  # event time of the latest block
         self._population = PopulationFilter()
+        self._customers = CustomerCount()
+        self._trust = 0.0  # as of the latest block
         self._seen = 0
         self._means, self._variances = np.zeros(self._width), np.zeros(self._width)
         # What customers write about, sixteen numbers that say little of what they will buy; sentiment isn't among them.
-        texts = frozenset(i for i, name in enumerate(names) if re.fullmatch(r"text_\d+", name))
+        texts = frozenset(name for name in names if re.fullmatch(r"text_\d+", name))
         # Amounts are judged by labels of 30 days, which are fresh, and learnt from both.
         self._models = tuple(
-            AveragedGlm(
-                self._width,
+            averaged_corrector(
                 "logit" if score in PROBABILITY_OF_HORIZON.values() else "log",
-                lag_days=90.0 if score == P_90 else 30.0,
+                inputs,
+                lag=90.0 if score == P_90 else 30.0,
                 dispersion=dispersion,
                 cautious=texts,
             )
             for score, dispersion in enumerate(_DISPERSION)
         )
-        self._count_level = DynamicGlm(4, "log", drift=0.0, level_drift=0.0, **_COUNT_LEVEL)
-        self._spend_level = DynamicGlm(1, "log", drift=0.0, level_drift=0.0, **_SPEND_LEVEL)
-        self._calibrator = DynamicGlm(2, "logit", **_CALIBRATION)
+        self._count_level = corrector("log", COUNT_VIEWS, **_COUNT_LEVEL)
+        self._spend_level = corrector("log", ("known",), **_SPEND_LEVEL)
+        self._calibrator = corrector("logit", ("log p", "log 1 - p"), **_CALIBRATION)
         self._margins = new_margins()
         self._scoreboard = Scoreboard(names, prior)
         self._drifts = DriftWatch()
@@ -132,6 +138,7 @@ class Learner:
             if self._pending and label.matured_at > self._pending[0][-3] + DAY_S:
                 self._learn_block()
             self._pending.append(row)
+            self._customers.add(label.label_id)
             self.labels += 1
             self.learnt_to = max(self.learnt_to, label.matured_at)
             if len(self._pending) == BLOCK:
@@ -170,10 +177,10 @@ class Learner:
             self._population.to_array(),
             self._means,
             self._variances,
-            np.array([model.weights for model in self._models]),
-            self._count_level.weights,
-            self._spend_level.weights,
-            self._calibrator.weights,
+            np.array([model.coefficients for model in self._models]),
+            self._count_level.coefficients,
+            self._spend_level.coefficients,
+            self._calibrator.coefficients,
             self._margins,
         )
 
@@ -187,11 +194,12 @@ class Learner:
         self._margins = fit.margins
 
     def _take_levels(self, fit: Fit) -> None:
-        self._count_level.weights, self._spend_level.weights = fit.count_level.copy(), fit.spend_level.copy()
-        self._calibrator.weights = fit.calibration.copy()
+        self._count_level.coefficients = fit.count_level.copy()
+        self._spend_level.coefficients = fit.spend_level.copy()
+        self._calibrator.coefficients = fit.calibration.copy()
 
     def _forecaster(self) -> Forecaster:
-        return Forecaster(self.names, self._prior, self.fit())
+        return Forecaster(self.names, self._prior, self.fit(), self._trust)
 
     def _learn_block(self) -> None:
         block = np.array(self._pending, dtype=np.float64)
@@ -208,14 +216,16 @@ class Learner:
         self._describe(forecaster.columns.inputs(x, stage.offsets, stage.unit))
         self._teach(x, horizon, purchases, spend, days)
         self._learnt += len(x)
+        self._trust = max(self._trust, self._customers.trust)
 
     def _judge(self, block: Block, days: float) -> None:
         """Forecasts made with what was known before this block, beside those of the others; what they teach."""
         forecaster = self._forecaster()
         prior = forecaster.prior.score(block.x)
-        raw = forecaster.uncalibrated(block.x)
-        served = forecaster.calibrated(raw) if self._learnt else prior
-        forecasts = self._scoreboard.forecasts(block, served, prior, forecaster.fit)
+        stage = forecaster.stage(block.x)
+        raw = forecaster.uncalibrated(block.x, stage)
+        served = forecaster.calibrated(raw, stage) if self._learnt else prior
+        forecasts = self._scoreboard.forecasts(block, served, prior, forecaster)
         drifts = []
         for score, horizon in enumerate(HORIZON_OF):
             of = block.horizon == horizon
@@ -225,7 +235,7 @@ class Learner:
             if self._drifts.update_many(score, truth, served[of, score], worth):
                 drifts.append(SCORES[score])
         verdict = self._scoreboard.judge(block, forecasts, forecaster.unit)
-        self.on_judged(Judged(block, forecasts, tuple(drifts), verdict))
+        self.on_judged(Judged(block, forecasts, tuple(drifts), verdict, forecaster.unit))
         if self._learnt:
             self._calibrate(block, raw, days)
             # Of the first moments everybody is new and no model has been taught: a level that learnt what those forecasts
@@ -244,7 +254,7 @@ class Learner:
     def _calibrate(self, block: Block, raw: FloatArray, days: float) -> None:
         of = block.horizon == 30
         log_odds = raw[of, P_30]
-        self._calibrator.learn_block(beta_views(log_odds), log_odds, block.bought[of], days, _WEIGHT)
+        self._calibrator.learn_array(beta_views(log_odds), block.bought[of], log_odds, days, _WEIGHT)
 
     def _describe(self, given: FloatArray) -> None:
         """Running means and variances of the inputs (Chan, Golub and LeVeque 1983)."""
@@ -261,10 +271,10 @@ class Learner:
             score = PROBABILITY_OF_HORIZON[days_ahead]
             model = self._models[score]
             # From its first label on days pass for a model, also where a block has none of its horizon.
-            if of.any() or model.weights.any():
+            if of.any() or model.coefficients.any():
                 # What the 30-day model says is part of where the 90-day one starts; it has just learnt.
                 start = self._forecaster().started(stage)[of, score]
-                model.learn_block(stage.z[of], start, bought[of], days, _WEIGHT)
+                model.learn_array(stage.z[of], bought[of], start, days, _WEIGHT)
         forecaster = self._forecaster()
         share = forecaster.columns.share(x, horizon)
         start = forecaster.started(stage)
@@ -272,7 +282,7 @@ class Learner:
         marked = stage.z.copy()
         marked[:, -1] = horizon == 90
         for score, came in ((COUNT_90, purchases), (SPEND_90, spent)):
-            self._models[score].learn_judged(marked, start[:, score] + share, came, days, _WEIGHT, horizon == 30)
+            self._models[score].learn_judged(marked, came, start[:, score] + share, days, _WEIGHT, horizon == 30)
 
     def _teach_levels(self, forecaster: Forecaster, block: Block, days: float) -> None:
         # A month tells the level: what 90-day labels say of it is three months old.
@@ -283,8 +293,8 @@ class Learner:
             mixed = forecaster.mixed(x, forecaster.corrected(stage), stage)
             share = forecaster.columns.share(x, block.horizon[of])
             spent = block.spend[of] / stage.unit
-            self._count_level.learn_block(mixed.count_seen, mixed.count + share, block.purchases[of], days, _WEIGHT)
-            self._spend_level.learn_block(mixed.spend_seen, mixed.spend + share, spent, days, _WEIGHT)
+            self._count_level.learn_array(mixed.count_seen, block.purchases[of], mixed.count + share, days, _WEIGHT)
+            self._spend_level.learn_array(mixed.spend_seen, spent, mixed.spend + share, days, _WEIGHT)
 
     def snapshot(self, next_offset: int = 0, seen: NDArray[np.uint64] | None = None) -> Snapshot:
         """This learner now.
@@ -321,6 +331,8 @@ class Learner:
             **{f"experts_{score}": model.to_array() for score, model in zip(SCORES, self._models, strict=True)},
             "scoreboard": self._scoreboard.to_array(),
             "pending": pending,
+            "customers": self._customers.to_array(),
+            "trust": np.array([self._trust]),
         }
 
     @classmethod
@@ -336,13 +348,16 @@ class Learner:
         learner._learnt, learner._seen = arrays["counts"].tolist()
         learner._clock = float(arrays["clock"][0])
         learner._population = PopulationFilter.from_array(arrays["population"])
+        learner._trust = trust_in(arrays)
+        if "customers" in arrays:
+            learner._customers = CustomerCount.from_array(arrays["customers"])
         learner._means, learner._variances = arrays["means"], arrays["variances"]
         learner._take_levels(Fit.of(arrays))
         learner._margins = arrays["margins"]
         for score, model, served in zip(SCORES, learner._models, arrays["weights"], strict=True):
             model.take(arrays[f"experts_{score}"])
             # What is served rules: learning goes on from it also where the experts say otherwise.
-            if not np.allclose(model.weights, served, rtol=1e-9, atol=1e-12):
+            if not np.allclose(model.coefficients, served, rtol=1e-9, atol=1e-12):
                 model.restart_at(served)
         for level, name in (
             (learner._count_level, "count_level_covariance"),

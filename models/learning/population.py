@@ -33,7 +33,7 @@ _STEP_LIMIT = 0.5  # of a block, a factor of 1.6
 _HALF_LIFE_DAYS = 365.0
 _PURCHASES_KNOWN = 1.0  # below so many (decayed) purchases the published mean amount stands
 # From a hundred purchases on the mean is known well enough to tell a wholesale order or a slip of the keyboard: a label's
-# purchases then count as at most thirty times the mean each, as in `models.learning.glm`.
+# purchases then count as at most thirty times the mean each, as in `models.learning.corrections`.
 _PURCHASES_SURE, _LARGEST_AMOUNT = 100.0, 30.0
 
 WIDTH = 4 + 16 + 2

@@ -7,10 +7,7 @@ fit that the learner itself had one to two weeks of event time ago; it has stood
 
 is one observation a block and score. The served version is worse beyond noise where a lower confidence bound of D's mean
 lies above a hundredth of the previous version's loss, for any of the four scores, at any block of the trial. The bound
-is good at all blocks at once, however often it is looked at: the asymptotic confidence sequence of Waudby-Smith, Arbour,
-Sinha, Kennedy and Ramdas (2024), one-sided, for one in a thousand trials: a quarter of that for each score. A customer's
-labels overlap (windows of 30 and 90 days begin every ten), so a trial of many days holds what a customer did several times
-over, and the variance counts as many times.
+is good at all blocks at once (`models.learning.evidence`), for one in a thousand trials: a quarter of that for each score.
 
 Then the learner takes the previous fit back and learns on from there; what it learns has to be a week old before anything
 is gone back to again, and never to the same fit. Losses: log loss of a probability; of an amount half the Poisson deviance
@@ -26,6 +23,7 @@ import numpy as np
 
 from models.features import FloatArray
 from models.labels import EXPOSE_DAYS
+from models.learning.evidence import Evidence
 from models.learning.forecasting import Fit, Forecaster
 from models.learning.measures import log_losses
 from models.learning.rivals import WIDTH, RfmCells
@@ -41,15 +39,13 @@ HORIZON_OF = (30, 90, 90, 90)
 SHOWN_LABELS = 5_000
 # A trial of 32 blocks is 8,000 labels, or a month of a small shop; older blocks would dilute what goes wrong now.
 _TRIAL_BLOCKS = 32
-# Below eight blocks their variance isn't known.
-_FEWEST_BLOCKS = 8
 # The previous version is at least so old, so that what spoils a model over days can be seen against it.
 _APART_S = 7 * DAY_S
 _RISK = 0.001 / len(SCORES)
 # Worse by less than this share of the loss is not worth going back for.
 _MARGIN = 0.01
 # The confidence sequence is narrowest at 16 blocks.
-_RHO2 = (-2.0 * np.log(_RISK) + np.log(-2.0 * np.log(_RISK)) + 1.0) / 16.0
+_NARROWEST = 16.0
 _LEAST = 1e-5
 
 
@@ -106,13 +102,7 @@ def is_worse(blocks: float, total: float, squares: float, repeats: float, least:
     >>> is_worse(16, 16 * 3.0, 16 * 10.0, 1.0, 0.1), is_worse(16, 16 * 0.3, 16 * 1.0, 1.0, 0.1)
     (True, False)
     """
-    if blocks < _FEWEST_BLOCKS:
-        return False
-    mean = total / blocks
-    variance = max(squares - blocks * mean**2, 0.0) / (blocks - 1.0) * repeats
-    grown = blocks * _RHO2 + 1.0
-    radius = np.sqrt(2.0 * grown / (blocks**2 * _RHO2) * np.log(1.0 + np.sqrt(grown) / (2.0 * _RISK)))
-    return bool(mean - np.sqrt(variance) * radius > least)
+    return Evidence(blocks, total, squares).lower(_RISK, _NARROWEST, repeats) > least
 
 
 class _Kept(NamedTuple):
@@ -137,12 +127,20 @@ class Scoreboard:
         self._blocks, self._began = 0, 0.0
         self._shown: tuple[deque[tuple[int, FloatArray]], ...] = tuple(deque() for _ in SCORES)
 
-    def forecasts(self, block: Block, served: FloatArray, bgnbd: FloatArray, like: Fit) -> dict[str, FloatArray]:
-        """Contestant -> forecasts (n, 4) of a block, of those that there are; `like` has the shapes of a fit."""
+    def forecasts(self, block: Block, served: FloatArray, bgnbd: FloatArray, by: Forecaster) -> dict[str, FloatArray]:
+        """Contestant -> forecasts (n, 4) of a block, of those that there are.
+
+        Args:
+            block: what is forecast.
+            served: (n, 4).
+            bgnbd: (n, 4).
+            by: made `served`; the previous version's fit has the shapes of its fit, and is trusted as much.
+        """
         found = {SERVED: served, BG_NBD: bgnbd}
         if self._previous is not None:
             if self._forecaster is None:
-                self._forecaster = Forecaster(self._names, self._prior, Fit.from_vector(self._previous.vector, like))
+                self._forecaster = Forecaster(self._names, self._prior, Fit.from_vector(self._previous.vector, by.fit))
+            self._forecaster.trust = by.trust
             found[PREVIOUS] = self._forecaster.forecasts(block.x)
         return found | self.rivals(block.x)
 

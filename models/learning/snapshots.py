@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
+from models.learning.customers import SIZE as CUSTOMERS_SIZE
 from models.learning.inputs import input_names
 from models.learning.intervals import GROUPS
 from models.learning.population import WIDTH
@@ -30,8 +31,10 @@ from schemas.learning import SCORES
 
 LIMIT_BYTES = 1_000_000  # a Kafka record is at most 1 MiB by default, its key and headers included
 DYNAMIC = "dynamic"
+# Contestants that are always there (`models.learning.contest`); no challenger may be named so.
+DEFAULT, PRIOR = "default", "prior"
 BLOCK = 256  # labels learnt at once; fewer than that can be pending
-EXPERTS = 3  # of each model, see `models.learning.averaging`
+EXPERTS = 3  # of each model, see `models.river.averaging`
 MEMORIES = 12  # at most, of their weights: a quarter at one in ten days, and both ends
 PENDING = 4  # numbers of a pending label beside its features
 # 2: calibration, margins, scoreboard; 3: experts, levels of the mixtures apart; 4: a cell of RFM more; 5: large amounts
@@ -59,9 +62,11 @@ class Metadata(Struct, frozen=True):
     scoreboard: dict[str, dict[str, float]] = {}
     rollbacks: int = 0
     drifts: dict[str, int] = {}
+    contest: dict[str, Any] = {}
 
 
-_PLAIN = [name for name in Metadata.__struct_fields__ if name not in ("format", "quality", "scoreboard", "drifts")]
+_MAPPINGS = ("quality", "scoreboard", "drifts", "contest")
+_PLAIN = [name for name in Metadata.__struct_fields__ if name not in ("format", *_MAPPINGS)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,15 +85,17 @@ class Snapshot:
         scoreboard: score -> contestant -> loss over the latest labels (`models.learning.scoreboard`).
         rollbacks: versions taken back so far.
         drifts: score -> alarms of its drift detector since the trainer started.
+        contest: who is served for each target, and why: the state of a `models.learning.contest.Contest`.
         arrays: of the kind `DYNAMIC`, with I inputs (`models.learning.inputs`), rows in the order of SCORES:
             population (22,): see `models.learning.population`; means and variances (I,) of the inputs;
             weights (4, I + 1): constant first; experts_<score> (any,): those that they are the mean of, for the trainer
-            (`models.learning.averaging`); count_level (5,), spend_level (2,): of the mixtures; calibration (3,): of the
+            (`models.river.averaging`); count_level (5,), spend_level (2,): of the mixtures; calibration (3,): of the
             30-day probability; <name>_covariance of these three: upper triangles row by row; margins (GROUPS, 2) of spend;
             scoreboard (any,): see `models.learning.scoreboard`;
             counts (2,) int64: labels learnt, and described by means and variances; clock (1,): event time of the last
             block; pending (fewer than BLOCK, F + PENDING): features, horizon, matured_at, purchases, spend of a label;
-            seen (any,) uint64: labels seen lately, oldest first.
+            seen (any,) uint64: labels seen lately, oldest first; customers (SIZE,) uint8 and trust (1,), or neither: how
+            many customers have taught, and what counts of what they taught (`models.learning.customers`).
     """
 
     version: str
@@ -103,6 +110,13 @@ class Snapshot:
     scoreboard: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     rollbacks: int = 0
     drifts: Mapping[str, int] = field(default_factory=dict)
+    contest: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def served(self) -> Mapping[str, str]:
+        """Target -> contestant that is served, where it isn't the default model."""
+        served: Mapping[str, str] = self.contest.get("served", {})
+        return served
 
 
 def version_of(kind: str, labels: int, arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -127,6 +141,7 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
         quality={score: dict(measures) for score, measures in snapshot.quality.items()},
         scoreboard={score: dict(losses) for score, losses in snapshot.scoreboard.items()},
         drifts=dict(snapshot.drifts),
+        contest=dict(snapshot.contest),
     )
     data: bytes = safetensors.save(
         {name: np.ascontiguousarray(array) for name, array in snapshot.arrays.items()},
@@ -210,12 +225,16 @@ def _check_arrays(kind: str, names: tuple[str, ...], arrays: Mapping[str, NDArra
         "counts": ("int64", (2,)),
         "clock": ("float64", (1,)),
         "pending": ("float64", (min(*pending, BLOCK - 1) if pending else 0, len(names) + PENDING)),
+        "customers": ("uint8", (CUSTOMERS_SIZE,)),
+        "trust": ("float64", (1,)),
         "seen": ("uint64", (min(np.size(arrays.get("seen", ())), REMEMBERED_LABELS),)),
         **{
             name: ("float64", (experts_size(width, arrays.get(name, np.zeros(0))),))
             for name in (f"experts_{score}" for score in SCORES)
         },
     }
+    if "customers" not in arrays:  # of the release before
+        del shapes["customers"], shapes["trust"]
     if arrays.keys() != shapes.keys():
         raise SnapshotError(f"a snapshot with arrays {sorted(arrays)}; expected {sorted(shapes)}")
     for name, (dtype, shape) in shapes.items():

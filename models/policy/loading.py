@@ -1,22 +1,17 @@
 """A policy from its YAML text or file."""
 
-import re
 from importlib.resources import files
 from pathlib import Path
 
 import msgspec
 
-from models.marks import Mark, Marked, NotYaml
+from models.marks import Marked, NotYaml
 from models.policy.document import Policy, PolicyError
 from models.policy.validation import check, check_calibrated, check_slips
 
 # The default policy has 1 KB. Twenty such documents, the history that a record of the topic carries, stay below Kafka's
 # default of 1 MiB per record with this limit.
 MOST_BYTES = 32 * 1024
-
-# How msgspec names the place and the key of a mistake.
-_PATH = re.compile(r" - at `(?P<path>\$[^`]*)`$")
-_KEY = re.compile(r"unknown field `(?P<key>[^`]*)`")
 
 
 def parse(document: str, *, published: bool = False) -> Policy:
@@ -47,26 +42,11 @@ def parse_marked(document: str, *, published: bool = False) -> tuple[Policy, Mar
     try:
         policy = msgspec.convert(marked.tree, Policy)
     except msgspec.ValidationError as exc:
-        raise PolicyError(_path_first(str(exc)), _mark_of(marked, str(exc))) from exc
+        raise PolicyError(*marked.explain(exc)) from exc
     check(policy, marked)
     if not published:
         check_slips(policy, marked)
     return policy, marked
-
-
-def _path_first(error: str) -> str:
-    """A message of msgspec's with the path at its beginning.
-
-    >>> _path_first("Expected `str`, got `int` - at `$.version`")
-    '$.version: Expected `str`, got `int`'
-    """
-    at = _PATH.search(error)
-    return error if at is None else f"{at['path']}: {error[: at.start()]}"
-
-
-def _mark_of(marked: Marked, error: str) -> Mark:
-    at, key = _PATH.search(error), _KEY.search(error)
-    return marked.mark("$" if at is None else at["path"], None if key is None else key["key"])
 
 
 def load(path: Path | None = None) -> Policy:

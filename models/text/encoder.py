@@ -1,7 +1,7 @@
 """Texts -> vectors with a local BERT: masked mean over tokens, L2-normalised. Importing this file imports torch.
 
 That import takes seconds (torch 3 s, transformers' BertModel another 10), so a worker does it in its text lane's thread
-(`streams.worker.encoding`), never at its own start. Nothing is ever downloaded.
+(`streams.worker.text_lane`), never at its own start. Nothing is ever downloaded.
 """
 
 from collections.abc import Sequence

@@ -25,6 +25,10 @@ from streams.sources.registry import SOURCES
     "--policy", type=click.Path(exists=True, dir_okay=False, path_type=Path), envvar="REGULARS_POLICY", show_envvar=True,
     help="Policy whose currency, minor units and segments are used; default: the shipped one.",
 )  # fmt: skip
+@click.option(
+    "--models", default="", metavar="MODULE:FUNCTION", envvar="REGULARS_MODELS", show_envvar=True,
+    help="Challengers beside the default model, comma between them: [NAME=]package.module:function, or a shipped name.",
+)  # fmt: skip
 @click.option("--prior", is_flag=True, help="Forecast with the prior alone, which is served before anything is learnt.")
 def command(
     dataset: str,
@@ -34,6 +38,7 @@ def command(
     group_by: str | None,
     seed: int,
     policy: Path | None,
+    models: str,
     prior: bool,
 ) -> None:
     """Run FILE, a real DATASET, through the live code in event-time order, and forecast at the first day of each month.
@@ -43,13 +48,19 @@ def command(
     the interval that should hold the spend of four in five such customers. A row is made from events before the cut-off and
     from labels that had matured by then. Cut-offs begin three months after the first purchase and end thirty days before the
     last one.
+
+    With --models, challengers learn from the same labels and forecast at the same moments. A table shows the measures of
+    each one, the difference to the default model, and its standard error. In FILE of --out, the column TARGET@NAME has the
+    forecasts of each challenger.
     """
-    if out is None and report is None:
-        raise click.UsageError("give --out FILE for the forecasts, --report DIR for the page, or both")
+    if out is None and report is None and not models:
+        raise click.UsageError("give --out FILE for the forecasts, --report DIR for the page, or --models for a table")
     import time
 
+    from models.learning.plug import PlugError
     from models.policy import PolicyError
     from streams.report.backtest import Backtest, NoPlace, NothingToForecast, check_place
+    from streams.report.challengers import comparison
     from streams.sources.tables import FileRefused
 
     started = time.monotonic()
@@ -59,16 +70,19 @@ def command(
         if report is not None:
             check_place(report, made=True)
         run = Backtest(
-            dataset, file, seed=seed, policy=policy, group_by=group_by, say=lambda line: click.echo(line, err=True)
-        )
+            dataset, file, seed=seed, policy=policy, group_by=group_by, models=models,
+            say=lambda line: click.echo(line, err=True),
+        )  # fmt: skip
         if out is not None:
             run.write(out, prior_alone=prior)
         shown = None if report is None else run.report(report)
-    except (PolicyError, NoPlace, FileRefused, NothingToForecast) as exc:
+    except (PolicyError, NoPlace, FileRefused, NothingToForecast, PlugError) as exc:
         raise Failure(str(exc)) from exc
+    if models:
+        click.echo(comparison(run.contest.rows(), run.forecasts, run.history.sales, run.history.last_purchase_at))
     done, places = run.done, " and ".join(str(path) for path in (out, shown) if path is not None)
     click.echo(
-        f"{done.rows:,} forecasts at {done.cutoffs} cut-offs in {places}: {done.events:,} events, {done.labels:,} labels"
-        f" learnt, {time.monotonic() - started:.0f} s",
+        f"{done.rows:,} forecasts at {done.cutoffs} cut-offs{places and f' in {places}'}: {done.events:,} events,"
+        f" {done.labels:,} labels learnt, {time.monotonic() - started:.0f} s",
         err=True,
     )

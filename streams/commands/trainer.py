@@ -10,7 +10,7 @@ from streams.commands.options import Failure, setting_option, setting_options, s
 
 @click.command()
 @setting_option("trainer_web_port", "--web-port")
-@setting_options("web_host", "bootstrap_servers", "topic_prefix", "app_id", "session_timeout_s")
+@setting_options("models", "web_host", "bootstrap_servers", "topic_prefix", "app_id", "session_timeout_s")
 @click.option(
     "--publish-every",
     type=click.IntRange(min=1),
@@ -40,26 +40,34 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
     import signal
 
     from models import features
+    from models.learning.plug import PlugError, plugged
     from models.scores import PriorScorer
     from streams.kafka.errors import BrokerLost
+    from streams.training.checkpoint import Beginner
     from streams.training.pages import TrainerView, pages
-    from streams.training.trainer import Pace, Trainer
+    from streams.training.schedule import PublishSchedule
+    from streams.training.trainer import Trainer
 
     settings = settings_from(**options)
-    pace = Pace(publish_every, publish_interval)
+    try:
+        contenders = tuple(plugged(settings.models))
+    except PlugError as exc:
+        raise Failure(str(exc), "correct REGULARS_MODELS; `regulars models check` shows what is wrong") from exc
+    beginner = Beginner(features.NAMES, features.FEATURE_SET, PriorScorer(), contenders)
+    schedule = PublishSchedule(publish_every, publish_interval)
     way_out = "start the trainer again; it continues from the last published snapshot"
 
     async def run() -> None:
         stopping = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-        view, host, port = TrainerView(), settings.web_host, settings.trainer_web_port
+        view, host, port = TrainerView(settings.app_id), settings.web_host, settings.trainer_web_port
         async with contextlib.AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(pages(view, host, port))
             except OSError as exc:
                 raise Failure(f"no pages at {host}:{port}: {exc}", "choose another --web-port, or 0 for none") from exc
-            await Trainer(settings, features.NAMES, features.FEATURE_SET, PriorScorer(), pace, view).run(stopping)
+            await Trainer(settings, beginner, schedule, view).run(stopping)
 
     try:
         with kafka_errors_as_failures(f"the broker at {settings.bootstrap_servers} failed", way_out):

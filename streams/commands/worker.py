@@ -14,6 +14,7 @@ SETTINGS = (
     "store_memory_mb",
     "web_port",
     "web_host",
+    "models",
     "bootstrap_servers",
     "security_protocol",
     "sasl_mechanism",

@@ -1,5 +1,8 @@
 """One customer as the topics have them: where they stand, how they came there, and what comes next.
 
+The standing is made from the state in the changelog, as the worker's `/api/customers` makes it. The latest record in
+customer-segments may be older: a click changes the scores without a new record.
+
 Each topic is read backwards from the end of the customer's partition, in growing blocks. So the latest record of a key is
 found without reading the older ones.
 """
@@ -12,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from models.learning.scorer import SnapshotScorer
+from models.standing import standing
 from schemas.changes import Change, Standing, decode_change, decode_standing
 from schemas.learning import SCORES
 from schemas.states import CustomerState, decode_state
@@ -58,19 +62,16 @@ async def look_up(
     partition = partition_of(key, sum(tp.topic == changes_topic for tp in tps))
     async with reader(settings) as consumer:
         state = await _latest(consumer, TopicPartition(settings.changelog_topic, partition), key, first_block)
-        standing = await _latest(consumer, TopicPartition(standings_topic, partition), key, first_block)
+        published = await _latest(consumer, TopicPartition(standings_topic, partition), key, first_block)
         changes = await _changes(consumer, TopicPartition(changes_topic, partition), key, first_block, history)
     decoded = None if state is None else decode_state(state)
     if decoded is not None and decoded.erased_at is not None:
         since = decoded.erased_at
         changes = tuple(change for change in changes if from_rfc3339(change.changed_at) > since)
-    return CustomerHistory(
-        customer_id,
-        partition,
-        decoded,
-        None if standing is None else decode_standing(standing),
-        changes,
-    )
+    record = None if published is None else decode_standing(published)
+    if record is not None and decoded is not None and not decoded.is_erased:
+        record = standing(customer_id, decoded, record.versions)
+    return CustomerHistory(customer_id, partition, decoded, record, changes)
 
 
 async def spend_interval(settings: Settings, standing: Standing) -> tuple[float, float] | None:

@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 LOOK_INTERVAL_S = 1.0
 
 
-class Membership(Protocol):
+class RebalanceState(Protocol):
     """What the watch asks of the app (`runtime.App`)."""
 
     @property
@@ -46,21 +46,21 @@ class BrokerWatch:
         self._settings, self._lease, self._fail = settings, lease, fail
         self._rebalance_timeout_s = rebalance_timeout_s
 
-    async def run(self, membership: Membership) -> None:
+    async def run(self, app: RebalanceState) -> None:
         """Looks once a second until the worker stops."""
         lease, outage = self._lease, Outage()
-        while not membership.should_stop:
+        while not app.should_stop:
             await asyncio.sleep(LOOK_INTERVAL_S)
             if stood_s := lease.look():
                 log.warning("this worker stood still", seconds=round(stood_s))
             # While a rebalance waits for its members, none of them sends heartbeats.
-            bear_s = AWAY_AFTER_S + (self._rebalance_timeout_s if membership.rebalancing else 0.0)
+            bear_s = AWAY_AFTER_S + (self._rebalance_timeout_s if app.rebalancing else 0.0)
             news = outage.look(lease.silence_s, bear_s) if lease.known else None
             if news == "away":
                 log.warning("Kafka is away", seconds=round(outage.away_s), ends_after_s=round(lease.patience_s))
             elif news == "back":
                 log.warning("Kafka is back", seconds=round(outage.away_s))
-            if lease.hopeless and not membership.should_stop:
+            if lease.hopeless and not app.should_stop:
                 await self._give_up()
 
     async def _give_up(self) -> None:

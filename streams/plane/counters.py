@@ -30,12 +30,12 @@ class Counters:
         self.set_aside: Counter[str] = Counter()
         self.seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
 
-    def time(self, stage: str) -> "Stage":
+    def time(self, stage: str) -> "StageTimer":
         """Adds the time of a `with` block to `stage`."""
-        return Stage(self.seconds, stage)
+        return StageTimer(self.seconds, stage)
 
 
-class Stage:
+class StageTimer:
     """Measures one `with` block."""
 
     __slots__ = ("_began", "_seconds", "_stage")

@@ -44,7 +44,7 @@ class Chunk(NamedTuple):
         work: work without records; None: `records` are decoded.
         effects: effects without work; they count only where there are neither records nor work.
         held: records that the job holds, of chunks with the same spans.
-        released: records that the job held until now.
+        released: records that the job held until now; only without `spans`.
     """
 
     epoch: int
@@ -170,9 +170,11 @@ class DurableOrder:
 
     def _advance(self, chunk: Chunk, held: Sequence[ConsumerRecord]) -> None:
         progress = self._ownership.progress
+        places = _places(held)
         for spans in chunk.spans:
-            progress.done(chunk.epoch, spans, _places(held))
-        progress.release(chunk.epoch, _places(chunk.released))
+            progress.done(chunk.epoch, spans, places)
+        if not chunk.spans:
+            progress.release(chunk.epoch, _places(chunk.released))
         self._counters.records += len(chunk.records)
 
     async def resend(self, partition: int, outputs: list[Output]) -> None:

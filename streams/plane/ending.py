@@ -6,6 +6,7 @@ import traceback
 from typing import NoReturn
 
 from streams.kafka.errors import DENIALS, AccessRefused, InfrastructureFailure, denied
+from streams.plane.failures import JobFailed
 
 EXIT_FAILURE = 70  # EX_SOFTWARE; see docs/decisions/0013-a-worker-that-stops-itself-ends-with-70.md
 LONGEST_REASON = 1000
@@ -24,6 +25,8 @@ def end_process(exc: BaseException) -> NoReturn:
         _ends = True
         if isinstance(exc, DENIALS):
             exc = AccessRefused(denied(exc))
+        if isinstance(exc, JobFailed):
+            exc = exc.cause
         expected = isinstance(exc, (InfrastructureFailure, AccessRefused))
         if not expected:
             sys.stderr.write("".join(traceback.format_exception(exc)))

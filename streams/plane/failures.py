@@ -37,13 +37,16 @@ def as_job_failure(exc: Exception) -> Exception:
 
 
 class Failures:
-    """The file of failed chunks; `folder` may not exist yet."""
+    """The file of failed chunks, read once; `folder` need not exist yet."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "failed-chunks.json"
+        self._noted: dict[str, dict[str, object]] | None = None  # None: not read yet
 
     def is_suspect(self, partition: int, records: Sequence[ConsumerRecord]) -> bool:
         """Whether a chunk of these records made the job fail in two starts."""
+        if not self._all():  # the usual case, at every chunk
+            return False
         count, first = self._read(partition)
         return count >= MOST_STARTS and _overlap(first, records)
 
@@ -61,11 +64,13 @@ class Failures:
         self._write(partition, None)
 
     def _all(self) -> dict[str, dict[str, object]]:
-        try:
-            noted = json.loads(self._path.read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return noted if isinstance(noted, dict) else {}
+        if self._noted is None:
+            try:
+                noted = json.loads(self._path.read_text("utf-8"))
+            except (OSError, ValueError):
+                noted = {}
+            self._noted = noted if isinstance(noted, dict) else {}
+        return self._noted
 
     def _read(self, partition: int) -> tuple[int, dict[str, int]]:
         match self._all().get(str(partition)):

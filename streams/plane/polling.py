@@ -149,19 +149,19 @@ class ConsumerThread(base.AIOKafkaConsumerThread):
             return Poll({}, {})
         assignment = consumer._subscription.subscription.assignment
         return Poll(
-            {ensure_TP(tp): found for tp, found in records.items()},
+            {ensure_TP(tp): polled for tp, polled in records.items()},
             {ensure_TP(tp): assignment.state_value(tp)._position for tp in records},
             taking.taken,
         )
 
     def _unreadable(self, exc: UnicodeDecodeError) -> str:
         """Which record aiokafka could not read, and the way out: aiokafka never gets past the batch that holds it."""
-        (found,) = (
+        (inner,) = (
             frame.f_locals
             for frame, _ in traceback.walk_tb(exc.__traceback__)
             if frame.f_code is PartitionRecords._unpack_records.__code__
         )
-        tp, at, end = found["tp"], found["self"].next_fetch_offset, found["next_batch"].next_offset
+        tp, at, end = inner["tp"], inner["self"].next_fetch_offset, inner["next_batch"].next_offset
         return (
             f"{tp.topic}[{tp.partition}]: the name of a header of the record at offset {at} is not UTF-8; "
             "mend its producer; to go on without the records from the committed offset to the end of that record's batch, "

@@ -12,11 +12,14 @@ import pyarrow.parquet as pq
 
 from models.features import FEATURE_SET, NAMES
 from models.learning.backtest import Forecasts, History, forecasts_over
-from models.learning.learner import Learner
+from models.learning.contest import Contest
+from models.learning.learner import Judged, Learner
+from models.learning.plug import plugged
 from models.policy import Rules, load
 from models.scores import PriorScorer
 from schemas.learning import SCORES
 from schemas.times import DAY_S
+from streams.report.challengers import told
 from streams.report.evaluation import differences, groups, rows_by_score
 from streams.report.page import Report, page
 from streams.report.timeline import Timeline
@@ -76,12 +79,14 @@ class Backtest:
         seed: orders the labels that mature on the same day.
         policy: gives the currency, minor units and segments; None: the shipped policy.
         group_by: column of the file whose values group the customers; None: the data set's usual column, if it has one.
+        models: challengers, as `REGULARS_MODELS` names them (`models.learning.plug`).
         say: is called with lines for a person: what was left out of the file, and what was assumed.
 
     Raises:
         PolicyError: the policy can't be read.
         FileRefused: the file is not of that data set, or has no column `group_by`.
         NothingToForecast: the history is too short.
+        PlugError: a challenger cannot be built.
     """
 
     def __init__(
@@ -92,8 +97,10 @@ class Backtest:
         seed: int = 0,
         policy: Path | None = None,
         group_by: str | None = None,
+        models: str = "",
         say: Callable[[str], None] = _quiet,
     ) -> None:
+        contenders = plugged(models)
         rules, kind = load(policy), SOURCES[dataset]
         self._column, self._group_of = _groups(dataset, file, group_by)
         self._currency = rules.currency if kind.is_any else kind.currency
@@ -108,14 +115,21 @@ class Backtest:
         prior = PriorScorer()
         learner = Learner(NAMES, FEATURE_SET, prior)
         self._timeline = Timeline()
-        learner.on_judged = self._timeline.take
-        self.history = History(Rules(rules), learner, prior, seed)
+        learner.on_judged = self._take
+        self.contest = Contest(contenders, NAMES)
+        self._say = say
+        self.history = History(Rules(rules), learner, prior, seed, contest=self.contest)
         self._dataset, self._file, self._seed = dataset, file, seed
         self._policy, self._asked_for = policy, group_by
         made = list(forecasts_over(source.items(0, len(source.times_s)), self.history))
         self.forecasts = [each for each in made if each.as_of + _COVERED_S <= self.history.last_purchase_at]
         if not self.forecasts:
             raise NothingToForecast(f"{file} has no cut-off: a backtest needs three months, and thirty days after them")
+
+    def _take(self, judged: Judged) -> None:
+        self._timeline.take(judged)
+        for change in self.contest.take(judged):
+            self._say(told(change, judged.block.at))
 
     @property
     def done(self) -> Done:
@@ -178,4 +192,6 @@ def _table(forecasts: Sequence[Forecasts], prior_alone: bool) -> pa.Table:
     if not prior_alone:
         bounds = np.concatenate([each.intervals for each in forecasts])
         columns |= {name: bounds[:, i] for i, name in enumerate(INTERVAL)}
+        for target, name in forecasts[0].challengers:
+            columns[f"{target}@{name}"] = np.concatenate([each.challengers[target, name] for each in forecasts])
     return pa.table(columns)

@@ -165,6 +165,15 @@ def read_columns(path: Path, wanted: Mapping[str, Sequence[str]], optional: Sequ
     return Table(path, rows, names)
 
 
+def read_everything(path: Path) -> Table:
+    """All columns of a parquet or csv file under their own names. Raises as `read_columns`."""
+    try:
+        names = _column_names(path)
+    except Exception as exc:
+        raise FileRefused(f"{path} is not a readable parquet or csv file ({type(exc).__name__})") from exc
+    return read_columns(path, {name: (name,) for name in names})
+
+
 def minor_units(amount: object, unit_minor: int = 100) -> int | None:
     """A decimal amount of a currency in its minor units, halves away from zero; None where it is no number.
 

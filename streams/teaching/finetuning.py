@@ -130,16 +130,20 @@ def finetune(
     (staged / FILE).write_bytes(encode_head(head))
     (staged / "training.json").write_text(json.dumps(_card(base, candidate, recipe, figures, data), indent=2))
     if not figures.gain.beyond_noise and not force:
-        raise NotBetter(
-            f"log loss on {figures.held_out:,} held-out texts {figures.with_ngrams.log_loss:.4f}, the served encoder's"
-            f" {figures.served.log_loss:.4f}: the gain of {figures.gain.mean:.4f} is not more than its standard error of"
-            f" {figures.gain.error:.4f}. Nothing was published; --force publishes it anyway. The candidate is in {staged}"
-        )
+        raise NotBetter(_refusal(figures, staged))
     folder = out / f"encoder-{candidate.version}"
     if folder.exists():
         shutil.rmtree(folder)
     staged.rename(folder)
     return Published(folder, figures)
+
+
+def _refusal(figures: Figures, staged: Path) -> str:
+    return (
+        f"log loss on {figures.held_out:,} held-out texts {figures.with_ngrams.log_loss:.4f}, the served encoder's"
+        f" {figures.served.log_loss:.4f}: the gain of {figures.gain.mean:.4f} is not more than its standard error of"
+        f" {figures.gain.error:.4f}. Nothing was published; --force publishes it anyway. The candidate is in {staged}"
+    )
 
 
 def _run(

@@ -1,8 +1,8 @@
 """Training of a sentiment head: what three voices add to the share of content writers, and the weight of each voice.
 
-    n-grams -> SparseLogistic (River's logistic regression with AdaGrad) --+
-    vector  -> DynamicGlm (second order, no step size) --------------------+-- blend -> log odds of content
-    vector  -> the anchors' direction, which nothing was taught -----------+
+    n-grams -> SparseLogistic (River's logistic regression with AdaGrad) -------+
+    vector  -> DynamicLogisticRegression (second order, no step size) ----------+-- blend -> log odds of content
+    vector  -> the anchors' direction, which nothing was taught ----------------+
 
     log odds = base + a ngrams + b vector + c anchors,   base: of the share of content writers
 
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.learning.glm import DynamicGlm
+from models.learning.corrections import corrector
 from models.text import ngrams
 from models.text.head import Card, TrainedHead
 from models.text.logistic import FloatArray, SparseLogistic
@@ -70,8 +70,8 @@ class HeadLearner:
         self._encoder, self._bits = encoder, bits
         self._anchors = np.zeros(dim) if direction is None else SHARPNESS * direction.astype(np.float64)
         self._ngrams = SparseLogistic(1 << bits, RATE)
-        self._vector = DynamicGlm(dim, "logit", VECTOR_SCALE, _NONE, drift=0.0, level_drift=0.0)
-        self._blend = DynamicGlm(3, "logit", 1.0, _NONE, drift=0.0, level_drift=0.0)
+        self._vector = corrector("logit", range(dim), scale=VECTOR_SCALE, intercept_scale=_NONE)
+        self._blend = corrector("logit", Blend._fields, scale=1.0, intercept_scale=_NONE)
 
     @property
     def base(self) -> float:
@@ -81,7 +81,7 @@ class HeadLearner:
     @property
     def blend(self) -> Blend:
         """The blend of the stream so far."""
-        return Blend(*self._blend.weights[1:].tolist())
+        return Blend(*self._blend.coefficients[1:].tolist())
 
     def learn_many(self, rows: Sequence[Hashed], vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> FloatArray:
         """Learns n texts, their `ngrams.ngrams` and (n, dim) vectors, a block at a time.
@@ -96,8 +96,8 @@ class HeadLearner:
             pairs = zip(rows[block], y.tolist(), strict=True)
             outputs[block, 1:] = self._outputs_of_vectors(z)
             outputs[block, 0] = [self._ngrams.learn_one(row, label, base[0]) for row, label in pairs]
-            self._vector.learn_block(z, base, y, 0.0)
-            self._blend.learn_block(outputs[block], base, y, 0.0)
+            self._vector.learn_array(z, y, base, 0.0)
+            self._blend.learn_array(outputs[block], y, base, 0.0)
             self.texts += len(y)
             self.content += int(y.sum())
         return outputs
@@ -114,7 +114,7 @@ class HeadLearner:
         )
 
     def _outputs_of_vectors(self, z: FloatArray) -> FloatArray:
-        return np.column_stack([z @ self._vector.weights[1:], z @ self._anchors])
+        return np.column_stack([z @ self._vector.coefficients[1:], z @ self._anchors])
 
     def head(self, blend: Blend | None = None, vector: tuple[FloatArray, float] | None = None) -> TrainedHead:
         """The head that was learnt, ready to be served.
@@ -124,7 +124,7 @@ class HeadLearner:
             vector: (dim,) weights and constant of log odds instead of those learnt here: a fine-tuned encoder's.
         """
         blend = self.blend if blend is None else blend
-        weights, level = (self._vector.weights[1:], self.base) if vector is None else vector
+        weights, level = (self._vector.coefficients[1:], self.base) if vector is None else vector
         moved = np.abs(self._ngrams.weights) * np.sqrt(self._ngrams.gradients)
         kept = np.sort(np.argpartition(-moved, KEPT)[:KEPT]) if len(moved) > KEPT else np.arange(len(moved))
         base_rate = 1.0 / (1.0 + np.exp(-self.base))

@@ -1,4 +1,4 @@
-"""Records of model-train as labels, and as dead letters where they are none."""
+"""Records of model-train in; labels out, and a dead letter for each record that is no label."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from schemas.letters import Headers, letter
 def decoded(
     records: Sequence[ConsumerRecord], feature_set: str, width: int
 ) -> tuple[list[Label], list[tuple[bytes | None, bytes | None, Headers]]]:
-    """Labels in order, those of other feature sets among them, and the dead letter of each record that is none.
+    """Labels in order, also those of other feature sets, and the dead letter of each record that is no label.
 
     Args:
         records: of model-train.
@@ -33,8 +33,8 @@ def decoded(
 
 
 def _rejected(exc: Exception) -> Rejected:
-    """Why a label can't be read; it holds numbers and a pseudonym, no customer's text."""
-    found, _, path = str(exc).partition(" - at `")
+    """Why a record can't be read as a label. The reason may quote it: a label has numbers and a pseudonym, no text."""
+    reason, _, path = str(exc).partition(" - at `")
     return Rejected(
-        "schema" if isinstance(exc, msgspec.ValidationError) else "not-json", path.rstrip("`") or "$", found
+        "schema" if isinstance(exc, msgspec.ValidationError) else "not-json", path.rstrip("`") or "$", reason
     )

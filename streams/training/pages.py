@@ -1,6 +1,6 @@
-"""The trainer as seen from outside: health and metrics on pages of its own, `/live`, `/ready`, `/metrics`.
+"""The trainer as seen from outside: `/live`, `/ready` and `/metrics`, on a port of its own.
 
-The loop of the trainer fills the view; the pages are served by the same event loop and ask nobody.
+The trainer's loop fills the view. The pages only read it; the same event loop serves them.
 """
 
 import time
@@ -10,18 +10,18 @@ from typing import Any, Literal
 
 import msgspec
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import Counter, Gauge, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from streams.health import CONTENT_TYPE, Reason
+from streams.health import CONTENT_TYPE, Reason, new_registry
 
 State = Literal["joining", "taking over", "learning", "spare"]
 
-# The longest that the trainer waits for Kafka before it comes round or ends: its patience for metadata (75 s), the attempt
-# under way at that moment (30 s), its patience for an acknowledgement (75 s), and a busy machine's delay.
+# The longest that one round of the trainer's loop may take while it waits for Kafka: its patience for metadata (75 s), the
+# attempt that has begun by then (30 s), its patience for an acknowledgement (75 s), and a busy machine's delay.
 TURN_LIMIT_S = 200.0
-# Three answers in a row that did not come.
+# Kafka is asked every 5 s: three answers in a row are missing.
 SILENCE_LIMIT_S = 15.0
 
 
@@ -29,15 +29,15 @@ class TrainerView:
     """What the pages show. Every method is cheap and none raises.
 
     Attributes:
-        state: `joining` the group, `taking over` from the last snapshot, `learning`, or a `spare` while another learns.
-        next_offset: where in model-train it goes on; None unless it learns.
-        end: the end of model-train as last answered; None: not known now.
-        beat_at: when the trainer last came round (monotonic).
-        answered_at: when Kafka last told the end (monotonic).
+        state: `joining` the group, `taking over` from the last snapshot, `learning`, or `spare`: another trainer learns.
+        next_offset: the next record of model-train to read; None unless it learns.
+        end: the end of model-train in Kafka's last answer; None: not known now.
+        beat_at: when the trainer's loop last came round, monotonic.
+        answered_at: when Kafka last answered with the end, monotonic.
     """
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+    def __init__(self, app_id: str | None = None) -> None:
+        self.registry = new_registry(app_id)
         self.state: State = "joining"
         self.next_offset: int | None = None
         self.end: int | None = None
@@ -53,23 +53,23 @@ class TrainerView:
             registry=self.registry,
         )
         learning.set_function(lambda: float(self.state == "learning"))
-        self.registry.register(_Known(self))
+        self.registry.register(_KnownGauges(self))
 
     def beat(self) -> None:
-        """Note that the trainer came round."""
+        """Notes that the trainer's loop came round."""
         self.beat_at = time.monotonic()
 
     def answered(self, end: int) -> None:
-        """Kafka has told the end of model-train."""
+        """Notes the end of model-train: Kafka has just answered."""
         self.end, self.answered_at = end, time.monotonic()
 
     def count_learnt(self, labels: int, next_offset: int) -> None:
-        """`labels` more were learnt; the next record is that of `next_offset`."""
+        """Counts `labels` more that were learnt; `next_offset` is the next record to read."""
         self._labels.inc(labels)
         self.next_offset = next_offset
 
     def count_published(self, at_s: float) -> None:
-        """A snapshot was acknowledged at `at_s`, epoch seconds."""
+        """Counts a snapshot that Kafka acknowledged at `at_s`, epoch seconds."""
         self._published.inc()
         self._published_at = at_s
 
@@ -80,47 +80,49 @@ class TrainerView:
 
     @property
     def lag(self) -> int | None:
-        """Records of model-train that are not learnt yet; None: not known, or not this process's."""
+        """Records of model-train that are not learnt yet; None: not known, or another trainer learns."""
         if self.next_offset is None or self.end is None:
             return None
         return max(0, self.end - self.next_offset)
 
     @property
     def turn_age_s(self) -> float:
-        """Seconds since the trainer last came round."""
+        """Seconds since the trainer's loop last came round."""
         return time.monotonic() - self.beat_at
 
     def not_ready(self) -> list[Reason]:
-        """Why the trainer shouldn't be counted on now; empty: it learns, or is a spare."""
-        found = []
+        """Why the trainer can't be relied on now; empty: it learns, or is a spare."""
+        reasons = []
         if self.state == "joining":
-            found.append(
+            reasons.append(
                 Reason(
                     "not-joined",
-                    "no assignment yet, or a rebalance is going on",
-                    "wait 20 s; then look in the log for the broker that is away",
+                    "the group has not assigned model-train yet, or a rebalance is going on",
+                    "wait 20 s; if it stays, look in the log for a broker that is away",
                 )
             )
         elif self.state == "taking over":
-            found.append(Reason("restoring", "the last snapshot is being read", "wait; see `regulars topics check`"))
+            reasons.append(
+                Reason("restoring", "the last snapshot is being read", "wait; if it stays, `regulars topics check`")
+            )
         silent_s = time.monotonic() - self.answered_at
         if silent_s > SILENCE_LIMIT_S:
-            found.append(
+            reasons.append(
                 Reason(
                     "lag-unknown",
-                    f"the broker has not told the end of model-train for {silent_s:.0f} s",
-                    "is the broker up, the network there? `regulars broker status`",
+                    f"the broker has not answered with the end of model-train for {silent_s:.0f} s",
+                    "see whether the broker and the network are up: `regulars broker status`",
                 )
             )
-        return found
+        return reasons
 
     def render(self) -> bytes:
         """The Prometheus text format."""
         return generate_latest(self.registry)
 
 
-class _Known(Collector):
-    """What may be unknown: absent then, not zero."""
+class _KnownGauges(Collector):
+    """Gauges whose value may be unknown: they are absent then, not zero."""
 
     def __init__(self, view: TrainerView) -> None:
         self._view = view
@@ -137,7 +139,7 @@ class _Known(Collector):
 
 
 def mount(app: web.Application, view: TrainerView) -> None:
-    """Add the trainer's pages to `app`, before it starts."""
+    """Adds the trainer's pages to `app`; call it before the app starts."""
 
     async def live(request: web.Request) -> web.Response:
         alive = view.turn_age_s <= TURN_LIMIT_S
@@ -158,10 +160,10 @@ def mount(app: web.Application, view: TrainerView) -> None:
 
 @asynccontextmanager
 async def pages(view: TrainerView, host: str, port: int) -> AsyncIterator[None]:
-    """Serves the pages on `host`:`port` until the block ends; port 0: none.
+    """Serves the pages on `host`:`port` until the block ends; port 0: no pages.
 
     Raises:
-        OSError: the port is taken, or the host isn't one of this machine.
+        OSError: the port is taken, or this machine has no address `host`.
     """
     if port == 0:
         yield

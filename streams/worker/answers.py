@@ -18,9 +18,9 @@ from streams.kafka.topics import partition_of
 from streams.plane.pipeline import Pipeline
 from streams.plane.records import PartitionGone
 from streams.settings import Settings
-from streams.worker.encoding import TextLane
 from streams.worker.scoring import ScoringJob
 from streams.worker.status import Counts, NotHere, Status, TextProgress
+from streams.worker.text_lane import TextLane
 from streams.worker.text_queue import TextQueue
 
 
@@ -100,6 +100,7 @@ class WorkerAnswers:
             foreign=none | self._job.foreign,
             texts_cut=self._job.texts_cut,
             cache_failures=self._lane.cache_failures,
+            set_aside=none | dict(counters.set_aside),
         )
 
     def owned(self) -> Collection[int]:

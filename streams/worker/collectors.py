@@ -79,6 +79,14 @@ class CountsCollector(Collector):
         for topic, n in counts.foreign.items():
             foreign.add_metric((topic,), n)
         yield foreign
+        set_aside = CounterMetricFamily(
+            "regulars_events_set_aside",
+            "Input records that made the worker fail and are dead letters",
+            labels=("topic",),
+        )
+        for topic, n in counts.set_aside.items():
+            set_aside.add_metric((topic,), n)
+        yield set_aside
         yield CounterMetricFamily("regulars_texts_cut", "Texts longer than what counts of them", counts.texts_cut)
         yield CounterMetricFamily(
             "regulars_text_cache_failures", "Lookups and writes that the disk refused", counts.cache_failures

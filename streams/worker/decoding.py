@@ -40,7 +40,7 @@ TEXTS_AT_ONCE = 64
 
 
 class KnownReadings(Protocol):
-    """What scoring asks of the text lane (`streams.worker.encoding.TextLane`)."""
+    """What scoring asks of the text lane (`streams.worker.text_lane.TextLane`)."""
 
     @property
     def version(self) -> str | None:
@@ -143,15 +143,19 @@ class Decoder:
             work.counts[heard.topic, "applied"] += 1
             work.add(record, heard if reading is None else heard._replace(reading=reading))
 
+    def dead_letter(self, record: ConsumerRecord, rejected: Rejected) -> Output:
+        """The dead letter of `record`: as it came, with the reason."""
+        return Output(self._dead_letters, *letter(record, rejected))
+
     def reject(self, work: ChunkWork, record: ConsumerRecord, rejected: Rejected) -> None:
         """Sends `record` to the dead letters, with the reason."""
-        work.dead_letters.append(Output(self._dead_letters, *letter(record, rejected)))
+        work.dead_letters.append(self.dead_letter(record, rejected))
         work.counts[self._topic_index[record.topic], "rejected"] += 1
 
     def letter_of_failure(self, record: ConsumerRecord, cause: Exception) -> Output:
         """The dead letter of a record at which the worker itself raised `cause`: a defect, named by its type alone."""
         detail = f"the worker raised {type(cause).__name__} at this record; report it, then send it back"
-        return Output(self._dead_letters, *letter(record, Rejected("internal", "$", detail)))
+        return self.dead_letter(record, Rejected("internal", "$", detail))
 
     def rejects_misplaced(self, work: ChunkWork, partition: int, key: bytes) -> bool:
         """Whether `key` belongs to another partition; all its records are then dead letters.

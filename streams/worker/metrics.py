@@ -4,14 +4,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
-from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client import Counter as CounterMetric
 from prometheus_client import Gauge as GaugeMetric
 from prometheus_client import Histogram as HistogramMetric
+from prometheus_client import generate_latest
 
 from models.shadow import Comparison
 from schemas.changes import Change
+from streams.health import new_registry, watch_disk
 from streams.ops.lag import LagMonitor
+from streams.settings import Settings
 from streams.worker.collectors import CountsCollector, LagCollector, ShadowCollector
 from streams.worker.latency import Latency
 from streams.worker.status import Counts
@@ -19,8 +21,6 @@ from streams.worker.status import Counts
 Outcome = Literal["applied", "rejected", "clock", "duplicate", "replayed", "erasure", "void"]
 
 TOKEN_BUCKETS = (64, 256, 1024, 2048, 4096, 8192, 16384, 32768)
-# `_created` gauges would double the page, and they only say when the process started.
-disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class ModelQuality(NamedTuple):
@@ -31,10 +31,17 @@ class ModelQuality(NamedTuple):
 
 
 class Metrics:
-    """One process's metrics in a registry of its own. Every method is cheap and none raises."""
+    """The metrics of one worker, in a registry of their own. Every method is cheap and none raises.
 
-    def __init__(self, lag: LagMonitor | None = None) -> None:
-        self.registry = CollectorRegistry()
+    Args:
+        lag: whose samples are shown.
+        settings: name the shop in a label of every sample, and the disk of the local store; None: neither.
+    """
+
+    def __init__(self, lag: LagMonitor | None = None, settings: Settings | None = None) -> None:
+        self.registry = new_registry(None if settings is None else settings.app_id)
+        if settings is not None:
+            watch_disk(self.registry, settings.data_dir)
         self.events = 0  # applied since the start
         self.changes = 0
         self.texts = 0

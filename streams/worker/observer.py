@@ -1,4 +1,4 @@
-"""Tells the metrics and the pages what the scoring job did; the job's `Observer`, once a chunk."""
+"""Passes what the scoring job did to the metrics and the pages: the job's `Observer`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
@@ -10,10 +10,10 @@ from streams.worker.metrics import Metrics, Outcome
 
 
 class ViewObserver:
-    """Feeds one worker's metrics, change feed and segment counts."""
+    """Keeps one worker's metrics, change feed and segment counts up to date."""
 
     def __init__(self, topics: Sequence[str], metrics: Metrics, changes: ChangeFeed, segments: SegmentCounts) -> None:
-        """`topics`: the full names of the input topics, in the order in which the job numbers them."""
+        """`topics`: the full names of the input topics, in the order of their indexes."""
         self._topics, self._metrics, self._changes, self._segments = tuple(topics), metrics, changes, segments
 
     def events(self, partition: int, counts: Mapping[tuple[int, str], int]) -> None:
@@ -41,11 +41,11 @@ class ViewObserver:
         self._segments.erased(partition, map(_segments, segments))
 
     def restored(self, partition: int, segments: Iterable[Mapping[str, Held]]) -> None:
-        """The segments of every customer of the partition; replaces what was known."""
+        """The segments of every customer of the partition; replaces the counts of that partition."""
         self._segments.restored(partition, map(_segments, segments))
 
     def revoked(self, partition: int) -> None:
-        """The partition is another worker's now."""
+        """Another worker owns the partition now."""
         self._segments.revoked(partition)
 
 

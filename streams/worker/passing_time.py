@@ -8,8 +8,8 @@ from aiokafka import TopicPartition
 
 from streams.ops.lag import LagMonitor
 from streams.plane.pipeline import Pipeline
-from streams.worker.encoding import TextLane
 from streams.worker.scoring import ScoringJob
+from streams.worker.text_lane import TextLane
 from streams.worker.text_queue import TextQueue
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,6 @@ the text, a server (`text_server`) takes the record out and hands it to the pipe
 """
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Protocol
@@ -180,8 +179,8 @@ class ScoringJob:
         return sum(len(p.unswept) if p.rules is self.rules else len(p.due) for p in self.parts.values())
 
     def refuse(self, partition: int, record: ConsumerRecord, cause: Exception) -> Output:
-        """The dead letter of a record that makes this job raise `cause`."""
-        self._observer.events(partition, Counter({(self.topics.index(record.topic), "rejected"): 1}))
+        """The dead letter of a record at which this job raised `cause`."""
+        self._observer.events(partition, {(self.topics.index(record.topic), "rejected"): 1})
         return self._decoder.letter_of_failure(record, cause)
 
     # --- the step

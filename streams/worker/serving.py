@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import structlog
 from aiokafka.structs import ConsumerRecord
 
-from models.features import FEATURE_SET
-from models.learning.scorer import SnapshotScorer
-from models.learning.snapshots import SnapshotError, decode_snapshot
+from models.features import FEATURE_SET, NAMES
+from models.learning.serving import ServedModel
+from models.learning.snapshots import SnapshotError
 from models.policy import PolicyError, Rules, parse
 from models.scores import PriorScorer
 from models.shadow import Shadow
@@ -24,10 +24,12 @@ class Serving:
     Args:
         job: serves what it is given from the next chunk on.
         metrics: show the quality of the served model.
+        models: `REGULARS_MODELS`: whose packages a challenger's classes may be of.
     """
 
-    def __init__(self, job: ScoringJob, metrics: Metrics) -> None:
+    def __init__(self, job: ScoringJob, metrics: Metrics, models: str = "") -> None:
         self._job, self._metrics = job, metrics
+        self._model = ServedModel(FEATURE_SET, NAMES, PriorScorer(), models)
 
     def serve_published(self, records: Sequence[ConsumerRecord]) -> None:
         """At the start: serves what a worker serves that received these records of `policies` while it ran.
@@ -83,11 +85,9 @@ class Serving:
             log.info("shadow policy compared", policy=rules.label)
 
     def serve_snapshot(self, key: bytes, value: bytes | None) -> None:
-        """Serves a published snapshot from the next chunk on."""
-        if value is None:
-            return
+        """Serves a published snapshot from the next chunk on, with the challengers that it names."""
         try:
-            snapshot = decode_snapshot(value, FEATURE_SET)
+            snapshot = self._model.take(key, value)
         except SnapshotError as exc:
             served = self._job.scorer
             stays = (
@@ -95,7 +95,11 @@ class Serving:
             )
             log.error("snapshot refused", served=served.version, stays=stays, why=str(exc))
             return
-        self._job.scorer = SnapshotScorer(snapshot, PriorScorer())
+        if snapshot is None:
+            return
+        for problem in self._model.problems:
+            log.error("a challenger cannot be served, the default model is", why=problem)
+        self._job.scorer = self._model.scorer
         for model, quality in snapshot.quality.items():
             self._metrics.set_learner(model, log_loss=quality.get("log_loss"), auc=quality.get("auc"))
         self._metrics.set_scoreboard(snapshot.scoreboard, rollbacks=snapshot.rollbacks, drifts=snapshot.drifts)

@@ -70,6 +70,7 @@ class Counts(NamedTuple):
     Attributes:
         restored: changelog records that restores read.
         lost: by full name of a topic, offsets that retention deleted before they were read.
+        set_aside: by full name of a topic, records that made the worker fail and are dead letters.
         foreign: by full name of a topic, applied events in another currency than the served policy's.
         texts_cut: texts longer than the part that counts.
         cache_failures: lookups and writes that the disk refused to the text cache.
@@ -80,3 +81,4 @@ class Counts(NamedTuple):
     foreign: Mapping[str, int] = {}
     texts_cut: int = 0
     cache_failures: int = 0
+    set_aside: Mapping[str, int] = {}

@@ -22,7 +22,7 @@ MOST_HELD: Mapping[str, int] = {REVIEWS: 4_000, CLICKSTREAM: 16_000}
 
 
 class Lane(Protocol):
-    """What the queue asks of the text lane (`streams.worker.encoding.TextLane`)."""
+    """What the queue asks of the text lane (`streams.worker.text_lane.TextLane`)."""
 
     def submit(self, texts: Sequence[str]) -> "asyncio.Future[list[Reading]]":
         """Reads the texts, soon; the readings in order."""
@@ -37,7 +37,7 @@ class Reserved(NamedTuple):
     readings: "asyncio.Future[list[Reading]]"
 
 
-class Line:
+class PartitionQueue:
     """What waits in one partition, in order. One server serves it until it is empty.
 
     Attributes:
@@ -73,7 +73,7 @@ class TextQueue:
     def __init__(self, lane: Lane, most_held: Mapping[str, int]) -> None:
         self.arrived = asyncio.Event()
         self._lane, self._most_held = lane, most_held
-        self._lines: dict[int, Line] = {}
+        self._queues: dict[int, PartitionQueue] = {}
         self._held: Counter[TP] = Counter()
         self._crowded: set[TP] = set()
         self._empty = asyncio.Event()
@@ -92,10 +92,10 @@ class TextQueue:
     def put(self, partition: int, waiting: Waiting) -> None:
         """Asks for the texts of `waiting`, and keeps its records behind those that wait already."""
         texts = waiting.texts
-        line = self._lines.get(partition)
-        if line is None:
-            line = self._lines[partition] = Line(partition)
-        line.items.append(Reserved(waiting, texts, self._lane.submit(texts)))
+        queue = self._queues.get(partition)
+        if queue is None:
+            queue = self._queues[partition] = PartitionQueue(partition)
+        queue.items.append(Reserved(waiting, texts, self._lane.submit(texts)))
         self._held.update(TP(record.topic, partition) for record in waiting.records)
         self._crowded.update(tp for tp in self._tps(partition) if self._held[tp] > self._most_held[tp.topic])
         self._empty.clear()
@@ -106,33 +106,33 @@ class TextQueue:
         for tp in self._tps(partition):
             self._crowded.discard(tp)
             del self._held[tp]
-        line = self._lines.pop(partition, None)
-        if line is not None:
-            line.cancel()
+        queue = self._queues.pop(partition, None)
+        if queue is not None:
+            queue.cancel()
         self._look_if_empty()
 
-    def unserved(self) -> list[Line]:
-        """Lines that have no server yet."""
-        return [line for line in self._lines.values() if line.server is None]
+    def unserved(self) -> list[PartitionQueue]:
+        """Queues that have no server yet."""
+        return [queue for queue in self._queues.values() if queue.server is None]
 
-    def served(self, line: Line) -> Collection[TP]:
-        """Takes the first records of `line` out; gives the topic partitions that are no longer crowded."""
-        waiting = line.items.popleft().waiting
-        self._held.subtract(TP(record.topic, line.partition) for record in waiting.records)
+    def served(self, queue: PartitionQueue) -> Collection[TP]:
+        """Takes the first records of `queue` out; gives the topic partitions that are no longer crowded."""
+        waiting = queue.items.popleft().waiting
+        self._held.subtract(TP(record.topic, queue.partition) for record in waiting.records)
         relieved = [
-            tp for tp in self._tps(line.partition) & self._crowded if self._held[tp] < self._most_held[tp.topic] // 2
+            tp for tp in self._tps(queue.partition) & self._crowded if self._held[tp] < self._most_held[tp.topic] // 2
         ]
         self._crowded.difference_update(relieved)
         return relieved
 
-    def close(self, line: Line) -> None:
-        """The server of `line` has left. What it didn't serve is dropped; what comes next begins a new line."""
-        if self._lines.get(line.partition) is not line:
+    def close(self, queue: PartitionQueue) -> None:
+        """The server of `queue` has left. What it didn't serve is dropped; what comes next begins a new one."""
+        if self._queues.get(queue.partition) is not queue:
             return
-        if line.items:
-            self.drop(line.partition)
+        if queue.items:
+            self.drop(queue.partition)
         else:
-            del self._lines[line.partition]
+            del self._queues[queue.partition]
             self._look_if_empty()
 
     async def drain(self) -> None:
@@ -140,7 +140,7 @@ class TextQueue:
         await self._empty.wait()
 
     def _look_if_empty(self) -> None:
-        if not self._lines:
+        if not self._queues:
             self._empty.set()
 
     def _tps(self, partition: int) -> set[TP]:

@@ -15,7 +15,7 @@ from faust.types import TP
 from streams.plane.records import PartitionGone
 from streams.worker.chunk import ChunkWork
 from streams.worker.decoding import work_of
-from streams.worker.text_queue import Line, TextQueue
+from streams.worker.text_queue import PartitionQueue, TextQueue
 
 
 class Releases(Protocol):
@@ -35,7 +35,7 @@ class Releases(Protocol):
 
 
 class TextServer:
-    """Serves every line of a queue. `run` must run while records may wait."""
+    """Serves the queues of all partitions. `run` must run while records may wait."""
 
     def __init__(self, queue: TextQueue, pipeline: Releases) -> None:
         self._queue, self._pipeline = queue, pipeline
@@ -49,22 +49,22 @@ class TextServer:
                     self._queue.arrived.clear()
                     if crowded := self._queue.crowded:
                         self._pipeline.throttle(crowded)
-                    for line in self._queue.unserved():
-                        line.server = servers.create_task(
-                            self._serve(line), name=f"texts of partition {line.partition}"
+                    for queue in self._queue.unserved():
+                        queue.server = servers.create_task(
+                            self._serve(queue), name=f"texts of partition {queue.partition}"
                         )
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
-    async def _serve(self, line: Line) -> None:
+    async def _serve(self, queue: PartitionQueue) -> None:
         try:
-            while line.items:
-                waiting, texts, future = line.items[0]
+            while queue.items:
+                waiting, texts, future = queue.items[0]
                 readings = dict(zip(texts, await future, strict=True))
-                await self._pipeline.release(line.partition, waiting.records, work_of(waiting, readings))
-                if relieved := self._queue.served(line):
+                await self._pipeline.release(queue.partition, waiting.records, work_of(waiting, readings))
+                if relieved := self._queue.served(queue):
                     self._pipeline.unthrottle(relieved)
         except PartitionGone:
             pass  # its next owner gets the records again
         finally:
-            self._queue.close(line)
+            self._queue.close(queue)

@@ -1,4 +1,4 @@
-"""What the pages show of a worker: filled by the wiring, read by `streams.worker.web`; and whether it is well."""
+"""A worker as its pages show it (`streams.worker.web`): how fast it is, whether it is ready, and if not, why."""
 
 import asyncio
 import time
@@ -15,12 +15,12 @@ from streams.worker.metrics import Metrics
 from streams.worker.status import Counts, Status, TextProgress
 
 BEAT_S = 0.5
-# A loop that didn't come round for so long is stuck: a big chunk or a full collection take far less, and so do the states of
-# one restored partition (5 us a customer), after which it comes round.
+# An event loop that hasn't come round for so long hangs. A big chunk takes far less, and so do a full garbage collection and
+# the states of one restored partition (5 us per customer).
 BEAT_LIMIT_S = 15.0
-# A commit comes twice a second; what waits for texts, which may take minutes, is looked at by itself.
+# A commit comes twice a second. Records that wait for texts may take minutes; they have a limit of their own.
 STALL_LIMIT_S = 30.0
-# A batch takes seconds on two slow cores.
+# A batch of texts takes seconds on two slow cores.
 TEXTS_LIMIT_S = 60.0
 RATE_WINDOW_S = 10.0
 
@@ -83,7 +83,7 @@ class WorkerView:
         metrics.watch_counts(worker.counts)
 
     async def run(self) -> None:
-        """Beat and sample until cancelled. Raises what the sampling raised."""
+        """Notes the heartbeat and samples the lag until cancelled; raises what the sampling raised."""
         sampling = asyncio.create_task(self.lag.run(), name="lag monitor")
         try:
             while not sampling.done():
@@ -97,7 +97,7 @@ class WorkerView:
             await asyncio.gather(sampling, return_exceptions=True)
 
     def beat(self) -> None:
-        """Note that the event loop came round, and whether texts got on."""
+        """Notes that the event loop came round, and whether a text was read."""
         self.beat_at = time.monotonic()
         texts = self.worker.texts()
         if not (texts.reading and self.lag.fresh) or texts.read != self._read or texts.loading_s is not None:
@@ -105,7 +105,7 @@ class WorkerView:
         self._counts.append((self.beat_at, self.metrics.events, self.metrics.changes))
 
     def rates(self) -> tuple[float, float]:
-        """Events and changes a second, over the last ten."""
+        """Events and changes per second, over the last ten seconds."""
         if len(self._counts) < 2:
             return 0.0, 0.0
         (began, events, changes), (ended, events_now, changes_now) = self._counts[0], self._counts[-1]
@@ -117,12 +117,12 @@ class WorkerView:
         return time.monotonic() - self.beat_at
 
     def not_ready(self) -> list[Reason]:
-        """Why the worker shouldn't be counted on now; empty: it is ready."""
+        """Why the worker can't be relied on now; empty: it is ready."""
         status, texts = self.worker.status(), self.worker.texts()
         return [*_unfinished(status), *self._late(set(status.assigned), texts), *self._unread(status, texts)]
 
     def notes(self) -> list[Note]:
-        """What a worker that is ready, or isn't for other reasons, is busy with."""
+        """What the worker is busy with that is no reason against it."""
         status, texts = self.worker.status(), self.worker.texts()
         if not texts.reading or self._unread(status, texts):
             return []
@@ -134,8 +134,10 @@ class WorkerView:
         silent_s = time.monotonic() - self.texts_at
         if not texts.reading or silent_s <= TEXTS_LIMIT_S:
             return []
-        detail = f"{status.texts_waiting:,} records wait for their texts, of which none was read for {silent_s:.0f} s"
-        return [Reason("texts", detail, "see whether the GPU answers and the CPU is free; restart it if it stays")]
+        detail = f"{status.texts_waiting:,} records wait for their texts, and none was read for {silent_s:.0f} s"
+        return [
+            Reason("texts", detail, "see whether the GPU answers and the CPU is free; if it stays, restart the worker")
+        ]
 
     def _late(self, assigned: set[int], texts: TextProgress) -> list[Reason]:
         reasons: list[Reason] = []
@@ -165,17 +167,19 @@ class WorkerView:
                 f"{len(stalled)} of this worker's input partitions: nothing was committed for up to "
                 f"{worst.stalled_s:.0f} s while {waiting:,} records wait; worst {where}"
             )
-            reasons.append(Reason("stalled", detail, "read the worker's last log lines; restart it if it doesn't move"))
+            reasons.append(
+                Reason("stalled", detail, "read the worker's last log lines; if it stays, restart the worker")
+            )
         return reasons
 
 
 def _unfinished(status: Status) -> list[Reason]:
     reasons: list[Reason] = []
     if not status.joined:
-        reasons.append(Reason("not-joined", "no assignment from the group yet", "wait; see the log if it stays"))
+        reasons.append(Reason("not-joined", "no assignment from the group yet", "wait; if it stays, see the log"))
     if status.restoring:
         which = ", ".join(map(str, status.restoring))
-        reasons.append(Reason("restoring", f"state of partition {which} is being read back", "wait"))
+        reasons.append(Reason("restoring", f"the state of partition {which} is being read back", "wait"))
     reasons += [
         Reason("broadcast-unread", f"{topic} is not read to its end yet", "wait; if it stays, `regulars topics check`")
         for topic in status.unread

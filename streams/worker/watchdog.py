@@ -1,14 +1,19 @@
-"""Ends a worker that doesn't get on, so that a supervisor starts it again.
+"""Ends a worker that makes no progress, so that a supervisor starts it again.
 
-Four things are watched. *Progress*: a partition that this worker owns and whose state is complete, with records waiting
-and a committed offset that doesn't move; a restore, however long, doesn't count, nor does time under an earlier owner, nor
-what waits for its texts, as a backlog of texts holds commits back for minutes. *Texts*: records wait for theirs, none is
-encoded, and of those partitions none moves: a forward pass may never return. Of both, only time counts in which the group's
-lag could be sampled: while Kafka is away nothing can move, and how long that is borne is for the lease to say. *Membership*:
-neither an assignment (an empty one is one) nor a restore. *The event loop*: where it doesn't come round, nothing on it can
-tell, so a thread looks.
+It watches four things.
 
-`/ready` says so long before (`view.STALL_LIMIT_S`, `view.BEAT_LIMIT_S`): a load balancer acts first, the watchdog last.
+- Progress: the worker owns a partition whose state is complete, records wait there, and the committed offset doesn't move.
+  A restore doesn't count, however long it takes, nor does time under an earlier owner. Records that wait for their texts
+  don't count either: a backlog of texts holds commits back for minutes.
+- Texts: records wait for theirs, none is encoded, and none of those partitions moves. A forward pass may never return.
+- Membership: the group has given the worker no assignment, not even an empty one, and no state is being restored.
+- The event loop: while it hangs, nothing that runs on it can notice. So a thread looks.
+
+Progress and texts are judged only over time in which the group's lag could be sampled. While Kafka is away nothing can
+move; the lease decides how long to wait for Kafka.
+
+`/ready` reports all of it long before (`view.STALL_LIMIT_S`, `view.BEAT_LIMIT_S`): a load balancer acts first, the watchdog
+last.
 """
 
 import asyncio
@@ -27,7 +32,7 @@ EVERY_S = 1.0
 
 
 class Stuck(InfrastructureFailure):
-    """This worker does not get on; a supervisor's restart gives it another chance."""
+    """This worker makes no progress; operator action: none, if a supervisor restarts it."""
 
 
 class LagSample(Protocol):
@@ -87,10 +92,11 @@ class Watchdog:
         self._joined_at = clock()
         self._sample = lag.sampled_at
         self._sample_seen_at = clock()
-        self._counted_s = 0.0  # of the time between samples, what counts
-        self._texts: tuple[int, dict[TopicPartition, int | None]] = (0, {})  # encoded, and committed where texts wait
-        self._texts_at = 0.0  # of the time that counts, as are those of `_still`
-        self._still: dict[TopicPartition, tuple[int, float]] = {}  # committed, and since when it hasn't moved
+        self._counted_s = 0.0  # seconds between samples, without those in which Kafka was away
+        # How many texts were encoded, and the committed offsets where texts wait.
+        self._texts: tuple[int, dict[TopicPartition, int | None]] = (0, {})
+        self._texts_at = 0.0  # on the clock of `_counted_s`, as the times in `_still`
+        self._still: dict[TopicPartition, tuple[int, float]] = {}  # committed offset, and since when it hasn't moved
         self._beat = self._looked_at = self._checked_at = clock()
 
     async def run(self) -> None:
@@ -106,11 +112,11 @@ class Watchdog:
             over.set()
 
     def look(self) -> None:
-        """Notes what has moved, and ends the process where something hasn't for too long. Called on the event loop."""
+        """Notes what has moved; ends the process if something hasn't for too long. Called on the event loop."""
         now = self._clock()
         stood_s, self._beat, self._looked_at = now - self._looked_at, now, now
         if stood_s > STOOD_STILL_S:
-            self._joined_at += stood_s  # the group may have answered, and nobody listened
+            self._joined_at += stood_s  # the group may have answered while this process stood still
         self._look_at_group(now)
         counted_s = self._count(now)
         owned, reading = self._worker.owned(), self._worker.reading()
@@ -136,7 +142,7 @@ class Watchdog:
             )
 
     def _count(self, now: float) -> float:
-        """Seconds that count: all between two samples, unless those are so far apart that Kafka was away in between."""
+        """Seconds that count: all between two samples, unless the samples are so far apart that Kafka was away."""
         sample = self._lag.sampled_at
         if sample != self._sample:
             passed_s = now - self._sample_seen_at
@@ -153,7 +159,7 @@ class Watchdog:
             tp = min(waiting)
             self._fail(
                 Stuck(
-                    f"{tp.topic}[{tp.partition}] waits for its texts, of which none was read for "
+                    f"{tp.topic}[{tp.partition}] waits for its texts, and none was read for "
                     f"{counted_s - self._texts_at:.0f} s (REGULARS_WATCHDOG_LIMIT_S is {self._limit_s:.0f}): the encoder "
                     "hangs, or is too slow for this machine"
                 )
@@ -171,10 +177,10 @@ class Watchdog:
             )
 
     def check_loop(self) -> None:
-        """Ends the process where the event loop hasn't come round for too long. Called once a second, from a thread."""
+        """Ends the process if the event loop has hung for too long. Called once a second, from a thread."""
         now = self._clock()
         stood_s, self._checked_at = now - self._checked_at, now
-        if stood_s > STOOD_STILL_S:  # the whole process did, this thread with it
+        if stood_s > STOOD_STILL_S:  # the whole process stood still, this thread too
             self._beat = min(now, self._beat + stood_s)
         silent_s = now - self._beat
         if silent_s > self._limit_s:

@@ -1,6 +1,6 @@
-"""The worker's pages, on faust's aiohttp application: health, metrics, dashboard, and what the dashboard asks for.
+"""The worker's pages, on Faust's aiohttp application: health, metrics, the dashboard, and what the dashboard asks for.
 
-`mount` goes before the server starts: aiohttp serves the first route that fits, and faust has a page of its own at `/`.
+Call `mount` before the server starts: aiohttp serves the first route that matches, and Faust has a page of its own at `/`.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from streams.ops.lag import total
 from streams.worker.status import NotHere
 from streams.worker.view import BEAT_LIMIT_S, WorkerView
 
-# Comment lines between changes, so that a proxy or a browser doesn't take silence for the end.
+# A comment line is sent after so long a silence, so that no proxy or browser closes the connection.
 KEEP_ALIVE_S = 10.0
-# A browser shows no more than this a second; `/api/changes` without `most` sends all.
+# With `most`, changes are sent in bursts of this length. A new reader starts so many changes back.
 BURST_S = 0.25
 BACKLOG = 40
 DASHBOARD_POLICY = (
@@ -29,7 +29,7 @@ DASHBOARD_POLICY = (
 
 
 def mount(app: web.Application, view: WorkerView) -> None:
-    """Add every route of the contract to `app`, before it starts."""
+    """Adds every route of the contract to `app`."""
     pages = _Pages(view)
     app.router.add_get("/", pages.dashboard)
     app.router.add_get("/live", pages.live)
@@ -41,7 +41,7 @@ def mount(app: web.Application, view: WorkerView) -> None:
     app.router.add_get("/api/shadow", pages.shadow)
     app.router.add_get("/api/changes", pages.changes)
     app.router.add_get("/api/customers/{id:(?s:.+)}", pages.customer)
-    # Streams of changes never end by themselves, and the server waits a minute for what is open.
+    # Streams of changes never end by themselves, and a server that stops waits a minute for open connections.
     app.on_shutdown.append(pages.stop)
 
 
@@ -128,16 +128,16 @@ class _Pages:
         return _json(body)
 
     async def shadow(self, request: web.Request) -> web.Response:
-        """The shadow policy beside the served one, in this worker's partitions; `policy` null: there is none."""
-        status, found = self._view.worker.status(), self._view.worker.shadow()
+        """The shadow policy beside the served one, in this worker's partitions; `policy` is null without a shadow."""
+        status, comparison = self._view.worker.status(), self._view.worker.shadow()
         served = None if status.versions is None else status.versions.policy
-        pairs = [] if found is None else [[*pair, count] for pair, count in found.pairs.items()]
+        pairs = [] if comparison is None else [[*pair, count] for pair, count in comparison.pairs.items()]
         return _json(
             {
-                "policy": None if found is None else found.policy,
+                "policy": None if comparison is None else comparison.policy,
                 "served": served,
-                "customers": 0 if found is None else found.customers,
-                "elsewhere": 0 if found is None else found.elsewhere,
+                "customers": 0 if comparison is None else comparison.customers,
+                "elsewhere": 0 if comparison is None else comparison.elsewhere,
                 "pairs": [
                     {"dimension": dimension, "current": current, "shadow": shadow, "customers": count}
                     for dimension, current, shadow, count in pairs
@@ -157,8 +157,8 @@ class _Pages:
     async def changes(self, request: web.Request) -> web.StreamResponse:
         """Each change as one event: `id` counts this worker's changes, `data` is the change's body.
 
-        Query: `after` (or the Last-Event-ID header): the number to go on from; `most`: at most so many a second, the
-        latest; `words=1`: with the cause and the reasons in words.
+        Query: `after` (or the header Last-Event-ID): the number to continue from; `most`: at most so many per second, the
+        latest ones; `words=1`: with the cause and the reasons in words.
         """
         try:
             after, most = _number(request, "after"), _number(request, "most")
@@ -167,7 +167,7 @@ class _Pages:
             return _json({"error": str(exc)}, status=400)
         feed = self._view.changes
         number = next((n for n in (number, after) if n is not None), max(0, feed.published - BACKLOG))
-        if number > feed.published:  # counted by a worker that is gone
+        if number > feed.published:  # it was counted by an earlier worker
             number = 0
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         await response.prepare(request)
@@ -177,13 +177,13 @@ class _Pages:
         room = None if burst is None else BACKLOG
         try:
             while not feed.closed:
-                found = await feed.news(number, KEEP_ALIVE_S)
-                if not found:
+                changes = await feed.news(number, KEEP_ALIVE_S)
+                if not changes:
                     if not feed.closed:
                         await response.write(b": still here\n\n")
                     continue
-                number = found[-1][0]
-                for n, body in found if room is None else found[-room:]:
+                number = changes[-1][0]
+                for n, body in changes if room is None else changes[-room:]:
                     await response.write(b"id: %d\ndata: %b\n\n" % (n, _in_words(body) if with_words else body))
                 room = burst
                 if burst is not None:
@@ -195,8 +195,8 @@ class _Pages:
 
 def _in_words(body: bytes) -> bytes:
     change = decode_change(body)
-    spoken: dict[str, Any] = msgspec.to_builtins(change)
-    spoken["words"] = {
+    worded: dict[str, Any] = msgspec.to_builtins(change)
+    worded["words"] = {
         "cause": words.cause_words(change.cause),
         "reasons": [words.reason_words(reason) for reason in change.reasons],
         "instead": words.counterfactual_words(change.counterfactual, change.previous)
@@ -204,7 +204,7 @@ def _in_words(body: bytes) -> bytes:
         else None,
         "next": words.next_words(change.next),
     }
-    return msgspec.json.encode(spoken)
+    return msgspec.json.encode(worded)
 
 
 def _number(request: web.Request, name: str, source: Any = None) -> int | None:

@@ -18,13 +18,14 @@ from streams.ops.lag import LagMonitor
 from streams.plane.runtime import App
 from streams.settings import Settings
 from streams.worker.answers import WorkerAnswers
-from streams.worker.encoding import BatchDone, open_lane
+from streams.worker.encoding import open_lane
 from streams.worker.feed import ChangeFeed, SegmentCounts
 from streams.worker.metrics import Metrics
 from streams.worker.observer import ViewObserver
 from streams.worker.passing_time import TICK_S, PartitionTime, TextLog
 from streams.worker.scoring import ScoringJob
 from streams.worker.serving import Serving
+from streams.worker.text_lane import BatchDone
 from streams.worker.text_queue import MOST_HELD, TextQueue
 from streams.worker.text_server import TextServer
 from streams.worker.view import WorkerView
@@ -51,7 +52,7 @@ class ScoringWorker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         lag = LagMonitor(settings)
-        metrics = Metrics(lag=lag)
+        metrics = Metrics(lag=lag, settings=settings)
 
         def count_texts(done: BatchDone) -> None:
             metrics.count_texts(done.texts, done.tokens)
@@ -72,7 +73,7 @@ class ScoringWorker:
         self.app = App(settings, self.job)
         self.pipeline = self.app.pipeline
         self._texts = TextServer(queue, self.pipeline)
-        serving = Serving(self.job, metrics)
+        serving = Serving(self.job, metrics, settings.models)
         self._broadcasts = {
             POLICIES: Broadcast(settings, POLICIES, serving.serve_policy, on_past=serving.serve_published),
             MODEL_SNAPSHOTS: Broadcast(settings, MODEL_SNAPSHOTS, serving.serve_snapshot),

@@ -46,6 +46,8 @@ def test_schema_is_a_valid_json_schema(name: str) -> None:
         ("change-model.json", "segment-change"),
         ("standing.json", "standing"),
         ("label.json", "label"),
+        ("action.json", "action"),
+        ("outcome.json", "outcome"),
     ],
 )
 def test_golden_record_follows_its_schema(golden: str, schema: str) -> None:

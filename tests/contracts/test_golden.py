@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.actions import Action, Outcome, decode_action, decode_outcome, encode_action, encode_outcome
 from schemas.changes import (
     Change,
     Contribution,
@@ -136,6 +137,27 @@ STANDING = Standing(
 )
 LABEL = Label("4f1c:1714564800:30", 1714564800.0, 1717156800.0, 30, "9a3e", (0.0, 1.5, -2.25), True, 2, 61.5)
 
+ACTION = Action(
+    action_id="c-1:win-back:2",
+    customer_id="c-1",
+    campaign="win-back",
+    version="3",
+    decided_at="2024-05-01T12:00:00Z",
+    cause=CAUSES["silence"],
+    arm="coupon-10",
+    channel="email",
+    cost=3.0,
+    propensities={"none": 0.25, "coupon-10": 0.75},
+    eligible=("none", "coupon-10"),
+    suppressed={"coupon-20": "budget"},
+    holdout=False,
+    model="bandit@17",
+    seed="8000000000000000",
+    expires_at="2024-05-02T12:00:00Z",
+    reasons=(Contribution("recency_days", 31.0, 0.25),),
+)
+OUTCOME = Outcome("o-1", "c-1:win-back:2", "c-1", AT, "redeemed")
+
 
 @pytest.mark.parametrize(("name", "topic", "expected"), [(name, *event) for name, event in EVENTS.items()])
 def test_golden_event_decodes_to_the_same_event(name: str, topic: str, expected: Event) -> None:
@@ -169,8 +191,24 @@ def test_golden_label_is_the_same_to_the_byte() -> None:
     assert encode_label(LABEL) == body
 
 
+def test_golden_action_is_the_same_to_the_byte() -> None:
+    """A decision that is sent again has the bytes that it had."""
+    body = (GOLDEN / "action.json").read_bytes()
+
+    assert decode_action(body) == ACTION
+    assert encode_action(ACTION) == body
+
+
+def test_golden_outcome_is_the_same_to_the_byte() -> None:
+    """An outcome that was sent long ago means today what it meant then."""
+    value = (GOLDEN / "outcome.json").read_bytes()
+
+    assert decode_outcome(value) == OUTCOME
+    assert encode_outcome(OUTCOME) == value
+
+
 def test_every_golden_file_is_tested() -> None:
     """No file lies in tests/golden/ that nobody decodes."""
-    tested = {*EVENTS, *CHANGES, "standing.json", "label.json"}
+    tested = {*EVENTS, *CHANGES, "standing.json", "label.json", "action.json", "outcome.json"}
 
     assert {path.name for path in GOLDEN.glob("*.json")} == tested

@@ -16,6 +16,7 @@ from models.learning.learner import Learner
 from models.learning.scorer import SnapshotScorer
 from models.learning.snapshots import encode_snapshot
 from models.scores import PriorScorer
+from models.standing import standing
 from schemas.changes import (
     Change,
     Contribution,
@@ -30,7 +31,8 @@ from schemas.changes import (
     encode_standing,
 )
 from schemas.learning import SCORES
-from schemas.states import NEVER, Browsing, CustomerState, Held, Spending, encode_state
+from schemas.states import NEVER, Browsing, CustomerState, Held, Promise, Spending, encode_state
+from schemas.times import from_rfc3339
 from streams.cli import main
 from streams.kafka.changelog import PARTITION_KEY
 from streams.kafka.topics import create, partition_of
@@ -149,8 +151,19 @@ def ada(own: Settings) -> Settings:
     others = [(f"other{i}", encode_change(a_change(f"other{i}", 1))) for i in range(40)]
     profile = Profile(2.0, 3, 1234.0, 3, 1, 3702, 100, 7, 0, AT, AT, AT)
     coming = Next("2024-06-01T10:00:00Z", "lifecycle", "at_risk")
-    standing = Standing("ada", 3, {"value": "mid"}, {"expected_spend_90d": 61.5}, profile, coming, VERSIONS, AT)
-    stored = CustomerState(sequence=3, segments={"value": Held("mid", 1.7e9)}, spending=Spending(purchases=3))
+    published = Standing("ada", 3, {"value": "mid"}, {"expected_spend_90d": 61.5}, profile, coming, VERSIONS, AT)
+    at = from_rfc3339(AT)
+    spending = Spending(purchases=3, refunds=1, spend_minor=3702, refunded_minor=100, last_purchase_at=at)
+    stored = CustomerState(
+        sequence=3,
+        segments={"value": Held("mid", 1.7e9)},
+        first_event_at=at,
+        last_event_at=at,
+        spending=spending,
+        browsing=Browsing(clicks=8),
+        scores=(0.3, 0.55, 1.2, 63.0),
+        promise=Promise(from_rfc3339(coming.at), coming.dimension, coming.segment),
+    )
     asyncio.run(
         produce(
             own,
@@ -158,7 +171,7 @@ def ada(own: Settings) -> Settings:
             [*others, *(("ada", encode_change(change)) for change in changes), *others],
         )
     )
-    asyncio.run(produce(own, own.topic("customer-segments"), [("ada", b"{}"), ("ada", encode_standing(standing))]))
+    asyncio.run(produce(own, own.topic("customer-segments"), [("ada", b"{}"), ("ada", encode_standing(published))]))
     asyncio.run(produce(own, own.changelog_topic, [("ada", a_state(1)), ("ada", encode_state(stored, NEVER))]))
     return own
 
@@ -175,17 +188,27 @@ def test_latest_of_a_customer_is_found_in_blocks_of_any_size(ada: Settings, bloc
     assert found.state.purchases == 3
 
 
+def test_the_standing_is_as_of_the_latest_click(ada: Settings) -> None:
+    """Its record was written before a click that moved a score; a worker's page answers from the state, so does this."""
+    history = asyncio.run(look_up(ada, "ada", 10))
+
+    assert history.state is not None
+    assert history.standing == standing("ada", history.state, VERSIONS)
+    assert history.standing.scores["expected_spend_90d"] == 63.0
+    assert history.standing.profile.clicks == 8
+
+
 def test_the_interval_of_spend_is_the_served_snapshots(ada: Settings) -> None:
     """None before a snapshot is published; then the bounds that its scorer gives for the scores of the standing."""
     profile = Profile(2.0, 3, 1234.0, 3, 1, 3702, 100, 7, 0, AT, AT, AT)
     scores = dict(zip(SCORES, (0.3, 0.55, 1.2, 61.5), strict=True))
-    standing = Standing("ada", 3, {"value": "mid"}, scores, profile, None, VERSIONS, AT)
-    assert asyncio.run(spend_interval(ada, standing)) is None
+    ada_now = Standing("ada", 3, {"value": "mid"}, scores, profile, None, VERSIONS, AT)
+    assert asyncio.run(spend_interval(ada, ada_now)) is None
     snapshot = Learner(NAMES, FEATURE_SET, PriorScorer()).snapshot()
     one_partition = ada.model_copy(update={"partitions": 1})
     asyncio.run(produce(one_partition, ada.topic("model-snapshots"), [("dynamic", encode_snapshot(snapshot))]))
 
-    interval = asyncio.run(spend_interval(ada, standing))
+    interval = asyncio.run(spend_interval(ada, ada_now))
 
     ((low, high),) = SnapshotScorer(snapshot, PriorScorer()).intervals(np.array([list(scores.values())]))
     assert interval == (low, high)

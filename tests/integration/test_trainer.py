@@ -26,7 +26,9 @@ from schemas.topics import MODEL_SNAPSHOTS
 from streams.kafka.errors import TopicsNotReady
 from streams.kafka.topics import create
 from streams.settings import Settings
-from streams.training.trainer import SNAPSHOT_KEY, Pace, Trainer
+from streams.training.checkpoint import SNAPSHOT_KEY, Beginner
+from streams.training.schedule import PublishSchedule
+from streams.training.trainer import Trainer
 from tests.support.training import (
     EACH,
     FEATURES,
@@ -67,7 +69,7 @@ async def test_every_label_is_learnt_in_order(settings: Settings, wait_until_asy
     await create(settings)
     await send_labels(settings, range(40))
 
-    async with running(settings, Pace(40, 60.0)) as trainer:
+    async with running(settings, PublishSchedule(40, 60.0)) as trainer:
         await wait_until_async(lambda: trainer.published)
 
     found = await last_snapshot(settings)
@@ -98,7 +100,7 @@ async def test_a_trainer_that_dies_loses_nothing(settings: Settings, wait_until_
     """Killed after it learnt more than it published, the next one learns that again, once."""
     await create(settings)
     await send_labels(settings, range(10))
-    async with running(settings, Pace(10, 60.0)) as first:
+    async with running(settings, PublishSchedule(10, 60.0)) as first:
         await wait_until_async(lambda: first.published)
     await send_labels(settings, range(10, 15))
 
@@ -108,7 +110,7 @@ async def test_a_trainer_that_dies_loses_nothing(settings: Settings, wait_until_
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    async with running(settings, Pace(5, 60.0)) as second:
+    async with running(settings, PublishSchedule(5, 60.0)) as second:
         await wait_until_async(lambda: second.published)
 
     found = await last_snapshot(settings)
@@ -119,7 +121,7 @@ async def test_a_trainer_that_dies_loses_nothing(settings: Settings, wait_until_
 async def test_the_interval_publishes_what_is_new(settings: Settings, wait_until_async: WaitAsync) -> None:
     """One label is enough once the interval has passed, and no label publishes nothing."""
     await create(settings)
-    async with running(settings, Pace(10**9, 0.2)) as trainer:
+    async with running(settings, PublishSchedule(10**9, 0.2)) as trainer:
         await wait_until_async(lambda: trainer.learning)
         assert trainer.published is None
         await send_labels(settings, [1])
@@ -137,7 +139,7 @@ async def test_bad_labels_become_dead_letters_and_the_others_are_learnt(
     bad = [b"no json", b'{"label_id":"x"}', b"\xff\xfe", short]
     await send(settings, [encode_label(label(0)), *bad, foreign, encode_label(label(1))])
 
-    async with running(settings, Pace(2, 60.0)) as trainer:
+    async with running(settings, PublishSchedule(2, 60.0)) as trainer:
         await wait_until_async(lambda: trainer.published)
 
     found = await last_snapshot(settings)
@@ -168,7 +170,7 @@ async def test_a_label_larger_than_dead_letters_takes_stops_no_trainer(
     assert producer.flush(30) == 0
     await send(settings, [encode_label(label(0)), encode_label(label(1))])
 
-    async with running(settings, Pace(2, 60.0)) as trainer:
+    async with running(settings, PublishSchedule(2, 60.0)) as trainer:
         await wait_until_async(lambda: trainer.published)
 
     (letter,) = await records_of(settings, "dead-letters")
@@ -202,7 +204,7 @@ async def test_a_snapshot_of_other_features_is_not_restored(settings: Settings, 
     """After a release with other features, learning starts anew from what model-train holds."""
     await create(settings)
     await send_labels(settings, range(5))
-    other = Trainer(settings, ("x",), "beef", OneFeature(), EACH)
+    other = Trainer(settings, Beginner(("x",), "beef", OneFeature()), EACH)
     stopping = asyncio.Event()
     task = asyncio.create_task(other.run(stopping))
     await send(settings, [encode_label(label(9, feature_set="beef", width=1))])
@@ -210,7 +212,7 @@ async def test_a_snapshot_of_other_features_is_not_restored(settings: Settings, 
     stopping.set()
     await task
 
-    async with running(settings, Pace(5, 60.0)) as trainer:
+    async with running(settings, PublishSchedule(5, 60.0)) as trainer:
         await wait_until_async(lambda: trainer.published)
 
     found = await last_snapshot(settings)
@@ -251,7 +253,7 @@ async def test_a_spoiled_version_is_rolled_back_and_said_so(settings: Settings, 
     await send(settings, [encode_label(label) for label in days_of(70, 32)])
 
     with structlog.testing.capture_logs() as said:
-        async with running(settings, Pace(200, 60.0)) as trainer:
+        async with running(settings, PublishSchedule(200, 60.0)) as trainer:
             await wait_until_async(lambda: trainer.published is not None and trainer.published.rollbacks == 1, 60.0)
 
     (told,) = [line for line in said if line["event"].startswith("rolled back")]

@@ -16,7 +16,7 @@ from streams.broker import Broker
 from streams.kafka.errors import BrokerLost
 from streams.kafka.topics import create
 from streams.settings import Settings
-from streams.training.trainer import Pace
+from streams.training.schedule import PublishSchedule
 from tests.faults.proxy import Proxy
 from tests.support.training import EACH, direct, last_snapshot, running, send_labels, trainer_of
 
@@ -66,7 +66,7 @@ async def shop(kafka: Kafka, prefix: str) -> Settings:
 async def test_a_broker_that_restarts_is_waited_for(shop: Settings, kafka: Kafka, wait_until_async: WaitAsync) -> None:
     """Away after labels were learnt and before a snapshot holds them: each counts once, in order; the lag is not known."""
     await send_labels(shop, range(15))
-    async with running(shop, Pace(20, 600.0)) as trainer:
+    async with running(shop, PublishSchedule(20, 600.0)) as trainer:
         await wait_until_async(lambda: trainer.view.next_offset == 15)
         await kafka.stop()
         await wait_until_async(lambda: trainer.view.end is None)
@@ -86,7 +86,7 @@ async def test_a_snapshot_that_is_due_while_kafka_is_away_is_published_when_it_i
 ) -> None:
     """Refused for longer than a session, so that the group gives the topic anew: still each label once, in order."""
     await send_labels(shop, range(10))
-    async with running(shop, Pace(10**9, 2.0)) as trainer:
+    async with running(shop, PublishSchedule(10**9, 2.0)) as trainer:
         await wait_until_async(lambda: trainer.published)
         await send_labels(shop, range(10, 15))
         await wait_until_async(lambda: trainer.view.next_offset == 15)
@@ -109,7 +109,7 @@ async def test_a_trainer_that_starts_before_its_broker_answers_waits_for_it(
     await send_labels(shop, range(5))
     kafka.proxy.refuse()
     with structlog.testing.capture_logs() as said:
-        async with running(shop, Pace(5, 60.0)) as trainer:
+        async with running(shop, PublishSchedule(5, 60.0)) as trainer:
             await wait_until_async(lambda: any(line["event"] == "Kafka is away" for line in said))
             assert [reason.reason for reason in trainer.view.not_ready()][:1] == ["not-joined"]
             kafka.proxy.accept()
@@ -125,8 +125,7 @@ async def test_a_broker_that_stays_away_ends_the_trainer(
 ) -> None:
     """After its patience it says so; what it hadn't published is learnt by the next one."""
     await send_labels(shop, range(5))
-    trainer = trainer_of(shop, Pace(100, 600.0))
-    trainer.patience_s = 6.0
+    trainer = trainer_of(shop, PublishSchedule(100, 600.0), patience_s=6.0)
     task = asyncio.create_task(trainer.run(asyncio.Event()))
     await wait_until_async(lambda: trainer.view.next_offset == 5)
     kafka.proxy.refuse()

@@ -10,13 +10,17 @@ from aiokafka import AIOKafkaProducer
 from models import features
 from models.learning.course import Course
 from models.learning.learner import Learner
+from models.learning.plug import Plugged
 from models.learning.snapshots import Snapshot, decode_snapshot
 from models.scores import PriorScorer
 from schemas.learning import Label, encode_label
 from schemas.topics import MODEL_SNAPSHOTS, MODEL_TRAIN
 from streams.kafka.broadcast import read_latest
+from streams.kafka.patience import PATIENCE_S
 from streams.settings import Settings
-from streams.training.trainer import SNAPSHOT_KEY, Pace, Trainer
+from streams.training.checkpoint import SNAPSHOT_KEY, Beginner
+from streams.training.schedule import PublishSchedule
+from streams.training.trainer import Trainer
 
 FEATURES = len(features.NAMES)
 
@@ -60,15 +64,20 @@ async def last_snapshot(settings: Settings) -> Snapshot | None:
     return None if data is None else decode_snapshot(data, features.FEATURE_SET)
 
 
-def trainer_of(settings: Settings, pace: Pace) -> Trainer:
+def trainer_of(
+    settings: Settings, schedule: PublishSchedule, patience_s: float = PATIENCE_S, contenders: Sequence[Plugged] = ()
+) -> Trainer:
     """A trainer as the command makes it."""
-    return Trainer(settings, features.NAMES, features.FEATURE_SET, PriorScorer(), pace)
+    beginner = Beginner(features.NAMES, features.FEATURE_SET, PriorScorer(), tuple(contenders))
+    return Trainer(settings, beginner, schedule, patience_s=patience_s)
 
 
 @asynccontextmanager
-async def running(settings: Settings, pace: Pace) -> AsyncIterator[Trainer]:
+async def running(
+    settings: Settings, schedule: PublishSchedule, contenders: Sequence[Plugged] = ()
+) -> AsyncIterator[Trainer]:
     """A trainer that runs until the block ends; its failure is the test's."""
-    trainer, stopping = trainer_of(settings, pace), asyncio.Event()
+    trainer, stopping = trainer_of(settings, schedule, contenders=contenders), asyncio.Event()
     task = asyncio.create_task(trainer.run(stopping))
     try:
         yield trainer
@@ -77,5 +86,5 @@ async def running(settings: Settings, pace: Pace) -> AsyncIterator[Trainer]:
         await task
 
 
-EACH = Pace(labels=1, interval_s=60.0)
-NEVER = Pace(labels=10**9, interval_s=10**9)
+EACH = PublishSchedule(labels=1, interval_s=60.0)
+NEVER = PublishSchedule(labels=10**9, interval_s=10**9)

@@ -51,10 +51,10 @@ def test_a_policy_beside_itself_differs_in_nobody(policy: Policy, events: list[H
         follower.take([heard], heard.at)
     for day in sorted(days):
         follower.take([], events[-1].at + day * DAY_S)
-    found = shadow.comparison()
-    assert (found.customers, found.elsewhere) == (1, 0)
+    comparison = shadow.comparison()
+    assert (comparison.customers, comparison.elsewhere) == (1, 0)
     assert follower.state is not None
-    assert {(name, current) for name, current, _ in found.pairs} == {
+    assert {(name, current) for name, current, _ in comparison.pairs} == {
         (name, held.segment) for name, held in follower.state.segments.items()
     }
 
@@ -85,13 +85,13 @@ def test_counts_follow_customers_as_they_move() -> None:
     shadow.see(1, [step(Customer("d", None, NEVER, [purchase(0, START_S)]), terms)])
     assert shadow.comparison().elsewhere == 0
     shadow.reach(0, START_S + 22.5 * DAY_S)
-    found = shadow.comparison()
-    assert (found.policy, found.customers, found.elsewhere) == ("default-2", 6, 3)
-    assert found.pairs["lifecycle", "active", "at_risk"] == 3
-    assert found.pairs["lifecycle", "active", "active"] == 3
+    comparison = shadow.comparison()
+    assert (comparison.policy, comparison.customers, comparison.elsewhere) == ("default-2", 6, 3)
+    assert comparison.pairs["lifecycle", "active", "at_risk"] == 3
+    assert comparison.pairs["lifecycle", "active", "active"] == 3
     shadow.see(0, [step(Customer("c0", None, NEVER, [], Erasure(1, START_S)), terms)])
-    found = shadow.comparison()
-    assert (found.customers, found.elsewhere, found.pairs["lifecycle", "active", "at_risk"]) == (5, 2, 2)
+    comparison = shadow.comparison()
+    assert (comparison.customers, comparison.elsewhere, comparison.pairs["lifecycle", "active", "at_risk"]) == (5, 2, 2)
     shadow.reach(0, START_S + 400 * DAY_S)
     assert shadow.comparison().customers == 5
     shadow.forget(0)
@@ -106,10 +106,10 @@ def page(policy: str | None, customers: int) -> dict[str, object]:
 
 def test_workers_are_added_up() -> None:
     """Each has its partitions' customers."""
-    found = added({"a": page("p-2", 3), "b": page("p-2", 4)})
-    assert (found.customers, found.elsewhere, found.pairs.total()) == (20, 7, 7)
-    assert "7 would stand elsewhere (35.0%)" in as_text(found)
-    assert "lifecycle: at_risk instead of active" in as_text(found)
+    comparison = added({"a": page("p-2", 3), "b": page("p-2", 4)})
+    assert (comparison.customers, comparison.elsewhere, comparison.pairs.total()) == (20, 7, 7)
+    assert "7 would stand elsewhere (35.0%)" in as_text(comparison)
+    assert "lifecycle: at_risk instead of active" in as_text(comparison)
 
 
 @pytest.mark.parametrize("other", [page(None, 0), page("p-3", 1)])

@@ -179,49 +179,6 @@ def test_bad_record_is_rejected_with_its_reason_and_field(
     assert (rejected.value.reason, rejected.value.field) == (reason, field)
 
 
-ERASE = [("other", b"x"), ("regulars-erase", b"2024-01-01T10:00:00Z")]
-
-
-@pytest.mark.parametrize("headers", [[], [("regulars-clock", b"2024-01-01T10:00:00Z")]])
-@pytest.mark.parametrize("topic", events.INPUT_TOPICS)
-def test_a_record_without_value_erases_nobody_without_the_header(topic: str, headers: list[tuple[str, bytes]]) -> None:
-    """A tombstone of a producer that means something else stays a dead letter."""
-    assert events.decode_erasure(topic, b"c-1", headers, LATEST_S) is None
-
-
-def test_an_erasure_says_as_of_when() -> None:
-    """Its header is the moment up to which no event counts any more; the first of several."""
-    later = ("regulars-erase", b"2024-01-02T10:00:00Z")
-    assert events.decode_erasure("purchases", "ännchen".encode(), [*ERASE, later], LATEST_S) == 1704103200.0
-
-
-@pytest.mark.parametrize(
-    ("topic", "key", "said", "reason"),
-    [
-        ("clickstream", b"c-1", b"2024-01-01T10:00:00Z", "erase"),
-        ("reviews", b"c-1", b"2024-01-01T10:00:00Z", "erase"),
-        ("purchases", b"c-1", None, "erase"),
-        ("purchases", b"c-1", b"", "erase"),
-        ("purchases", b"c-1", b"now", "erase"),
-        ("purchases", b"c-1", b"\xff", "erase"),
-        ("purchases", b"c-1", b"2024-01-01T10:00:00", "erase"),
-        ("purchases", b"c-1", b"9999-01-01T10:00:00Z", "future-time"),
-        ("purchases", b"\xff\x01partition", b"2024-01-01T10:00:00Z", "not-utf8"),
-        ("purchases", b"x" * 129, b"2024-01-01T10:00:00Z", "erase"),
-        ("purchases", b"__faust\0offset__", b"2024-01-01T10:00:00Z", "erase"),  # a key of the local store
-        ("purchases", b"c\n1", b"2024-01-01T10:00:00Z", "erase"),
-        ("purchases", b"c-1", b"0001-01-01T00:00:00+14:00", "erase"),  # the year 0 in UTC, which cannot be written
-        ("purchases", b"c-1", b"1989-12-31T23:59:59Z", "erase"),
-    ],
-)
-def test_an_erasure_that_is_none_is_rejected(topic: str, key: bytes, said: bytes | None, reason: str) -> None:
-    """Who means to erase somebody and can't is told so by a dead letter."""
-    with pytest.raises(Rejected) as rejected:
-        events.decode_erasure(topic, key, [("regulars-erase", said)], LATEST_S)
-
-    assert rejected.value.reason == reason
-
-
 @pytest.mark.parametrize(
     ("topic", "value"),
     [

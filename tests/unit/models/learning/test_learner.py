@@ -14,20 +14,26 @@ from msgspec.structs import replace
 from river import metrics
 
 from models.features import FloatArray
+from models.learning.corrections import Link, corrector
 from models.learning.forecasting import CORRECTION_LIMIT, beta_views
-from models.learning.glm import DynamicGlm, Link, packed, unpacked
-from models.learning.glm import unlinked as unlinked_of
 from models.learning.inputs import links, unlinked
 from models.learning.learner import Learner
 from models.learning.measures import calibration_error
 from models.learning.scorer import SnapshotScorer
 from models.learning.snapshots import BLOCK, decode_snapshot, encode_snapshot
+from models.river.dynamic import packed, unpacked
+from models.river.families import BERNOULLI, POISSON
 from schemas.learning import Label
 from schemas.times import DAY_S
 
 NAMES = ("habit", "mood", "noise")
 FEATURE_SET = "f00d"
 BASE_RATE, MEAN_AMOUNT = 0.8, 40.0
+
+
+def unlinked_of(link: Link, raw: FloatArray) -> FloatArray:
+    """Means from the link scale."""
+    return (BERNOULLI if link == "logit" else POISSON).mean(raw)
 
 
 class HabitPrior:
@@ -214,10 +220,10 @@ def test_one_pass_ends_where_the_batch_optimum_is(link: Link) -> None:
     z, truth = rng.normal(size=(4_000, 3)), np.array([-0.5, 0.6, -0.3, 0.0])
     mean = unlinked_of(link, truth[0] + z @ truth[1:])
     y = (rng.uniform(size=4_000) < mean).astype(float) if link == "logit" else rng.poisson(mean).astype(float)
-    online = DynamicGlm(3, link, scale=1.0, drift=0.0, level_drift=0.0)
+    online = corrector(link, range(3), scale=1.0)
     for start in range(0, 4_000, 100):
         block = slice(start, start + 100)
-        online.learn_block(z[block], np.zeros(100), y[block], days=1.0)
+        online.learn_array(z[block], y[block], np.zeros(100), 1.0)
 
     a, batch = np.hstack([np.ones((4_000, 1)), z]), np.zeros(4)
     for _ in range(25):
@@ -226,7 +232,7 @@ def test_one_pass_ends_where_the_batch_optimum_is(link: Link) -> None:
         hessian = (a * variance[:, None]).T @ a + np.eye(4)
         batch = batch + np.linalg.solve(hessian, a.T @ (y - m) - batch)
 
-    np.testing.assert_allclose(online.weights, batch, atol=0.03)
+    np.testing.assert_allclose(online.coefficients, batch, atol=0.03)
 
 
 def test_what_drifts_is_followed() -> None:
@@ -234,11 +240,11 @@ def test_what_drifts_is_followed() -> None:
     rng = np.random.default_rng(6)
     levels = []
     for drift in (0.0, 1e-3):
-        model = DynamicGlm(1, "log", level_drift=drift)
+        model = corrector("log", ("z",), drift=1e-4, intercept_drift=drift)
         for day, rate in enumerate([1.0] * 40 + [2.0] * 20):
             y = rng.poisson(rate, size=100).astype(float)
-            model.learn_block(np.zeros((100, 1)), np.zeros(100), y, days=float(day > 0))
-        levels.append(math.exp(model.weights[0]))
+            model.learn_array(np.zeros((100, 1)), y, np.zeros(100), float(day > 0))
+        levels.append(math.exp(model.intercept))
 
     assert levels[0] < 1.5
     assert levels[1] == pytest.approx(2.0, abs=0.15)
@@ -247,22 +253,22 @@ def test_what_drifts_is_followed() -> None:
 @given(expected=st.floats(2.0, 1e4), z=st.floats(-1.0, 1.0))
 def test_a_forecast_far_too_high_comes_down_as_fast_as_a_small_one(expected: float, z: float) -> None:
     """Where nothing comes, four blocks lower a level by 1, whether 2 were expected of everybody or 10,000."""
-    model = DynamicGlm(1, "log", level_scale=0.1, drift=0.0, level_drift=0.0)
+    model = corrector("log", ("z",), intercept_scale=0.1)
     for _ in range(4):
-        model.learn_block(np.full((50, 1), z), np.full(50, math.log(expected)), np.zeros(50), days=0.0)
+        model.learn_array(np.full((50, 1), z), np.zeros(50), np.full(50, math.log(expected)), 0.0)
 
-    assert model.weights[0] + z * model.weights[1] < -1.0
+    assert model.intercept + z * model.weights["z"] < -1.0
 
 
 @given(st.floats(100.0, 1e5))
 def test_one_customer_expected_to_spend_thousands_lowers_nobody_elses_level(expected: float) -> None:
     """Who once ordered for a year's sales is forecast so much at each label, buys like anybody: thirty voices, no more."""
-    level = DynamicGlm(1, "log", scale=0.3, level_scale=0.3, drift=0.0, level_drift=0.0)
+    level = corrector("log", ("z",), scale=0.3, intercept_scale=0.3)
     offset, came = np.r_[np.zeros(200), math.log(expected)], np.ones(201)
     for _ in range(30):
-        level.learn_block(np.zeros((201, 1)), offset, came, days=0.0)
+        level.learn_array(np.zeros((201, 1)), came, offset, 0.0)
 
-    assert math.exp(level.weights[0]) == pytest.approx(1 - 30 / 200, abs=0.02)
+    assert math.exp(level.intercept) == pytest.approx(1 - 30 / 200, abs=0.02)
 
 
 @given(
@@ -273,43 +279,30 @@ def test_one_customer_expected_to_spend_thousands_lowers_nobody_elses_level(expe
 )
 def test_a_block_moves_no_row_further_than_can_be_served(link: Link, rows: list[tuple[float, float, int]]) -> None:
     """However little was expected, and however much came."""
-    model = DynamicGlm(1, link)
+    model = corrector(link, ("z",), drift=1e-4, intercept_drift=1e-3)
     z, offset, came = np.array(rows).T
 
-    model.learn_block(z[:, None], offset, np.minimum(came, 1.0) if link == "logit" else came, days=1.0)
+    model.learn_array(z[:, None], np.minimum(came, 1.0) if link == "logit" else came, offset, 1.0)
 
-    assert np.abs(model.weights[0] + z * model.weights[1]).max() <= CORRECTION_LIMIT + 1e-9
+    assert np.abs(model.intercept + z * model.weights["z"]).max() <= CORRECTION_LIMIT + 1e-9
 
 
 def test_percentages_that_are_off_are_put_right_in_order() -> None:
     """Forecasts whose log odds are 1.6 times too flat and .5 too low: after 10,000 labels the error is below .02."""
     rng = np.random.default_rng(9)
-    calibrator = DynamicGlm(2, "logit", scale=0.1, level_scale=0.3, drift=3e-6, level_drift=3e-5)
+    calibrator = corrector("logit", ("a", "b"), intercept_scale=0.3, drift=3e-6, intercept_drift=3e-5)
     said = rng.normal(-0.5, 1.0, size=30_000)
     truth = (rng.uniform(size=30_000) < unlinked_of("logit", 0.5 + 1.6 * said)).astype(float)
     for start in range(0, 20_000, 200):
         block = slice(start, start + 200)
-        calibrator.learn_block(beta_views(said[block]), said[block], truth[block], days=1.0)
+        calibrator.learn_array(beta_views(said[block]), truth[block], said[block], 1.0)
     test = slice(20_000, None)
 
-    right = calibrator.predict_block(beta_views(said[test]), said[test])
+    right = calibrator.mean_array(beta_views(said[test]), said[test])
 
     assert calibration_error(truth[test], unlinked_of("logit", said[test])) > 0.05
     assert calibration_error(truth[test], right) < 0.02
     assert (np.argsort(right) == np.argsort(said[test])).all()
-
-
-def test_rivers_interface_is_the_same_model() -> None:
-    """One row at a time by dicts, or the same rows as blocks of one: equal weights."""
-    one, block = DynamicGlm(len(NAMES), "logit"), DynamicGlm(len(NAMES), "logit")
-    for label in SHOP[:50]:
-        one.learn_one(dict(zip(NAMES, label.features, strict=True)), label.bought, days=0.5)
-        block.learn_block(np.array([label.features]), np.zeros(1), np.array([float(label.bought)]), 0.5)
-
-    assert (one.weights == block.weights).all()
-    expected = block.predict_block(np.array([SHOP[50].features]), np.zeros(1))[0]
-    assert one.predict_one(dict(zip(NAMES, SHOP[50].features, strict=True))) == expected
-    assert one.clone().weights.tolist() == [0.0] * 4
 
 
 def test_a_covariance_is_packed_without_loss() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors import numpy as safetensors
 
 from models.features import NAMES as NAMES_SERVED
-from models.learning.averaging import AveragedGlm
+from models.learning.corrections import averaged_corrector
 from models.learning.inputs import input_names
 from models.learning.snapshots import (
     BLOCK,
@@ -48,7 +48,7 @@ def arrays(seed: int = 1, seen: int = 3) -> dict[str, Any]:
         "count_level_covariance": rng.uniform(size=15),
         "spend_level": rng.normal(size=2),
         "spend_level_covariance": rng.uniform(size=3),
-        **{f"experts_{score}": AveragedGlm(WIDTH - 1, "log").to_array() for score in SCORES},
+        **{f"experts_{score}": averaged_corrector("log", range(WIDTH - 1)).to_array() for score in SCORES},
         "calibration": rng.normal(size=3),
         "calibration_covariance": rng.uniform(size=6),
         "margins": rng.normal(size=(10, 2)),

@@ -86,8 +86,8 @@ async def test_what_is_not_known_is_absent(view: TrainerView, client: TestClient
     view.answered(50)
     view.count_learnt(20, next_offset=30)
     view.count_published(1_700_000_000.0)
-    found = await values(client)
-    assert found == {
+    shown = await values(client)
+    assert shown == {
         "regulars_trainer_labels_total": 20,
         "regulars_trainer_published_total": 1,
         "regulars_trainer_learning": 1,
@@ -108,7 +108,7 @@ async def test_the_lag_is_never_below_zero(view: TrainerView) -> None:
 
 
 async def test_pages_are_served_while_the_block_runs(view: TrainerView, free_port: int) -> None:
-    """On the port that was asked for; a port that is taken is said at once; 0 serves none."""
+    """On the port that was asked for; a port that is taken raises at once; 0: no pages."""
     async with pages(view, "127.0.0.1", free_port), ClientSession() as session:
         assert (await session.get(f"http://127.0.0.1:{free_port}/live")).status == 200
         with pytest.raises(OSError, match=str(free_port)):

@@ -20,10 +20,10 @@ def test_feed_keeps_the_latest_in_order_with_their_numbers(chunks: list[int], ke
         published += bodies
         feed.publish(bodies)
 
-    found = feed.after(0)
+    latest = feed.after(0)
 
-    assert [body for _, body in found] == published[-kept:]
-    assert all(body == b"%d" % number for number, body in found)
+    assert [body for _, body in latest] == published[-kept:]
+    assert all(body == b"%d" % number for number, body in latest)
 
 
 @given(st.integers(0, 12), st.integers(0, 15))

@@ -81,7 +81,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], fl
 
 def test_page_has_the_contracts_names_and_labels(metrics: Metrics) -> None:
     """Each metric of the contract, of learning and of texts is there with exactly its labels."""
-    labels = {name: {label for label, _ in found} for name, found in samples(metrics)}
+    labels = {name: {label for label, _ in page} for name, page in samples(metrics)}
 
     assert {name: labels.get(name) for name in PROMISED} == PROMISED
 
@@ -89,25 +89,25 @@ def test_page_has_the_contracts_names_and_labels(metrics: Metrics) -> None:
 def test_page_has_nothing_beside_the_contract(metrics: Metrics) -> None:
     """No metric that nobody promised, no `_created` twins."""
     base = {name.removesuffix("_total").removesuffix("_count") for name in PROMISED}
-    found = {name for name, _ in samples(metrics)}
+    page = {name for name, _ in samples(metrics)}
 
     assert {
-        n.removesuffix("_total").removesuffix("_count") for n in found if not n.endswith(("_bucket", "_sum"))
+        n.removesuffix("_total").removesuffix("_count") for n in page if not n.endswith(("_bucket", "_sum"))
     } == base
 
 
 def test_page_gives_the_counts_that_were_made(metrics: Metrics) -> None:
     """What was counted is what is shown."""
-    found = samples(metrics)
+    page = samples(metrics)
 
-    assert found["regulars_events_total", frozenset({("topic", "purchases"), ("outcome", "applied")})] == 7
+    assert page["regulars_events_total", frozenset({("topic", "purchases"), ("outcome", "applied")})] == 7
     move = frozenset({("dimension", "value"), ("previous", "low"), ("current", "mid"), ("cause", "event")})
-    assert found["regulars_segment_changes_total", move] == 2
-    assert found["regulars_lag_records", frozenset({("topic", "purchases"), ("partition", "3")})] == 6
-    assert found["regulars_customers", frozenset()] == 42
-    assert found["regulars_events_foreign_total", frozenset({("topic", "purchases")})] == 4
-    assert found["regulars_texts_cut_total", frozenset()] == 5
-    assert found["regulars_text_cache_failures_total", frozenset()] == 6
+    assert page["regulars_segment_changes_total", move] == 2
+    assert page["regulars_lag_records", frozenset({("topic", "purchases"), ("partition", "3")})] == 6
+    assert page["regulars_customers", frozenset()] == 42
+    assert page["regulars_events_foreign_total", frozenset({("topic", "purchases")})] == 4
+    assert page["regulars_texts_cut_total", frozenset()] == 5
+    assert page["regulars_text_cache_failures_total", frozenset()] == 6
 
 
 def test_every_metric_and_outcome_is_explained_to_on_call() -> None:
@@ -138,11 +138,11 @@ def test_age_that_is_not_known_is_left_out(metrics: Metrics) -> None:
     monitor.sampled_at = time.time()
     monitor.lags = {("reviews", 0): PartitionLag("reviews", 0, 0, 5, None, 5, None, 0.0)}
 
-    found = samples(Metrics(lag=monitor))
+    page = samples(Metrics(lag=monitor))
 
     where = frozenset({("topic", "reviews"), ("partition", "0")})
-    assert ("regulars_lag_records", where) in found
-    assert ("regulars_lag_seconds", where) not in found
+    assert ("regulars_lag_records", where) in page
+    assert ("regulars_lag_seconds", where) not in page
 
 
 @pytest.mark.parametrize("age_s", [SAMPLE_LIMIT_S + 1, None])
@@ -152,10 +152,10 @@ def test_a_lag_that_is_not_known_any_more_is_left_out(age_s: float | None) -> No
     monitor.lags = {("reviews", 0): PartitionLag("reviews", 0, 0, 5, None, 5, 1.0, 0.0)}
     monitor.sampled_at = None if age_s is None else time.time() - age_s
 
-    found = samples(Metrics(lag=monitor))
+    page = samples(Metrics(lag=monitor))
 
-    assert [name for name, _ in found if name in ("regulars_lag_records", "regulars_lag_seconds")] == []
-    assert found["regulars_lag_sample_age_seconds", frozenset()] >= (0 if age_s is None else age_s)
+    assert [name for name, _ in page if name in ("regulars_lag_records", "regulars_lag_seconds")] == []
+    assert page["regulars_lag_sample_age_seconds", frozenset()] >= (0 if age_s is None else age_s)
 
 
 def test_every_outcome_is_counted_from_zero() -> None:
@@ -163,10 +163,10 @@ def test_every_outcome_is_counted_from_zero() -> None:
     metrics = Metrics()
     metrics.expect_events(["clickstream", "purchases"])
 
-    found = {labels: n for (name, labels), n in samples(metrics).items() if name == "regulars_events_total"}
+    page = {labels: n for (name, labels), n in samples(metrics).items() if name == "regulars_events_total"}
 
-    assert set(found.values()) == {0}
-    assert len(found) == 2 * len(get_args(Outcome))
+    assert set(page.values()) == {0}
+    assert len(page) == 2 * len(get_args(Outcome))
 
 
 def test_silence_has_no_latency() -> None:
@@ -198,10 +198,10 @@ def test_percentile_is_a_latency_that_was_observed(latencies: list[float], share
     for seconds in latencies:
         latency.observe(seconds, 1)
 
-    found = latency.percentile(share)
+    percentile = latency.percentile(share)
 
-    assert found in latencies
-    assert sum(seconds <= found for seconds in latencies) >= share * len(latencies) - 1e-6
+    assert percentile in latencies
+    assert sum(seconds <= percentile for seconds in latencies) >= share * len(latencies) - 1e-6
 
 
 def buckets(latency: Latency) -> dict[str, float]:

@@ -50,7 +50,7 @@ class Nobody:
     def events(self, partition: int, counts: object) -> None:
         """Nothing."""
 
-    def changes(self, partition: int, *told: object) -> None:
+    def changes(self, partition: int, *arguments: object) -> None:
         """Nothing."""
 
     def restored(self, partition: int, segments: object) -> None:
@@ -191,11 +191,11 @@ def test_a_shadow_moves_nobody_and_says_whom_a_sweep_would(days: list[float], ti
             worker.silence()
     assert shadowed.store == plain.store
     assert shadowed.moved == plain.moved
-    found = shadowed.job.shadow.comparison()
-    assert (found.policy, found.customers) == ("default-2", len(days))  # features are kept every ten days
-    assert sum(n for (dimension, *_), n in found.pairs.items() if dimension == "lifecycle") == found.customers
-    differing = {pair[1:]: n for pair, n in found.pairs.items() if pair[0] == "lifecycle" and pair[1] != pair[2]}
-    assert found.elsewhere >= max(differing.values(), default=0)
+    comparison = shadowed.job.shadow.comparison()
+    assert (comparison.policy, comparison.customers) == ("default-2", len(days))  # features are kept every ten days
+    assert sum(n for (dimension, *_), n in comparison.pairs.items() if dimension == "lifecycle") == comparison.customers
+    differing = {pair[1:]: n for pair, n in comparison.pairs.items() if pair[0] == "lifecycle" and pair[1] != pair[2]}
+    assert comparison.elsewhere >= max(differing.values(), default=0)
 
     before = len(plain.moved)
     plain.job.rules = NEW

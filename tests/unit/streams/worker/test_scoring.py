@@ -2,170 +2,17 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from histories import START_S
-from models.policy import Rules, load
-from models.scores import PriorScorer
-from models.state import Reading
-from schemas.changes import Trace, decode_change
 from schemas.events import INPUT_TOPICS
-from schemas.headers import LETTER_HEADERS
-from schemas.learning import decode_label
-from schemas.states import TEXT_DIM, Held, decode_state
+from schemas.states import decode_state
 from schemas.times import DAY_S, to_rfc3339
+from scoring_desk import AT, Desk, Record
 from streams.kafka.changelog import PARTITION_KEY
-from streams.kafka.topics import partition_of
-from streams.ops.dead_letters import letter_of
-from streams.settings import Settings
-from streams.worker.chunk import ChunkWork, Waiting
-from streams.worker.decoding import work_of
-from streams.worker.feed import SegmentCounts
-from streams.worker.scoring import ScoringJob
-
-SETTINGS = Settings(partitions=1, clock="event")
-RULES = Rules(load())
-AT = "2024-01-01T10:00:0{}Z"
-
-
-class Record(NamedTuple):
-    """What the job reads of a ConsumerRecord."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]] = ()
-    timestamp: int = 0
-
-
-class Texts:
-    """A lane that has read some texts."""
-
-    version = "fake"
-
-    def __init__(self, *known: str) -> None:
-        self.known = set(known)
-
-    def cached(self, texts: Sequence[str]) -> list[Reading | None]:
-        """A reading of each known text."""
-        return [Reading((0.1,) * TEXT_DIM, 0.5) if text in self.known else None for text in texts]
-
-
-class Witness:
-    """Remembers the bodies of changes, and counts who stands where."""
-
-    def __init__(self) -> None:
-        self.seen: list[bytes] = []
-        self.segments = SegmentCounts()
-
-    def events(self, *told: Any) -> None:
-        """Ignores it."""
-
-    revoked = events
-
-    def changes(self, partition: int, changes: Any, bodies: Sequence[bytes], *when: float) -> None:
-        """Takes them down."""
-        assert when == tuple(sorted(when))
-        self.seen += bodies
-        for change in changes:
-            self.segments.moved(partition, change.dimension, change.previous, change.current)
-
-    def erased(self, partition: int, segments: Any) -> None:
-        """Takes them off."""
-        self.segments.erased(partition, map(places, segments))
-
-    def restored(self, partition: int, segments: Any) -> None:
-        """Counts them."""
-        self.segments.restored(partition, map(places, segments))
-
-
-def places(segments: Mapping[str, Held]) -> dict[str, str]:
-    """A customer's segment in each dimension."""
-    return {name: held.segment for name, held in segments.items()}
-
-
-class Desk:
-    """A job with one partition, its stored states, and what it holds."""
-
-    def __init__(self, *known: str) -> None:
-        self.states: dict[bytes, bytes] = {}
-        self.told: list[object] = []  # changes and labels, but not when
-        self.table: dict[bytes, bytes | None] = {}  # customer-segments
-        self.offset = 0
-        self.start(*known)
-
-    def start(self, *known: str) -> None:
-        """A new job, from the stored states."""
-        self.waiting: list[Waiting] = []
-        self.witness = Witness()
-        self.job = ScoringJob(
-            SETTINGS, RULES, PriorScorer(), readings=Texts(*known), waiting=self, observer=self.witness
-        )
-        self.job.restored(0, iter(sorted(self.states.items())))
-
-    def put(self, partition: int, waiting: Waiting) -> None:
-        """See `streams.worker.scoring.WaitingRecords`."""
-        self.waiting.append(waiting)
-
-    def drop(self, partition: int) -> None:
-        """See `streams.worker.scoring.WaitingRecords`."""
-        self.waiting.clear()
-
-    def click(self, customer: str, second: int, query: str | None = None) -> Record:
-        """A click, or a search where there is a query."""
-        event = {
-            "event_id": f"e{self.offset}",
-            "customer_id": customer,
-            "event_time": AT.format(second),
-            "type": "view" if query is None else "search",
-            "session_id": "s",
-        } | ({} if query is None else {"query": query})
-        self.offset += 1
-        return Record("clickstream", 0, self.offset - 1, customer.encode(), json.dumps(event).encode())
-
-    def take(self, *records: Record) -> ChunkWork:
-        """Decodes and steps one chunk."""
-        work = self.job.decode(0, records)  # type: ignore[arg-type]
-        self.step(work)
-        return work
-
-    def step(self, work: ChunkWork) -> None:
-        """Steps, and keeps the states."""
-        effects = self.job.step(0, work, [self.states.get(key) for key in work.keys])
-        self.states.update({put.key: put.value for put in effects.puts if put.value is not None})
-        if effects.delivered is not None:
-            effects.delivered()
-        for topic, key, value, _ in (output for put in effects.puts for output in put.outputs):
-            if topic == "customer-segments":
-                self.table[key] = value
-            elif topic == "segment-changes":
-                self.told.append(replace(decode_change(value or b""), trace=Trace("", "", "")))
-            elif topic == "model-train":
-                self.told.append(decode_label(value or b""))
-
-    def serve(self) -> None:
-        """Has the oldest texts read and their records taken."""
-        waiting = self.waiting.pop(0)
-        texts = {text for _, _, text in waiting.entries if text is not None}
-        self.step(work_of(waiting, {text: Reading((0.2,) * TEXT_DIM, -0.5) for text in texts}))
-
-    def silence(self) -> None:
-        """Everybody who is due."""
-        while (work := self.job.silence(0)) is not None:
-            self.step(work)
-
-    def clicks(self, customer: str) -> int:
-        """Clicks counted so far."""
-        value = self.states.get(customer.encode())
-        return 0 if value is None else decode_state(value).clicks
 
 
 def test_an_unread_text_holds_back_its_customer_and_nobody_else() -> None:
@@ -344,7 +191,7 @@ def test_a_crash_while_texts_are_unread_moves_nobody_otherwise(lives: list[tuple
             shop.live(day, what, customer)
         if crashes:
             struck.crash()
-    assert sorted(struck.told, key=str) == sorted(spared.told, key=str)
+    assert sorted(struck.written, key=str) == sorted(spared.written, key=str)
     assert struck.states == spared.states
     assert {key: value is None for key, value in struck.table.items()} == {
         key: decode_state(value).is_erased for key, value in struck.states.items() if key != PARTITION_KEY
@@ -352,79 +199,9 @@ def test_a_crash_while_texts_are_unread_moves_nobody_otherwise(lives: list[tuple
     # What is counted as it happens is what a restart counts.
     live, again = struck.job.parts[0], struck.witness.segments.by_dimension()
     struck.start()
-    found = struck.job.parts[0]
+    restored = struck.job.parts[0]
     assert (live.customers, live.due.keys(), again) == (
-        found.customers,
-        found.due.keys(),
+        restored.customers,
+        restored.due.keys(),
         struck.witness.segments.by_dimension(),
     )
-
-
-@pytest.mark.parametrize("value", [None, b""])
-def test_an_erasure_takes_a_customers_unread_texts_along(value: bytes | None) -> None:
-    """What was held when it came is void when it is read; the table says null, and so it stays."""
-    desk = Desk()
-    desk.take(desk.click("a", 0), desk.click("a", 1, "red shoes"), desk.click("b", 2))
-    erase = Record("purchases", 0, 0, b"a", value, [("regulars-erase", AT.format(5).encode())])
-
-    work = desk.take(erase)
-    desk.serve()
-
-    assert work.counts == {(1, "erasure"): 1} | dict.fromkeys(((0, "applied"), (1, "applied"), (2, "applied")), 0)
-    assert desk.table[b"a"] is None
-    assert desk.table[b"b"] is not None
-    assert desk.job.parts[0].customers == 1
-    assert desk.clicks("a") == 0
-    desk.take(desk.click("a", 6))
-    assert desk.clicks("a") == 1
-    assert desk.job.parts[0].customers == 2
-
-
-def test_an_erasure_in_another_partition_is_a_dead_letter() -> None:
-    """It would erase nobody, and say so."""
-    desk = Desk()
-    key = b"a"
-    settings = SETTINGS.model_copy(update={"partitions": 2})
-    job = ScoringJob(settings, RULES, PriorScorer(), readings=Texts(), waiting=desk, observer=desk.witness)
-    wrong = 1 - partition_of(key, 2)
-    job.restored(wrong, iter(()))
-    work = job.decode(wrong, [Record("purchases", wrong, 0, key, None, [("regulars-erase", b"2024-01-01T00:00:00Z")])])  # type: ignore[list-item]
-    (letter,) = work.dead_letters
-    assert dict(letter.headers)["regulars-reason"] == b"wrong-partition"
-    assert work.keys == []
-
-
-CLOCKS = st.one_of(
-    st.none(), st.binary(max_size=30), st.just(b"2024-01-02T00:00:00Z"), st.just(b"9999-12-31T23:59:59-23:59")
-)
-NAMES = st.sampled_from(
-    ("regulars-clock", "regulars-erase", "regulars-synthetic", "regulars-topic", "regulars-offset")
-) | st.text(max_size=5)
-HEADERS = st.lists(st.tuples(NAMES, CLOCKS), max_size=3)
-
-
-@given(st.none() | st.binary(max_size=5), st.none() | st.binary(max_size=5), HEADERS)
-def test_a_record_that_is_no_event_is_a_clock_or_a_letter_whatever_its_headers(
-    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]
-) -> None:
-    """Headers are bytes or null, which no schema rules out: none ends the worker."""
-    work = Desk().take(Record("clickstream", 0, 0, key, value, headers))
-    assert (work.counts[0, "clock"] == 1) != (len(work.dead_letters) == 1)
-
-
-@given(st.none() | st.binary(max_size=5), HEADERS)
-def test_a_letter_gives_the_record_back_as_it_came(key: bytes | None, headers: list[tuple[str, bytes | None]]) -> None:
-    """Key, value and all headers but those by which a letter says where from and why; sent back, it is what it was."""
-    came = Record("clickstream", 3, 7, key, b"no event", headers)
-    work = Desk().take(came)
-    for _, written, value, kept in work.dead_letters:
-        letter = letter_of(Record("dead-letters", 0, 0, written, value, kept))  # type: ignore[arg-type]
-        own = [(name, said) for name, said in headers if name not in LETTER_HEADERS]
-        assert (letter.key, letter.value, list(letter.headers)) == (key, b"no event", own)
-        assert letter.origin == "clickstream/3/7"
-
-
-@pytest.mark.parametrize(("key", "partition"), [(b"21", 4), (b"foobar", 6), (b"a-little-bit-long-string", 0)])
-def test_partitions_are_those_of_kafkas_java_client(key: bytes, partition: int) -> None:
-    """The values of the Java client's own tests of murmur2, over 8 partitions."""
-    assert partition_of(key, 8) == partition

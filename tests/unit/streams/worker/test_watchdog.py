@@ -109,7 +109,7 @@ def test_a_quiet_partition_is_not_stuck(world: World) -> None:
 
 
 def test_a_backlog_of_texts_is_not_a_standstill(world: World) -> None:
-    """Texts of other partitions come first for minutes; as long as some are encoded, or found in the cache, it gets on."""
+    """Texts of other partitions come first for minutes; as long as some are read, the worker makes progress."""
     world.stand(1, 40, 60)
     world.stand(0, 10, 60)
     world.held = [TopicPartition("purchases", 0), TopicPartition("purchases", 1)]
@@ -137,7 +137,7 @@ def test_texts_of_which_none_is_read_end_the_worker(world: World) -> None:
 
     (failure,) = world.failures
     assert isinstance(failure, Stuck)
-    assert "purchases[1] waits for its texts, of which none was read for 121 s" in str(failure)
+    assert "purchases[1] waits for its texts, and none was read for 121 s" in str(failure)
 
 
 @pytest.mark.parametrize("reading", [False, True])
@@ -219,7 +219,7 @@ def test_a_worker_that_the_group_never_answers_ends(world: World) -> None:
 
 
 def test_a_loop_that_does_not_come_round_is_seen_from_outside_it(world: World) -> None:
-    """The check runs in a thread of its own, since nothing on a stuck loop can tell."""
+    """The check runs in a thread of its own, since nothing on a stuck loop can notice."""
     world.look(0)
 
     def watch() -> None:

@@ -68,7 +68,7 @@ class Worker:
         return ADA if customer_id in ("ada/1", "line\nbreak") else None
 
     def lags(self, *rows: PartitionLag) -> None:
-        """Set what the lag monitor has found."""
+        """Set the lag that the monitor has sampled."""
         self.view.lag.lags = {TopicPartition(row.topic, row.partition): row for row in rows}
 
 
@@ -230,7 +230,7 @@ async def test_unknown_customer_is_404(client: TestClient[Any, Any]) -> None:
 
 
 async def test_customer_of_another_worker_is_421_with_the_partition(client: TestClient[Any, Any]) -> None:
-    """The asker is told which partition to look for."""
+    """The answer names the partition to look for."""
     answer = await client.get("/api/customers/elsewhere")
 
     assert (answer.status, (await answer.json())["partition"]) == (421, 3)

@@ -1,0 +1,82 @@
+"""Laws of records that are no events: erasures, clock records and dead letters."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.scores import PriorScorer
+from schemas.headers import LETTER_HEADERS
+from scoring_desk import AT, RULES, SETTINGS, Desk, Record, Texts
+from streams.kafka.topics import partition_of
+from streams.ops.dead_letters import letter_of
+from streams.worker.scoring import ScoringJob
+
+
+@pytest.mark.parametrize("value", [None, b""])
+def test_an_erasure_takes_a_customers_unread_texts_along(value: bytes | None) -> None:
+    """What was held when it came is void when it is read; the table says null, and so it stays."""
+    desk = Desk()
+    desk.take(desk.click("a", 0), desk.click("a", 1, "red shoes"), desk.click("b", 2))
+    erase = Record("purchases", 0, 0, b"a", value, [("regulars-erase", AT.format(5).encode())])
+
+    work = desk.take(erase)
+    desk.serve()
+
+    assert work.counts == {(1, "erasure"): 1} | dict.fromkeys(((0, "applied"), (1, "applied"), (2, "applied")), 0)
+    assert desk.table[b"a"] is None
+    assert desk.table[b"b"] is not None
+    assert desk.job.parts[0].customers == 1
+    assert desk.clicks("a") == 0
+    desk.take(desk.click("a", 6))
+    assert desk.clicks("a") == 1
+    assert desk.job.parts[0].customers == 2
+
+
+def test_an_erasure_in_another_partition_is_a_dead_letter() -> None:
+    """It would erase nobody, and say so."""
+    desk = Desk()
+    key = b"a"
+    settings = SETTINGS.model_copy(update={"partitions": 2})
+    job = ScoringJob(settings, RULES, PriorScorer(), readings=Texts(), waiting=desk, observer=desk.witness)
+    wrong = 1 - partition_of(key, 2)
+    job.restored(wrong, iter(()))
+    work = job.decode(wrong, [Record("purchases", wrong, 0, key, None, [("regulars-erase", b"2024-01-01T00:00:00Z")])])  # type: ignore[list-item]
+    (letter,) = work.dead_letters
+    assert dict(letter.headers)["regulars-reason"] == b"wrong-partition"
+    assert work.keys == []
+
+
+CLOCKS = st.one_of(
+    st.none(), st.binary(max_size=30), st.just(b"2024-01-02T00:00:00Z"), st.just(b"9999-12-31T23:59:59-23:59")
+)
+NAMES = st.sampled_from(
+    ("regulars-clock", "regulars-erase", "regulars-synthetic", "regulars-topic", "regulars-offset")
+) | st.text(max_size=5)
+HEADERS = st.lists(st.tuples(NAMES, CLOCKS), max_size=3)
+
+
+@given(st.none() | st.binary(max_size=5), st.none() | st.binary(max_size=5), HEADERS)
+def test_a_record_that_is_no_event_is_a_clock_or_a_letter_whatever_its_headers(
+    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]
+) -> None:
+    """Headers are bytes or null, which no schema rules out: none ends the worker."""
+    work = Desk().take(Record("clickstream", 0, 0, key, value, headers))
+    assert (work.counts[0, "clock"] == 1) != (len(work.dead_letters) == 1)
+
+
+@given(st.none() | st.binary(max_size=5), HEADERS)
+def test_a_letter_gives_the_record_back_as_it_came(key: bytes | None, headers: list[tuple[str, bytes | None]]) -> None:
+    """Key, value and all headers but those by which a letter says where from and why; sent back, it is what it was."""
+    came = Record("clickstream", 3, 7, key, b"no event", headers)
+    work = Desk().take(came)
+    for _, written, value, kept in work.dead_letters:
+        letter = letter_of(Record("dead-letters", 0, 0, written, value, kept))  # type: ignore[arg-type]
+        own = [(name, content) for name, content in headers if name not in LETTER_HEADERS]
+        assert (letter.key, letter.value, list(letter.headers)) == (key, b"no event", own)
+        assert letter.origin == "clickstream/3/7"
+
+
+@pytest.mark.parametrize(("key", "partition"), [(b"21", 4), (b"foobar", 6), (b"a-little-bit-long-string", 0)])
+def test_partitions_are_those_of_kafkas_java_client(key: bytes, partition: int) -> None:
+    """The values of the Java client's own tests of murmur2, over 8 partitions."""
+    assert partition_of(key, 8) == partition
