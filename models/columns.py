@@ -11,7 +11,7 @@ from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from schemas.numbers import Decays
-from schemas.states import GROUPS, TEXT_DIM, CustomerState
+from schemas.states import GROUPS, TEXT_DIM, CustomerState, Voice
 from schemas.times import DAY_S
 
 FloatArray = NDArray[np.float64]
@@ -60,9 +60,17 @@ def columns(rows: Sequence[Row]) -> FloatArray:
     _fill(table[ROWS_OF["spending"]], [i for i, _ in spending], [astuple(s) for _, s in spending])
     _fill(table[ROWS_OF["browsing"]], [i for i, _ in browsing], [astuple(b) for _, b in browsing])
     if voice:
-        _fill(table[ROWS_OF["voice"]], [i for i, _ in voice], [astuple(v)[:-1] for _, v in voice])
+        _fill(table[ROWS_OF["voice"]], [i for i, _ in voice], [_scalars(v) for _, v in voice])
         _fill(table[TEXT_AT:], [i for i, _ in voice], [v.text_60d for _, v in voice])
     return table
+
+
+def _scalars(voice: Voice) -> tuple[float, ...]:
+    numbers = astuple(voice)
+    return tuple([numbers[i] for i in _SCALARS_OF_VOICE])
+
+
+_SCALARS_OF_VOICE = [i for i, number in enumerate(GROUPS["voice"]) if number.dtype]
 
 
 def _fill(table: FloatArray, at: list[int], numbers: list[tuple[float, ...]]) -> None:

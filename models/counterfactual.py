@@ -241,5 +241,5 @@ def _rounded(column: int, own: float, counted: float) -> float:
         places = 3
     scale = 10.0**places
     up = counted > natural(column, own)
-    rounded = (np.ceil if up else np.floor)(round(counted * scale, 6)) / scale
+    rounded = (np.ceil if up else np.floor)(round(counted * scale, 6)) / scale  # keeps the sign of zero
     return float(rounded)

@@ -11,7 +11,7 @@ import numpy as np
 
 from models.columns import AT, FloatArray, Row, columns
 from models.formulas import FEATURES, Feature, Numbers, Shop
-from schemas.states import CustomerState, Exposure
+from schemas.states import TEXT_DIM, CustomerState, Exposure
 
 __all__ = ["FEATURES", "Feature", "FloatArray", "Row", "Shop", "columns"]
 
@@ -39,7 +39,7 @@ def rows(states: Sequence[CustomerState], at: Sequence[float], shop: Shop = USUA
     return matrix(list(zip(at, states, strict=True)), shop)
 
 
-def from_columns(c: FloatArray, shop: Shop = USUAL_SHOP, which: Sequence[int] = EVERY) -> FloatArray:
+def from_columns(c: FloatArray, shop: Shop = USUAL_SHOP, which: tuple[int, ...] = EVERY) -> FloatArray:
     """As `matrix`, from `columns`; `c` is left as it is. Memory order of the result: feature by feature.
 
     Args:
@@ -55,7 +55,7 @@ def from_columns(c: FloatArray, shop: Shop = USUAL_SHOP, which: Sequence[int] = 
 
 
 def in_silence(
-    c: FloatArray, x: FloatArray, at: FloatArray, shop: Shop = USUAL_SHOP, which: Sequence[int] = EVERY
+    c: FloatArray, x: FloatArray, at: FloatArray, shop: Shop = USUAL_SHOP, which: tuple[int, ...] = EVERY
 ) -> FloatArray:
     """Features of each customer at later moments, if nothing more is heard: (n * g, len(NAMES)), customer by customer.
 
@@ -68,7 +68,7 @@ def in_silence(
     """
     n, g = at.shape
     later: FloatArray = (np.empty if len(which) == len(FEATURES) else np.zeros)((len(NAMES), n, g))
-    passing = [i for i in which if FEATURES[i].passes]
+    passing = tuple([i for i in which if FEATURES[i].passes])
     lasting = [i for i in which if not FEATURES[i].passes]
     block = max(_BLOCK // g, 1)
     for start in range(0, n, block):
@@ -83,17 +83,23 @@ def in_silence(
 _BLOCK = 512
 
 
-def _fill(x: FloatArray, which: Sequence[int], numbers: Numbers) -> None:
+def _fill(x: FloatArray, which: tuple[int, ...], numbers: Numbers) -> None:
     """Fills the features `which` of `x`, (features, ...)."""
+    if which[-TEXT_DIM:] == _TEXTS:  # one product instead of one each
+        which = which[:-TEXT_DIM]
+        x[_TEXTS[0] :] = numbers.texts()
     for i in which:
-        feature = FEATURES[i]
-        value = feature.formula(numbers)
-        if feature.log:
-            np.log1p(value, out=x[i])
+        formula, log, most = _STEPS[i]
+        if log:
+            np.log1p(formula(numbers), out=x[i])
         else:
-            x[i] = value
-        if feature.most is not None:
-            np.minimum(x[i], feature.most, out=x[i])
+            x[i] = formula(numbers)
+        if most is not None:
+            np.minimum(x[i], most, out=x[i])
+
+
+_STEPS = [(feature.formula, feature.log, feature.most) for feature in FEATURES]
+_TEXTS = EVERY[-TEXT_DIM:]
 
 
 def counted(x: FloatArray, which: Sequence[int]) -> FloatArray:

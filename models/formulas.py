@@ -66,6 +66,11 @@ class Numbers:
         row: FloatArray = self._c[TEXT_AT + component] * self.once(_text_scale)
         return row
 
+    def texts(self) -> FloatArray:
+        """All of them, (TEXT_DIM, ...)."""
+        rows: FloatArray = self._c[TEXT_AT:] * self.once(_text_scale)
+        return rows
+
     def text_factor(self) -> FloatArray:
         """How much of the sums over texts is left."""
         return self._factor(HALF_LIFE["text_60d"])

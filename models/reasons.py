@@ -139,8 +139,13 @@ def _scores(shifts: list[Shift], before: FloatArray, heard: FloatArray, scorer: 
     number = np.where(early, first[n + np.arange(n), which], number)
     parts = _contributions(start, after, which, scorer)
     said = []
-    for shift, bound, at, x, own in zip(shifts, passed, number.tolist(), after, parts, strict=True):
-        found = [(_name(k), _natural(k, x), float(own[k])) for k in np.flatnonzero(own).tolist()]
+    counted = np.where(LOGGED[:_GROUPS], np.expm1(after[:, :_GROUPS]), after[:, :_GROUPS])
+    for shift, bound, at, x, values, own in zip(shifts, passed, number.tolist(), after, counted, parts, strict=True):
+        moving = np.flatnonzero(own)
+        found = [
+            (_name(k), _natural(k, x) if k == _TEXT_AT else round(value, 9), part)
+            for k, value, part in zip(moving.tolist(), values[moving].tolist(), own[moving].tolist(), strict=True)
+        ]
         if not found and (feature := shift.ruling.feature) is not None:
             found = [(_name(feature), _natural(feature, x), 0.0)]
         said.append(_with_residue(shift, bound, at, found))

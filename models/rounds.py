@@ -117,7 +117,7 @@ class Rounds:
                 self._take(loud, silent, at, judged, kept)
         last = np.flatnonzero(self.touched & ~self.settled & ~self.rows.odd)
         if len(last):
-            lasting = [i for i in self.wanted if not FEATURES[i].passes]
+            lasting = tuple([i for i in self.wanted if not FEATURES[i].passes])
             c = self.rows.table[:, last]
             self._settle(last, c, from_columns(c, self.shop, lasting))
 

@@ -22,8 +22,9 @@ from typing import NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
+from models.columns import AT, LAST
 from models.counterfactual import keepers
-from models.features import NAMES, FloatArray, Row, columns, exposure, from_columns, in_silence
+from models.features import FEATURES, FloatArray, Row, columns, exposure, from_columns, in_silence
 from models.labels import (
     EXPOSE_S,
     HORIZON_S,
@@ -172,18 +173,38 @@ class _Told(NamedTuple):
 
 
 class _Features:
-    """The features of all moments: those that scores are computed from; all of a moment where they are asked for."""
+    """The features of all moments, as far as they are asked for, and their scores.
+
+    Attributes:
+        columns: the numbers at each moment.
+        scores: (n, numbers that dimensions are cut on).
+        ahead: (n, moments of review, the same), should each customer be silent from then on; None: too many to score
+            them all, where a customer needs those of one moment.
+    """
 
     def __init__(self, c: FloatArray, terms: Terms) -> None:
         self.columns, self._shop = c, terms.rules.shop
-        which = wanted(terms.scorer)
-        self.scored, self._is_full = from_columns(c, self._shop, which), len(which) == len(NAMES)
+        which, review_s = wanted(terms.scorer), terms.rules.review_s
+        self.ahead: FloatArray | None = None
+        if c.shape[1] > _FEW or not review_s:
+            self.scored = from_columns(c, self._shop, which)
+            self.scores: FloatArray = terms.scorer.score(self.scored)
+            return
+        # Of few customers a call costs more than what it computes: silence is scored in the same one.
+        at = np.concatenate([c[AT][:, None], c[LAST][:, None] + np.array(review_s)], axis=1)
+        lasting = from_columns(c, self._shop, tuple([i for i in which if not FEATURES[i].passes]))
+        together = in_silence(c, lasting, at, self._shop, which)
+        scores = terms.scorer.score(together).reshape(*at.shape, -1)
+        self.scored = together[:: at.shape[1]]
+        self.scores, self.ahead = scores[:, 0], scores[:, 1:]
 
     def row(self, i: int) -> FloatArray:
-        """(features,) of the i-th moment."""
-        row: FloatArray
-        row = self.scored[i] if self._is_full else from_columns(self.columns[:, i : i + 1], self._shop)[0]
+        """(features,) of the i-th moment, all of them."""
+        row: FloatArray = from_columns(self.columns[:, i : i + 1], self._shop)[0]
         return row
+
+
+_FEW = 4
 
 
 class _Point(NamedTuple):
@@ -245,7 +266,7 @@ def advance_groups(groups: Sequence[tuple[Sequence[Customer], Terms]]) -> list[l
         c = columns(raw)
         terms = terms._replace(scorer=terms.rules.numbers(terms.scorer))
         x = _Features(c, terms)
-        score_rows: list[list[float]] = terms.scorer.score(x.scored).tolist()
+        score_rows: list[list[float]] = x.scores.tolist()
         shifts: list[_Told] = []
         for histories, (_, own) in zip(unfolded, groups, strict=True):
             for history in histories:
@@ -555,10 +576,12 @@ def _scored_flips(points: list[_Point], terms: Terms, x: _Features) -> list[Prom
     rules = terms.rules
     n, g = len(points), len(rules.review_s)
     at_rows = [point.row for point in points]
-    last, now = x.columns[:, at_rows], x.scored[at_rows]
-    at = last[2][:, None] + np.array(rules.review_s)  # row 2: the latest event
-    later_x = in_silence(last, now, at, rules.shop, wanted(terms.scorer))
-    scores = score_some(terms.scorer, later_x, rules.judged_scores).reshape(n, g, -1)
+    at = x.columns[LAST, at_rows][:, None] + np.array(rules.review_s)
+    if x.ahead is not None:
+        scores = x.ahead[at_rows]
+    else:
+        later_x = in_silence(x.columns[:, at_rows], x.scored[at_rows], at, rules.shop, wanted(terms.scorer))
+        scores = score_some(terms.scorer, later_x, rules.judged_scores).reshape(n, g, -1)
     later = at > np.array([point.as_of for point in points])[:, None]
     first: list[Promise | None] = [None] * n
     for ruling in rules.rulings:

@@ -13,7 +13,7 @@ from models.columns import FIRST, LANDMARK, LAST, ROW, ROWS_OF, TEXT_AT, WIDTH, 
 from models.policy import Rules
 from schemas.layout import HEAD, LAYOUT, LAYOUT_AT
 from schemas.learning import SCORES
-from schemas.states import BITS, NEVER, PARTS, TEXT_DIM, encode_names, names_in
+from schemas.states import BITS, FIELDS, GROUPS, NEVER, PARTS, TEXT_DIM, encode_names, names_in
 from schemas.times import DAY_S
 
 IntArray = NDArray[np.int64]
@@ -31,6 +31,8 @@ _PART_ROWS = {
 #: Numbers beyond these leave no room for what an event adds: float64 counts to 2^53, four bytes to 2^32.
 _ROOM = {"<i8": 2.0**52, "<u4": 2.0**31}
 _SPAN_LEFT_S = DAY_S  # see `models.decay.SPAN_S`
+_FIELDS = slice(HEAD_DTYPE.fields["spending"][1], HEAD_DTYPE.fields["names"][1])  # type: ignore[index]
+_EACH = bytes(FIELDS)
 _NEW = np.zeros(1, HEAD_DTYPE)
 _NEW[["due", "ripe_at"]] = (NEVER, NEVER)
 _NEW[["as_of", "kept_at"]] = (-NEVER, -NEVER)
@@ -77,7 +79,7 @@ class Rows:
         self.values, self.rules = values, rules
         m, rulings = len(values), len(rules.rulings)
         self.known = np.array([value is not None for value in values], dtype=bool)
-        self.odd = np.array(
+        self.odd: BoolArray = np.array(
             [
                 value is not None and (len(value) < HEAD_DTYPE.itemsize or value[LAYOUT_AT] != LAYOUT)
                 for value in values
@@ -98,9 +100,16 @@ class Rows:
         self.seen: tuple[list[bytes], ...] = ([b""] * m, [b""] * m, [b""] * m)
         self.exposures: list[bytes] = [b""] * m
         self.kept: list[bytes] = [b""] * m
+        self._leave_out_other_widths()
         there = np.flatnonzero(self.known & ~self.odd)
         if len(there):
             self._read(there)
+
+    def _leave_out_other_widths(self) -> None:
+        """Rows that were written when a group had fewer numbers are migrated one by one."""
+        for i, value in enumerate(self.values):
+            if value is not None and value[_FIELDS] != _EACH:
+                self.odd[i] = True
 
     def _read(self, there: IntArray) -> None:
         chosen = [self.values[i] for i in there.tolist()]
@@ -220,6 +229,8 @@ class Rows:
     def _finish_heads(self, who: IntArray, names: list[bytes], held: list[bytes], seen: list[list[bytes]]) -> None:
         head, dimensions = self.head, len(self.rules.rulings)
         head["layout"][who], head["ruled"][who] = LAYOUT, self.rules.tag
+        for name, fields in zip(GROUPS, FIELDS, strict=True):
+            head[name][who] = fields
         head["promised"][who], head["dimensions"][who] = _lengths(names), dimensions
         head["names"][who] = _lengths(held) - 8 * dimensions
         for topic, windows in enumerate(seen):

@@ -33,6 +33,9 @@ HEAD: tuple[Field, ...] = (
     ("promised", "u1"),  # bytes of the promise's names
     ("dimensions", "u1"),  # how many segments
     ("exposures", "u1"),  # how many
+    ("spending", "u1"),  # how many numbers the group had when the row was written: later ones take their defaults
+    ("browsing", "u1"),
+    ("voice", "u1"),
     ("names", "<u2"),  # bytes of the segments' names
     ("offset_0", "<i8"),
     ("offset_1", "<i8"),

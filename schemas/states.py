@@ -6,6 +6,7 @@ means "never", the count beside it is 0.
 
 import struct
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -248,6 +249,12 @@ PARTS: tuple[tuple[str, tuple[Field, ...]], ...] = (
 BITS: dict[str, int] = {name: 1 << i for i, (name, _) in enumerate(PARTS)}
 _packers = {name: packer(fields) for name, fields in PARTS}
 _NO_TEXT = (0.0,) * TEXT_DIM
+_GROUPS_AT = LAYOUT_AT + 1
+#: How many numbers each group has; where the head of a row says how many it had.
+FIELDS = tuple(len(fields_of(numbers)) for numbers in GROUPS.values())
+_FIELDS_AT = packer(HEAD[: [name for name, _ in HEAD].index("spending")]).size
+_SCALARS = [i for i, number in enumerate(GROUPS["voice"]) if number.dtype]
+_VOICE_NAMES = [number.name for number in GROUPS["voice"] if number.dtype]
 
 
 def encode_state(state: CustomerState, due: float) -> bytes:
@@ -265,7 +272,7 @@ def _row(state: CustomerState, due: float) -> bytes:
         ("scores", state.scores),
         ("spending", spending and astuple(spending)),
         ("browsing", browsing and astuple(browsing)),
-        ("voice", voice and astuple(voice)[:-1]),
+        ("voice", voice and _scalars(astuple(voice))),
         ("text", voice and voice.text_60d if voice is None or voice.text_60d != _NO_TEXT else None),
         ("erased", None if state.erased_at is None else (state.erased_at,)),
     ):
@@ -288,6 +295,7 @@ def _row(state: CustomerState, due: float) -> bytes:
         len(promised),
         len(state.segments),
         len(exposures),
+        *FIELDS,
         len(names),
         *state.offsets,
         state.sequence,
@@ -328,21 +336,43 @@ def decode_state(value: bytes) -> CustomerState:
         return _decoder.decode(memoryview(value)[LAYOUT_AT:])
     try:
         return _state(value)
-    except struct.error as exc:
+    except (struct.error, IndexError, ValueError) as exc:
         raise msgspec.DecodeError(f"a stored state of {len(value)} bytes ends too early") from exc
 
 
+def _scalars(numbers: tuple[Any, ...]) -> tuple[float, ...]:
+    return tuple([numbers[i] for i in _SCALARS])
+
+
+def _voice(parts: dict[str, tuple[Any, ...]]) -> Voice:
+    named = dict(zip(_VOICE_NAMES, parts["voice"], strict=False))
+    return Voice(**named, text_60d=parts.get("text", _NO_TEXT))
+
+
+@cache
+def _fixed(groups: int, fields: bytes) -> tuple[struct.Struct, dict[str, slice]]:
+    """Reads head and parts of a row at once; where each part's numbers are.
+
+    Args:
+        groups: the bits of the head.
+        fields: how many numbers each group has in this row.
+    """
+    row, places, counts = list(HEAD), {}, dict(zip(GROUPS, fields, strict=True))
+    for name, part in PARTS:
+        if groups & BITS[name]:
+            there = part[: counts.get(name)]
+            places[name] = slice(len(row), len(row) + len(there))
+            row += there
+    return packer(tuple(row)), places
+
+
 def _state(value: bytes) -> CustomerState:
-    head = _head.unpack_from(value)
-    _, _, groups, *counts = head[:8]
-    exposures, names_size, *offsets = head[8:13]
-    sequence, ruled, first, last, as_of, landmark = head[13:19]
-    at = _head.size
-    parts: dict[str, tuple[Any, ...]] = {}
-    for name, bit in BITS.items():
-        if groups & bit:
-            parts[name] = _packers[name].unpack_from(value, at)
-            at += _packers[name].size
+    fixed, places = _fixed(value[_GROUPS_AT], value[_FIELDS_AT : _FIELDS_AT + len(FIELDS)])
+    row = fixed.unpack_from(value)
+    counts, exposures, names_size = row[3:8], row[8], row[12]
+    sequence, ruled, first, last, as_of, landmark = row[16:22]
+    parts = {name: row[place] for name, place in places.items()}
+    at = fixed.size
     promise = None
     if counts[3]:
         (promised_at,) = _due.unpack_from(value, at)
@@ -358,7 +388,7 @@ def _state(value: bytes) -> CustomerState:
         seen.append(value[at : at + 8 * count])
         at += 8 * count
     return CustomerState(
-        (offsets[0], offsets[1], offsets[2]),
+        row[13:16],
         sequence,
         {names[2 * i]: Held(names[2 * i + 1], each) for i, each in enumerate(since)},
         first,
@@ -367,7 +397,7 @@ def _state(value: bytes) -> CustomerState:
         landmark,
         Spending(*parts["spending"]) if "spending" in parts else None,
         Browsing(*parts["browsing"]) if "browsing" in parts else None,
-        Voice(*parts["voice"], text_60d=parts.get("text", _NO_TEXT)) if "voice" in parts else None,  # type: ignore[misc]
+        _voice(parts) if "voice" in parts else None,
         (seen[0], seen[1], seen[2]),
         parts.get("scores", ()),
         promise,
