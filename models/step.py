@@ -17,40 +17,36 @@ event at that very second comes first.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
 
+from models.columns import AT, LAST
 from models.counterfactual import keepers
-from models.features import FloatArray, Row, columns, exposed, exposure, from_columns, in_silence
+from models.features import FEATURES, FloatArray, Row, columns, exposure, from_columns, in_silence
+from models.labels import (
+    EXPOSE_S,
+    HORIZON_S,
+    SAME_SECOND_S,
+    is_learning,
+    learning_moments,
+    matured,
+    next_learning_moment,
+    with_late,
+)
 from models.policy import Rules, Ruling
 from models.reasons import Shift, explain
-from models.scores import Scorer
-from models.state import PURCHASE, Erasure, Reading, erased, observe
+from models.scores import Scorer, score_some, wanted
+from models.state import CLICK, PURCHASE, Erasure, Reading, erased, observe
 from schemas.changes import Cause, Contribution, Counterfactual, EventCause, PolicyCause, SilenceCause
-from schemas.events import Event, Purchase
+from schemas.events import Event
 from schemas.learning import SCORES, Label
 from schemas.positions import offset_of
-from schemas.states import NEVER, CustomerState, Exposure, Held, Promise
-from schemas.times import DAY_S, to_rfc3339
+from schemas.states import NEVER, THIRTY_S, CustomerState, Exposure, Held, Promise, decode_state, encode_state
+from schemas.states import ripe_at as ripe_at_of
+from schemas.times import to_rfc3339
 
-# Features are kept this often while a customer is known, first at the first event, and no longer than the horizon
-# of promises after the latest: whoever has been silent for over a year teaches nothing new.
-# Every ten days: on Online Retail the same learner taught every thirty days has a 30-day log loss .002 higher
-# (docs/models.md); every five gains nothing more.
-EXPOSE_DAYS = 10.0
-HORIZON_DAYS = 400.0
-
-_EXPOSE_S = EXPOSE_DAYS * DAY_S
-_HORIZON_S = HORIZON_DAYS * DAY_S
-# Labels mature in silence too: those only of who comes back would say that everybody does. The last are 90 days longer;
-# a late first event moves the grid, which then meets them within one step more.
-_MATURED_S = _HORIZON_S + 90 * DAY_S + _EXPOSE_S
-# A label matures at a moment computed by another sum; a millisecond covers the rounding.
-_THIRTY_S = 30 * DAY_S - 0.001
-_NINETY_S = 90 * DAY_S - 0.001
-_SAME_SECOND_S = 0.002
 # What dimensions are cut on are the scores and, behind them, features (models.policy.Rules.numbers).
 _SCORES = len(SCORES)
 
@@ -71,7 +67,7 @@ class Customer(NamedTuple):
     """A customer's state and what was heard since.
 
     An erasure beside events takes those along that come before it in its topic or aren't later than its moment; the
-    others come after it.
+    others come after it. `value` is the state as it is stored, where it hasn't been decoded: `state` is None then.
     """
 
     customer_id: str
@@ -79,6 +75,7 @@ class Customer(NamedTuple):
     due: float  # as stored with the state
     heard: Sequence[Heard]
     erasure: Erasure | None = None
+    value: bytes | None = None  # `due` is read from it, too
 
 
 class Terms(NamedTuple):
@@ -108,18 +105,53 @@ class Move(NamedTuple):
     baseline: float | None = None  # where the reasons start from
 
 
-class Outcome(NamedTuple):
-    """What became of one customer."""
+class Outcome:
+    """What became of one customer.
 
-    customer: Customer
-    state: CustomerState | None  # None: nothing changed
-    due: float
-    moves: tuple[Move, ...]
-    labels: tuple[Label, ...]
-    repeated: tuple[Heard, ...]  # whose id was seen before
-    replayed: tuple[Heard, ...]  # that the state holds already
-    void: tuple[Heard, ...] = ()  # from before an erasure
-    erased: bool = False  # everything of before is gone, and `state` begins anew
+    Attributes:
+        customer: as it was given.
+        due: when the state must be looked at again.
+        moves, labels: in their order.
+        repeated: events whose id was seen before.
+        replayed: events that the state holds already.
+        void: events from before an erasure.
+        erased: everything of before is gone, and `state` begins anew.
+        was_there, is_there: whether somebody was known before, and is now; nobody is in a remainder.
+        shows: a standing is due: they moved, something other than clicks was heard, or something else comes next. A
+            click that only delays what comes next is no reason: the standing says as of when it was promised.
+    """
+
+    # Most customers have none of these: what isn't set costs nothing.
+    moves: tuple[Move, ...] = ()
+    labels: tuple[Label, ...] = ()
+    repeated: tuple[Heard, ...] = ()
+    replayed: tuple[Heard, ...] = ()
+    void: tuple[Heard, ...] = ()
+    erased = False
+    was_there = is_there = shows = True
+
+    def __init__(self, customer: Customer, due: float, state: CustomerState | None, value: bytes | None = None) -> None:
+        """Args: state, value: as they are now, one or the other; both None: nothing changed."""
+        self.customer, self.due = customer, due
+        self._state, self._value = state, value
+
+    @property
+    def state(self) -> CustomerState | None:
+        """The state now; None: nothing changed."""
+        if self._state is None and self._value is not None:
+            self._state = decode_state(self._value)
+        return self._state
+
+    def set_value(self, value: bytes) -> None:
+        """The state is as `value` stores it."""
+        self._state, self._value = None, value
+
+    @property
+    def value(self) -> bytes | None:
+        """The state now, as it is stored."""
+        if self._value is None and self._state is not None:
+            self._value = encode_state(self._state, self.due)
+        return self._value
 
 
 class _Moment(NamedTuple):
@@ -131,6 +163,49 @@ class _Moment(NamedTuple):
     judged: bool  # a segment may change
     row: int
     anew: bool = False  # no silence: judged by another policy than before
+
+
+class _Told(NamedTuple):
+    """A shift whose numbers of before are still states."""
+
+    shift: Shift
+    before: Row
+    heard: Row
+
+
+class _Features:
+    """The features of all moments, as far as they are asked for, and their scores.
+
+    Attributes:
+        columns: the numbers at each moment.
+        scores: (n, numbers that dimensions are cut on).
+        ahead: (n, moments of review, the same), should each customer be silent from then on; None: too many to score
+            them all, where a customer needs those of one moment.
+    """
+
+    def __init__(self, c: FloatArray, terms: Terms) -> None:
+        self.columns, self._shop = c, terms.rules.shop
+        which, review_s = wanted(terms.scorer), terms.rules.review_s
+        self.ahead: FloatArray | None = None
+        if c.shape[1] > _FEW or not review_s:
+            self.scored = from_columns(c, self._shop, which)
+            self.scores: FloatArray = terms.scorer.score(self.scored)
+            return
+        # Of few customers a call costs more than what it computes: silence is scored in the same one.
+        at = np.concatenate([c[AT][:, None], c[LAST][:, None] + np.array(review_s)], axis=1)
+        lasting = from_columns(c, self._shop, tuple([i for i in which if not FEATURES[i].passes]))
+        together = in_silence(c, lasting, at, self._shop, which)
+        scores = terms.scorer.score(together).reshape(*at.shape, -1)
+        self.scored = together[:: at.shape[1]]
+        self.scores, self.ahead = scores[:, 0], scores[:, 1:]
+
+    def row(self, i: int) -> FloatArray:
+        """(features,) of the i-th moment, all of them."""
+        row: FloatArray = from_columns(self.columns[:, i : i + 1], self._shop)[0]
+        return row
+
+
+_FEW = 4
 
 
 class _Point(NamedTuple):
@@ -190,16 +265,16 @@ def advance_groups(groups: Sequence[tuple[Sequence[Customer], Terms]]) -> list[l
     if raw:
         _, terms = groups[0]
         c = columns(raw)
-        x = from_columns(c, terms.rules.shop)
         terms = terms._replace(scorer=terms.rules.numbers(terms.scorer))
-        score_rows: list[list[float]] = terms.scorer.score(x).tolist()
-        shifts: list[Shift] = []
+        x = _Features(c, terms)
+        score_rows: list[list[float]] = x.scores.tolist()
+        shifts: list[_Told] = []
         for histories, (_, own) in zip(unfolded, groups, strict=True):
             for history in histories:
                 if history.moments:
                     _judge(history, own, x, score_rows, shifts)
         together = [history for histories in unfolded for history in histories]
-        _promise(together, terms, c, x)
+        _promise(together, terms, x)
         if shifts:
             _give_reasons(together, shifts, terms)
     return [[_outcome(history) for history in histories] for histories in unfolded]
@@ -279,7 +354,7 @@ def _reconsider(history: _History, terms: Terms, state: CustomerState, raw: list
     Labels of the time before mature first. What the other policy promised and time hasn't brought yet is void.
     """
     timed_at, at = anew_at(state, terms.ruled_at)
-    for moment in _learning_moments(state, history.as_of, timed_at):
+    for moment in learning_moments(state, history.as_of, timed_at):
         history.moments.append(_Moment(state, moment, None, None, moment, False, len(raw)))
         raw.append((moment, state))
     history.moments.append(_Moment(state, at, None, None, timed_at, True, len(raw), anew=True))
@@ -302,7 +377,7 @@ def _silence(history: _History, terms: Terms, state: CustomerState, until: float
     promise = state.promise if state is history.start and state.ruled == terms.rules.tag else None
     if promise is not None and after < promise.at < until:
         segment.add(promise.at)
-    learning = _learning_moments(state, after, until)
+    learning = learning_moments(state, after, until)
     for at in sorted(segment.union(learning)):
         history.moments.append(_Moment(state, at, None, None, at, at in segment, len(raw)))
         raw.append((at, state))
@@ -310,21 +385,10 @@ def _silence(history: _History, terms: Terms, state: CustomerState, until: float
     return state
 
 
-def _learning_moments(state: CustomerState, after: float, until: float) -> list[float]:
-    """When features are kept and labels mature: in (after, until)."""
-    last = state.last_event_at + _MATURED_S
-    k = int((after - state.first_event_at) // _EXPOSE_S) + 1
-    found = []
-    while (at := state.first_event_at + k * _EXPOSE_S) < until and at <= last:
-        found.append(at)
-        k += 1
-    return found
-
-
 def _earliest(state: CustomerState, rules: Rules, after: float) -> float:
     """No moment of silence after `after` comes before this one."""
     first = state.first_event_at
-    at = first + (int((after - first) // _EXPOSE_S) + 1) * _EXPOSE_S
+    at = first + (int((after - first) // EXPOSE_S) + 1) * EXPOSE_S
     if rules.review_s:
         at = min(at, state.last_event_at + rules.review_s[0])
     spending = state.spending
@@ -336,32 +400,32 @@ def _earliest(state: CustomerState, rules: Rules, after: float) -> float:
 # --- 3. judging ---------------------------------------------------------------------------------------------------
 
 
-def _judge(history: _History, terms: Terms, x: FloatArray, score_rows: list[list[float]], shifts: list[Shift]) -> None:
+def _judge(history: _History, terms: Terms, x: _Features, score_rows: list[list[float]], shifts: list[_Told]) -> None:
     rulings, days_since = terms.rules.rulings, terms.rules.days_since
     start = history.start
     segments = {} if start is None else start.segments
     sequence = 0 if start is None else start.sequence
     exposures = () if start is None else start.exposures
     as_of = -NEVER if start is None else start.as_of
-    ripe_at = _ripe_at(exposures)
+    ripe_at = ripe_at_of(exposures)
     scores: list[float] = []
     for moment in history.moments:
         state, at, heard = moment.state, moment.at, moment.heard
         scores = score_rows[moment.row]
         if moment.timed_at >= ripe_at:
             exposures = _mature(history, terms, exposures, moment)
-            ripe_at = _ripe_at(exposures)
+            ripe_at = ripe_at_of(exposures)
         learning = moment.anew
         if heard is None and not learning:
-            learning = _is_learning(state.first_event_at, at)
-            if learning and at <= state.last_event_at + _HORIZON_S:
-                exposures = (*exposures, exposure(state, at, x[moment.row]))
-                ripe_at = min(ripe_at, at + _THIRTY_S)
+            learning = is_learning(state.first_event_at, at)
+            if learning and at <= state.last_event_at + HORIZON_S:
+                exposures = (*exposures, exposure(state, at, x.row(moment.row)))
+                ripe_at = min(ripe_at, at + THIRTY_S)
         elif moment.before is None:
-            exposures = (exposure(state, at, x[moment.row]),)
-            ripe_at = at + _THIRTY_S
+            exposures = (exposure(state, at, x.row(moment.row)),)
+            ripe_at = at + THIRTY_S
         elif heard is not None and exposures and heard.at <= exposures[-1].at:
-            exposures = _with_late(exposures, heard)
+            exposures = with_late(exposures, heard.event, heard.at)
         moved = False
         if moment.judged:
             spending = state.spending
@@ -389,7 +453,7 @@ def _judge(history: _History, terms: Terms, x: FloatArray, score_rows: list[list
                 cause = PolicyCause(terms.rules.label) if moment.anew else _cause(moment)
                 own = tuple(scores[:_SCORES])
                 history.moves.append(Move(sequence, ruling.name, previous, current, judged_at, cause, own))
-                shifts.append(_shift(ruling, held, current, number, moment, x[moment.row]))
+                shifts.append(_shift(ruling, held, current, number, moment, x.row(moment.row)))
         if heard is not None or learning or moved:
             as_of = max(as_of, moment.timed_at)
         if moved or moment is history.moments[-1]:
@@ -415,21 +479,6 @@ def _judge(history: _History, terms: Terms, x: FloatArray, score_rows: list[list
     )
 
 
-def _is_learning(first_event_at: float, at: float) -> bool:
-    k = round((at - first_event_at) / _EXPOSE_S)
-    return k >= 1 and abs(at - first_event_at - k * _EXPOSE_S) < 0.001
-
-
-def _ripe_at(exposures: tuple[Exposure, ...]) -> float:
-    """No label matures before this moment; exposures stand in the order in which they were kept."""
-    halves = NEVER
-    for kept in exposures:
-        if not kept.half:
-            return min(halves, kept.at + _THIRTY_S)
-        halves = min(halves, kept.at + _NINETY_S)
-    return halves
-
-
 def _mature(history: _History, terms: Terms, exposures: tuple[Exposure, ...], moment: _Moment) -> tuple[Exposure, ...]:
     """Emits the labels that are known at this moment; gives the exposures that still wait.
 
@@ -437,47 +486,12 @@ def _mature(history: _History, terms: Terms, exposures: tuple[Exposure, ...], mo
     has done nothing else in between.
     """
     counted = moment.state if moment.before is None else moment.before
-    known_at = moment.timed_at if moment.heard is None else moment.timed_at - _SAME_SECOND_S
+    known_at = moment.timed_at if moment.heard is None else moment.timed_at - SAME_SECOND_S
     pseudonym = terms.pseudonym(history.customer.customer_id)
-    unit_minor = terms.rules.shop.unit_minor
-    waiting = []
-    for kept in exposures:
-        first = not kept.half and known_at >= kept.at + _THIRTY_S
-        if first:
-            history.labels.append(_label(pseudonym, kept, 30, counted, unit_minor))
-        if known_at >= kept.at + _NINETY_S:
-            history.labels.append(_label(pseudonym, kept, 90, counted, unit_minor))
-        else:
-            waiting.append(replace(kept, half=True) if first else kept)
-    return tuple(waiting)
-
-
-def _with_late(exposures: tuple[Exposure, ...], heard: Heard) -> tuple[Exposure, ...]:
-    """What was bought by the moment of an exposure, and heard only after it, isn't part of what followed."""
-    event = heard.event
-    if not isinstance(event, Purchase) or event.type != "purchase":
-        return exposures
-    return tuple(
-        replace(kept, purchases=kept.purchases + 1, spend_minor=kept.spend_minor + event.amount_minor)
-        if heard.at <= kept.at
-        else kept
-        for kept in exposures
-    )
-
-
-def _label(pseudonym: str, kept: Exposure, days: Literal[30, 90], counted: CustomerState, unit_minor: int) -> Label:
-    purchases = max(counted.purchases - kept.purchases, 0)
-    return Label(
-        f"{pseudonym}:{kept.at:.3f}:{days}",
-        kept.at,
-        kept.at + days * DAY_S,
-        days,
-        kept.feature_set,
-        exposed(kept),
-        purchases > 0,
-        purchases,
-        max(counted.spend_minor - kept.spend_minor, 0) / unit_minor,
-    )
+    bought = (counted.purchases, counted.spend_minor)
+    waiting, labels = matured(exposures, known_at, bought, pseudonym, terms.rules.shop.unit_minor)
+    history.labels += labels
+    return waiting
 
 
 def _cause(moment: _Moment) -> Cause:
@@ -490,7 +504,7 @@ def _cause(moment: _Moment) -> Cause:
 
 def _shift(
     ruling: Ruling, held: Held | None, current: str, number: float | None, moment: _Moment, after: FloatArray
-) -> Shift:
+) -> _Told:
     """What is compared to explain a move; see `models.reasons`."""
     state = moment.state
     if moment.anew:
@@ -502,19 +516,22 @@ def _shift(
     else:
         before, heard = (moment.at, moment.before), (moment.before.last_event_at, moment.before)
     ratings = 0 if state.voice is None else state.voice.ratings
-    return Shift(ruling, held, current, number, before, heard, after, ratings, moment.anew)
+    return _Told(Shift(ruling, held, current, number, _NONE, _NONE, after, ratings, moment.anew), before, heard)
+
+
+_NONE = np.zeros(0)
 
 
 # --- 4. promises --------------------------------------------------------------------------------------------------
 
 
-def _promise(histories: list[_History], terms: Terms, c: FloatArray, x: FloatArray) -> None:
+def _promise(histories: list[_History], terms: Terms, x: _Features) -> None:
     """Sets what happens next in silence, as of each move and at the end, and when to look at each state again."""
     rules = terms.rules
     points = [point for history in histories for point in history.points]
     promises: list[Promise | None] = [None] * len(points)
     if rules.review_s:
-        promises = _scored_flips(points, terms, c, x)
+        promises = _scored_flips(points, terms, x)
     for i, point in enumerate(points):
         spending = point.state.spending
         if spending is not None and spending.purchases:
@@ -537,7 +554,7 @@ def _promise(histories: list[_History], terms: Terms, c: FloatArray, x: FloatArr
         assert state is not None
         if promise != state.promise:
             history.state = replace(state, promise=promise)
-        history.due = _next_learning_moment(state)
+        history.due = next_learning_moment(state.first_event_at, state.last_event_at, state.as_of)
         if promise is not None and promise.at < history.due:
             history.due = promise.at
 
@@ -556,14 +573,17 @@ def _timed_flip(point: _Point, bought_at: float, rules: Rules) -> Promise | None
     return None
 
 
-def _scored_flips(points: list[_Point], terms: Terms, c: FloatArray, x: FloatArray) -> list[Promise | None]:
+def _scored_flips(points: list[_Point], terms: Terms, x: _Features) -> list[Promise | None]:
     """The first moment of review at which the served model moves each customer, all points and moments at once."""
     rules = terms.rules
     n, g = len(points), len(rules.review_s)
     at_rows = [point.row for point in points]
-    last, now = c[:, at_rows], x[at_rows]
-    at = last[2][:, None] + np.array(rules.review_s)  # row 2: the latest event
-    scores = terms.scorer.score(in_silence(last, now, at, rules.shop)).reshape(n, g, -1)
+    at = x.columns[LAST, at_rows][:, None] + np.array(rules.review_s)
+    if x.ahead is not None:
+        scores = x.ahead[at_rows]
+    else:
+        later_x = in_silence(x.columns[:, at_rows], x.scored[at_rows], at, rules.shop, wanted(terms.scorer))
+        scores = score_some(terms.scorer, later_x, rules.judged_scores).reshape(n, g, -1)
     later = at > np.array([point.as_of for point in points])[:, None]
     first: list[Promise | None] = [None] * n
     for ruling in rules.rulings:
@@ -587,37 +607,57 @@ def _scored_flips(points: list[_Point], terms: Terms, c: FloatArray, x: FloatArr
 _UNHELD = Held("", -NEVER)
 
 
-def _next_learning_moment(state: CustomerState) -> float:
-    k = int((state.as_of + 0.001 - state.first_event_at) // _EXPOSE_S) + 1
-    at = state.first_event_at + k * _EXPOSE_S
-    return at if at <= state.last_event_at + _MATURED_S else NEVER
-
-
 # --- 5. reasons ---------------------------------------------------------------------------------------------------
 
 
-def _give_reasons(histories: list[_History], shifts: list[Shift], terms: Terms) -> None:
-    """Each move's reasons and counterfactual; `shifts` are in the order of the moves."""
-    explained = iter(explain(shifts, terms.scorer, terms.rules.shop))
-    kept = iter(keepers(shifts, terms.scorer))
+def _give_reasons(histories: list[_History], told: list[_Told], terms: Terms) -> None:
+    """Each move's reasons and counterfactual; `told` are in the order of the moves."""
+    c = columns([each.before for each in told] + [each.heard for each in told]).T
+    n = len(told)
+    shifts = [each.shift._replace(before=c[i], heard=c[n + i]) for i, each in enumerate(told)]
+    explained = iter(with_reasons([move for history in histories for move in history.moves], shifts, terms))
     for history in histories:
-        moves = []
-        for move in history.moves:
-            said = next(explained)
-            moves.append(move._replace(reasons=said.reasons, counterfactual=next(kept), baseline=said.baseline))
-        history.moves = moves
+        history.moves = [next(explained) for _ in history.moves]
+
+
+def with_reasons(moves: Sequence[Move], shifts: Sequence[Shift], terms: Terms) -> list[Move]:
+    """`moves` with their reasons and counterfactuals, a shift each.
+
+    Args:
+        moves: in any order.
+        shifts: in the same.
+        terms: with the scorer that gives the numbers dimensions are cut on.
+    """
+    return [
+        move._replace(reasons=said.reasons, counterfactual=keeper, baseline=said.baseline)
+        for move, said, keeper in zip(
+            moves,
+            explain(shifts, terms.scorer, terms.rules.shop),
+            keepers(shifts, terms.scorer),
+            strict=True,
+        )
+    ]
 
 
 def _outcome(history: _History) -> Outcome:
-    changed = bool(history.moments) or history.erased
-    return Outcome(
-        history.customer,
-        history.state if changed else None,
-        history.due,
-        tuple(history.moves),
-        tuple(history.labels),
-        history.repeated,
-        history.replayed,
-        history.void,
-        history.erased,
-    )
+    before, changed = history.customer.state, bool(history.moments) or history.erased
+    outcome = Outcome(history.customer, history.due, history.state if changed else None)
+    outcome.moves, outcome.labels = tuple(history.moves), tuple(history.labels)
+    outcome.repeated, outcome.replayed, outcome.void = history.repeated, history.replayed, history.void
+    outcome.erased = history.erased
+    now = outcome.state if changed else before
+    outcome.was_there = before is not None and not before.is_erased
+    outcome.is_there = now is not None and not now.is_erased
+    outcome.shows = outcome.is_there and (bool(history.moves) or _shows(history, before, now))
+    return outcome
+
+
+def _shows(history: _History, before: CustomerState | None, now: CustomerState | None) -> bool:
+    if before is None or now is None:
+        return True
+    promised, promises = before.promise, now.promise
+    if (promised is None) != (promises is None):
+        return True
+    if promised is not None and promises is not None and promised[1:] != promises[1:]:
+        return True
+    return any(heard.topic != CLICK for heard in history.customer.heard)
