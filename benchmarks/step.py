@@ -45,7 +45,7 @@ class Texts:
     def cached(self, texts: list[str]) -> list[Any]:
         """One reading for all."""
         from models.state import Reading
-        from schemas.states import TEXT_DIM
+        from schemas.groups import TEXT_DIM
 
         return [Reading((0.1,) * TEXT_DIM, 0.5) for _ in texts]
 

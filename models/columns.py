@@ -10,8 +10,9 @@ import numpy as np
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
+from schemas.groups import GROUPS, TEXT_DIM, Voice
 from schemas.numbers import Decays
-from schemas.states import GROUPS, TEXT_DIM, CustomerState, Voice
+from schemas.states import CustomerState
 from schemas.times import DAY_S
 
 FloatArray = NDArray[np.float64]

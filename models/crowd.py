@@ -11,7 +11,8 @@ from models.observing import GROUP_OF_TOPIC, PLANS, QUANTITIES, READING, Plan, i
 from models.state import CLICK, WINDOW, is_repeat
 from models.step import Customer, Heard
 from models.stored import BoolArray, IntArray, Rows
-from schemas.states import BITS, TEXT_DIM
+from schemas.groups import TEXT_DIM
+from schemas.stored import BITS
 from schemas.times import DAY_S
 
 _BITS_OF_TOPIC = np.array([BITS[group] for group in GROUP_OF_TOPIC], dtype=np.uint8)

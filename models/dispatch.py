@@ -12,7 +12,7 @@ import numpy as np
 from models.rounds import Rounds, Times
 from models.step import Customer, Outcome, Terms, advance_groups, with_reasons
 from models.stored import Rows
-from schemas.states import decode_state, due_of
+from schemas.stored import decode_state, due_of
 
 LEAST = 24
 

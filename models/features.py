@@ -10,8 +10,10 @@ from hashlib import blake2b
 import numpy as np
 
 from models.columns import AT, FloatArray, Row, columns
-from models.formulas import FEATURES, Feature, Numbers, Shop
-from schemas.states import TEXT_DIM, CustomerState, Exposure
+from models.formulas import FEATURES, Feature
+from models.ingredients import Numbers, Shop
+from schemas.groups import TEXT_DIM
+from schemas.states import CustomerState, Exposure
 
 __all__ = ["FEATURES", "Feature", "FloatArray", "Row", "Shop", "columns"]
 

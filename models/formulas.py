@@ -10,90 +10,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.columns import HALF_LIFE, HALF_LIVES, LANDMARK, RATES, ROW, TEXT_AT, FloatArray
-from models.season import USUAL, Season
+from models.columns import FloatArray
+from models.ingredients import (
+    Numbers,
+    gap_days,
+    gaps_or_one,
+    gross_spend,
+    has_bought,
+    mean_of_texts,
+    purchases_or_one,
+    recency_days,
+    share_of_texts,
+    span_days,
+)
+from schemas.groups import GROUPS, TEXT_DIM
 from schemas.numbers import Decays
-from schemas.states import GROUPS, TEXT_DIM
 from schemas.times import DAY_S
-
-
-class Shop(NamedTuple):
-    """What features know of the shop.
-
-    Attributes:
-        unit_minor: minor units in a unit of the currency (100 pence a pound).
-        season: its year.
-    """
-
-    unit_minor: int = 100
-    season: Season = USUAL
-
-
-class Numbers:
-    """Customers' numbers at moments, as formulas read them; what several formulas share is computed once.
-
-    Args:
-        c: `models.columns.columns`, (WIDTH, n) or (WIDTH, n, 1).
-        now: epoch seconds, (n,) or (n, g).
-        shop: of which they are customers.
-    """
-
-    def __init__(self, c: FloatArray, now: FloatArray, shop: Shop) -> None:
-        self._c, self._now, self._season = c, now, shop.season
-        self.money = 1.0 / shop.unit_minor
-        self._kept: dict[str, FloatArray] = {}
-        self._factors: dict[float, FloatArray] = {}
-
-    def __getitem__(self, name: str) -> FloatArray:
-        """A number of the state."""
-        row: FloatArray = self._c[ROW[name]]
-        return row
-
-    def once(self, formula: Callable[["Numbers"], FloatArray]) -> FloatArray:
-        """What `formula` gives, kept under its name."""
-        name = formula.__name__
-        if name not in self._kept:
-            self._kept[name] = formula(self)
-        return self._kept[name]
-
-    def decayed(self, name: str) -> FloatArray:
-        """A decayed sum as of now."""
-        row: FloatArray = self._c[ROW[name]] * self._factor(HALF_LIFE[name])
-        return row
-
-    def text(self, component: int) -> FloatArray:
-        """A component of the decayed mean of text vectors."""
-        row: FloatArray = self._c[TEXT_AT + component] * self.once(_text_scale)
-        return row
-
-    def texts(self) -> FloatArray:
-        """All of them, (TEXT_DIM, ...)."""
-        rows: FloatArray = self._c[TEXT_AT:] * self.once(_text_scale)
-        return rows
-
-    def text_factor(self) -> FloatArray:
-        """How much of the sums over texts is left."""
-        return self._factor(HALF_LIFE["text_60d"])
-
-    def season(self, horizon: int) -> FloatArray:
-        """Logs of the season's index over the next 30 (0) or 90 (1) days."""
-        if "season" not in self._kept:
-            self._kept["season"] = self._season.ahead(self._now)
-        ahead: FloatArray = self._kept["season"][horizon]
-        return ahead
-
-    def since(self, name: str) -> FloatArray:
-        """Seconds since a moment that the state holds; 0 before it."""
-        return np.maximum(self._now - self[name], 0.0)
-
-    def _factor(self, days: float) -> FloatArray:
-        if days not in self._factors:
-            if "elapsed" not in self._kept:
-                self._kept["elapsed"] = self._c[LANDMARK] - self._now
-            factor: FloatArray = np.exp2(self._kept["elapsed"] * RATES[HALF_LIVES.index(days)])
-            self._factors[days] = factor
-        return self._factors[days]
-
 
 Formula = Callable[[Numbers], FloatArray]
 
@@ -126,74 +58,23 @@ class Feature(NamedTuple):
     decayed: bool = False
 
 
-# --- what several features share
-
-
-def _bought(n: Numbers) -> FloatArray:
-    return np.minimum(n["purchases"], 1.0)
-
-
-def _purchases(n: Numbers) -> FloatArray:
-    return np.maximum(n["purchases"], 1.0)
-
-
-def _gaps(n: Numbers) -> FloatArray:
-    return np.maximum(n["purchases"] - 1.0, 1.0)
-
-
-def _span_days(n: Numbers) -> FloatArray:
-    span: FloatArray = (n["last_purchase_at"] - n["first_purchase_at"]) * n.once(_bought) / DAY_S
-    return span
-
-
-def _gap_days(n: Numbers) -> FloatArray:
-    return n.once(_span_days) / n.once(_gaps)
-
-
-def _recency_days(n: Numbers) -> FloatArray:
-    return n.since("last_purchase_at") * n.once(_bought) / DAY_S
-
-
-def _spend(n: Numbers) -> FloatArray:
-    return n["spend_minor"] * n.money
-
-
-def _weight(n: Numbers) -> FloatArray:
-    return n.decayed("weight_60d")
-
-
-def _text_weight(n: Numbers) -> FloatArray:
-    weight = n.once(_weight)
-    return weight / (1.0 + weight)
-
-
-def _mean_of_texts(n: Numbers) -> FloatArray:
-    # A weight that has decayed away leaves nothing to divide by; its mean is then as good as none.
-    weight = n.once(_weight)
-    return np.where(weight > 1e-12, n.once(_text_weight) / np.maximum(weight, 1e-12), 0.0)
-
-
-def _text_scale(n: Numbers) -> FloatArray:
-    return n.text_factor() * n.once(_mean_of_texts)
-
-
 # --- formulas that are no single expression
 
 
 def _gap_variation(n: Numbers) -> FloatArray:
-    gap = n.once(_gap_days)
-    variance = np.maximum(n["gap_days_squared"] / n.once(_gaps) - gap * gap, 0.0)
+    gap = n.once(gap_days)
+    variance = np.maximum(n["gap_days_squared"] / n.once(gaps_or_one) - gap * gap, 0.0)
     varied: FloatArray = np.minimum(np.sqrt(variance) / np.maximum(gap, 1e-9), 3.0) * (n["purchases"] >= 3)
     return varied
 
 
 def _refunded_share(n: Numbers) -> FloatArray:
     share = np.minimum(n["refunded_minor"] / np.maximum(n["spend_minor"], 1.0), 1.0)
-    return share * n.once(_bought)
+    return share * n.once(has_bought)
 
 
 def _overdue(n: Numbers) -> FloatArray:
-    return np.where(n["purchases"] >= 2, n.once(_recency_days) / np.maximum(n.once(_gap_days), 1.0), 0.0)
+    return np.where(n["purchases"] >= 2, n.once(recency_days) / np.maximum(n.once(gap_days), 1.0), 0.0)
 
 
 def _rating(n: Numbers) -> FloatArray:
@@ -252,36 +133,36 @@ FEATURES: tuple[Feature, ...] = (
         "days since last heard of",
         passes=True,
     ),
-    Feature("bought", "1 if there was a purchase, else 0", lambda n: n.once(_bought), "has bought", log=False),
+    Feature("bought", "1 if there was a purchase, else 0", lambda n: n.once(has_bought), "has bought", log=False),
     Feature("purchases", "log(1 + number of purchases)", lambda n: n["purchases"], "purchases", actionable=True),
     Feature(
         "recency_days",
         "log(1 + days since the last purchase); 0 if there was none",
-        lambda n: n.once(_recency_days),
+        lambda n: n.once(recency_days),
         "days since the last purchase",
         passes=True,
     ),
     Feature(
         "customer_days",
         "log(1 + days since the first purchase); 0 if there was none",
-        lambda n: n.since("first_purchase_at") * n.once(_bought) / DAY_S,
+        lambda n: n.since("first_purchase_at") * n.once(has_bought) / DAY_S,
         "days since the first purchase",
         passes=True,
     ),
     Feature(
         "repeat_span_days",
         "log(1 + days from the first to the last purchase)",
-        lambda n: n.once(_span_days),
+        lambda n: n.once(span_days),
         "days from first to last purchase",
     ),
     Feature(
         "monetary",
         "log(1 + mean purchase, in units of currency)",
-        lambda n: n.once(_spend) / n.once(_purchases),
+        lambda n: n.once(gross_spend) / n.once(purchases_or_one),
         "mean purchase",
         actionable=True,
     ),
-    Feature("spend", "log(1 + gross spend)", lambda n: n.once(_spend), "spend so far", actionable=True),
+    Feature("spend", "log(1 + gross spend)", lambda n: n.once(gross_spend), "spend so far", actionable=True),
     Feature(
         "last_amount",
         "log(1 + amount of the last purchase)",
@@ -298,7 +179,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "gap_days",
         "log(1 + mean days between purchases); 0 below two purchases",
-        lambda n: n.once(_gap_days) * (n["purchases"] >= 2),
+        lambda n: n.once(gap_days) * (n["purchases"] >= 2),
         "days between purchases",
     ),
     Feature(
@@ -331,19 +212,19 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "basket_units",
         "log(1 + units a purchase); 0 where baskets are not sent",
-        lambda n: n["units"] / n.once(_purchases),
+        lambda n: n["units"] / n.once(purchases_or_one),
         "units a purchase",
     ),
     Feature(
         "basket_lines",
         "log(1 + lines a purchase); 0 where baskets are not sent",
-        lambda n: n["lines"] / n.once(_purchases),
+        lambda n: n["lines"] / n.once(purchases_or_one),
         "lines a purchase",
     ),
     Feature(
         "coupon_share",
         "share of purchases with a coupon",
-        lambda n: n["coupons"] / n.once(_purchases),
+        lambda n: n["coupons"] / n.once(purchases_or_one),
         "share bought with a coupon",
         log=False,
     ),
@@ -418,7 +299,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "text_weight",
         "decayed (60 days) number of texts read, w / (1 + w)",
-        lambda n: n.once(_text_weight),
+        lambda n: n.once(share_of_texts),
         "weight of texts read",
         passes=True,
         log=False,
@@ -426,7 +307,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "sentiment",
         "decayed mean sentiment in [-1, 1], shrunk by w / (1 + w) of the texts read",
-        lambda n: n.decayed("sentiment_60d") * n.once(_mean_of_texts),
+        lambda n: n.decayed("sentiment_60d") * n.once(mean_of_texts),
         "sentiment of texts",
         passes=True,
         actionable=True,

@@ -13,6 +13,7 @@ from msgspec.structs import astuple
 
 from models.decay import rescaled
 from schemas.events import Click, Event
+from schemas.groups import GROUPS, Browsing, Spending, Voice
 from schemas.numbers import (
     Adds,
     Decays,
@@ -25,7 +26,6 @@ from schemas.numbers import (
     SquaredGaps,
     Streak,
 )
-from schemas.states import GROUPS, Browsing, Spending, Voice
 from schemas.times import DAY_S
 
 Group = TypeVar("Group", Spending, Browsing, Voice)

@@ -25,16 +25,8 @@ from models.stored import BoolArray, IntArray, Rows
 from schemas.changes import Cause, EventCause, SilenceCause
 from schemas.learning import SCORES, Label
 from schemas.positions import offset_of
-from schemas.states import (
-    NEVER,
-    THIRTY_S,
-    Exposure,
-    Held,
-    Promise,
-    encode_exposure,
-    exposures_in,
-    ripe_at,
-)
+from schemas.states import NEVER, THIRTY_S, Exposure, Held, Promise, ripe_at
+from schemas.stored import encode_exposure, exposures_in
 from schemas.times import DAY_S, to_rfc3339
 
 _PURCHASES, _SPEND, _BOUGHT_AT = ROW["purchases"], ROW["spend_minor"], ROW["last_purchase_at"]

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from models.decay import SPAN_S
 from models.observing import PLANS, READING, after_event, id_hash, quantities, rescaled_group
 from schemas.events import Event
-from schemas.states import NEVER, Browsing, CustomerState, Spending, Voice
+from schemas.groups import Browsing, Spending, Voice
+from schemas.states import NEVER, CustomerState
 from schemas.times import DAY_S
 
 # An event id is known again among the latest 32 of its customer and topic: a producer's retry comes within seconds,

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from models.columns import FIRST, LANDMARK, LAST, ROW, ROWS_OF, TEXT_AT, WIDTH, FloatArray
 from models.policy import Rules
+from schemas.groups import GROUPS, TEXT_DIM
 from schemas.layout import HEAD, LAYOUT, LAYOUT_AT
 from schemas.learning import SCORES
-from schemas.states import BITS, FIELDS, GROUPS, NEVER, PARTS, TEXT_DIM, encode_names, names_in
+from schemas.states import NEVER
+from schemas.stored import BITS, FIELDS, PARTS, encode_names, names_in
 from schemas.times import DAY_S
 
 IntArray = NDArray[np.int64]

@@ -23,7 +23,8 @@ from models.scores import Scorer
 from models.shadow import Shadow
 from models.step import Customer, Outcome, Terms
 from schemas.changes import Change, Versions
-from schemas.states import NEVER, Held, encode_partition
+from schemas.states import NEVER, Held
+from schemas.stored import encode_partition
 from schemas.topics import CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN, SEGMENT_CHANGES
 from streams.kafka.changelog import PARTITION_KEY
 from streams.plane.records import Effects, Output, Put

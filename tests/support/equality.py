@@ -22,7 +22,8 @@ from models.state import Erasure
 from models.step import Customer, Heard, Terms
 from policies import ZONES, featured, zoned
 from schemas.positions import Incarnation
-from schemas.states import NEVER, decode_state, due_of, encode_state
+from schemas.states import NEVER
+from schemas.stored import decode_state, due_of, encode_state
 from schemas.times import DAY_S
 from training import direct
 

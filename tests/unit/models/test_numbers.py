@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 from histories import START_S, histories
 from models.columns import HALF_LIFE, ROW, columns
 from models.features import COLUMN, FEATURES, rows
-from models.formulas import Numbers, Shop
+from models.ingredients import Numbers, Shop
 from models.observing import READING, quantities
 from models.state import observe
 from models.step import Heard
+from schemas.groups import GROUPS
 from schemas.numbers import Adds, Decays
-from schemas.states import GROUPS, CustomerState
+from schemas.states import CustomerState
 from schemas.times import DAY_S
 
 SCALARS = [number for numbers in GROUPS.values() for number in numbers if number.dtype]

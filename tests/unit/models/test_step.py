@@ -15,7 +15,8 @@ from models.step import Customer, Heard, Move, Outcome, Terms, advance, anew_at,
 from policies import ZONES, featured, zoned
 from schemas.changes import EventCause, PolicyCause, SilenceCause
 from schemas.learning import Label
-from schemas.states import NEVER, CustomerState, Held, decode_state, encode_state
+from schemas.states import NEVER, CustomerState, Held
+from schemas.stored import decode_state, encode_state
 from schemas.times import DAY_S
 
 RULES = Rules(load())

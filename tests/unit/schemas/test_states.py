@@ -10,7 +10,9 @@ from histories import START_S, histories
 from models.state import observe
 from models.step import Heard
 from models.stored import HEAD_DTYPE, PART_DTYPES
-from schemas.states import CustomerState, Spending, decode_state, due_of, encode_state
+from schemas.groups import Spending
+from schemas.states import CustomerState
+from schemas.stored import decode_state, due_of, encode_state
 
 
 def state_of(events: list[Heard]) -> CustomerState:
