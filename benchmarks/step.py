@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 START_S = 1.7e9
 KINDS = ("view",) * 78 + ("add_to_cart",) * 10 + ("wishlist",) * 4 + ("remove_from_cart",) * 4 + ("checkout",) * 4
 GC_THRESHOLD = (200_000, 20, 100)  # as the worker sets it
+VECTOR = 16  # numbers of a reading
 BEFORE, COUNTED = 6, 6  # chunks that make customers known, chunks that are counted
 
 
@@ -45,9 +46,8 @@ class Texts:
     def cached(self, texts: list[str]) -> list[Any]:
         """One reading for all."""
         from models.state import Reading
-        from schemas.groups import TEXT_DIM
 
-        return [Reading((0.1,) * TEXT_DIM, 0.5) for _ in texts]
+        return [Reading((0.1,) * VECTOR, 0.5) for _ in texts]
 
 
 class Nobody:
