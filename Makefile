@@ -58,7 +58,7 @@ bench: $(STAMP) ## speed: the common job and the whole job
 	$(BIN)/regulars bench whole
 
 verify-replay: $(STAMP) ## a real year replayed against a direct computation on its file
-	$(BIN)/python tests/acceptance/verify_replay.py
+	$(BIN)/python -m tests.acceptance.verify_replay
 
 verify-promises: $(STAMP) ## what a replayed year promised, against what then came
 	$(BIN)/python -m tests.acceptance.verify_promises

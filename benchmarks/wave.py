@@ -144,6 +144,7 @@ def main() -> None:
         "REGULARS_TOPIC_PREFIX": settings.topic_prefix,
         "REGULARS_DATA_DIR": str(folder / "data"),
         "REGULARS_WEB_PORT": "0",
+        "REGULARS_PSEUDONYM_KEY": "only-for-benchmarks-only-for-benchmarks",
         "REGULARS_CLOCK_GRACE_S": "1",
     }
     program = [sys.executable, "-m", "streams.cli"]

@@ -15,13 +15,18 @@ from schemas.groups import TEXT_DIM
 from schemas.stored import BITS
 from schemas.times import DAY_S
 
+# A customer's sums leave the arrays at 2^52 (`models.stored`); with fewer than 2^14 events of less than this in one chunk
+# they stay below 2^53, up to which float64 counts whole.
+_LARGEST = 2.0**38
+
 _BITS_OF_TOPIC = np.array([BITS[group] for group in GROUP_OF_TOPIC], dtype=np.uint8)
 
 
 class Events:
     """Every customer's events, one customer after another, each in the order of time.
 
-    A customer is marked `odd` of whom an event was seen before, or lies too far from the landmark of their sums.
+    A customer is marked `odd` of whom an event was seen before, lies too far from the landmark of their sums, or brings more
+    than arrays count whole.
 
     Attributes:
         heard: the events.
@@ -102,7 +107,8 @@ class Events:
         new = heard[~rows.known[heard]]
         origin[new] = self.at[self.begin[new]]
         far = self.at - origin[customer] > SPAN_S
-        rows.odd[customer[far]] = True
+        large = np.maximum(self.brought["amount"], self.brought["units"]) > _LARGEST
+        rows.odd[customer[far | large]] = True
 
 
 def _by_time(heard: Heard) -> tuple[float, int, int]:

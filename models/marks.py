@@ -18,6 +18,10 @@ class Mark(NamedTuple):
     column: int
 
 
+# Deeper than any document that means something here. What is nested thousands deep would end the process that reads it.
+DEEPEST = 32
+
+
 class NotYaml(Exception):
     """The text is no YAML that is read here; `mark` says where, None: nowhere in particular."""
 
@@ -34,21 +38,23 @@ class Marked:
 
     Raises:
         NotYaml: no YAML; a key twice in one mapping, of which YAML would silently take the last; an alias, which can
-            make a short text endless.
+            make a short text endless; more than `DEEPEST` levels.
     """
 
     def __init__(self, text: str) -> None:
         try:
-            for event in yaml.parse(text, Loader=yaml.SafeLoader):
-                if isinstance(event, yaml.AliasEvent):
-                    raise NotYaml(f"an alias (*{event.anchor}) isn't read here; write it out", _mark(event.start_mark))
+            _refuse_endless(text)
             self._root = yaml.compose(text, Loader=yaml.SafeLoader)
             self.tree: Any = yaml.safe_load(text)
         except yaml.MarkedYAMLError as exc:
             where = exc.problem_mark or exc.context_mark
             why = ", ".join(part for part in (exc.context, exc.problem) if part)
             raise NotYaml(why, None if where is None else _mark(where)) from exc
-        except (yaml.YAMLError, ValueError) as exc:  # characters that aren't allowed; a date that is none
+        except (
+            yaml.YAMLError,
+            ValueError,
+            OverflowError,
+        ) as exc:  # characters that aren't allowed; a date that is none
             raise NotYaml(" ".join(str(exc).split()), None) from exc
         if self._root is not None:
             _refuse_twins(self._root)
@@ -107,6 +113,19 @@ def _item(node: yaml.Node | None, index: int) -> yaml.Node | None:
         return None
     item: yaml.Node = node.value[index]
     return item
+
+
+def _refuse_endless(text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise NotYaml(f"an alias (*{event.anchor}) isn't read here; write it out", _mark(event.start_mark))
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEEPEST:
+                raise NotYaml(f"nested deeper than {DEEPEST} levels", _mark(event.start_mark))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _refuse_twins(node: yaml.Node) -> None:

@@ -36,6 +36,9 @@ Quantities = dict[str, Any]
 GROUP_OF_TOPIC = ("browsing", "spending", "voice")
 READING = "reading"
 
+# Plain sums stay there: what is stored, exported and sent has 64 bits. A million purchases of the largest amount lead there.
+SUM_LIMIT = (1 << 63) - 1
+
 
 class Plan(NamedTuple):
     """What one kind of event changes in a group: places of fields, with quantities by name."""
@@ -139,7 +142,7 @@ def after_event(group: Group, plan: Plan, brought: Quantities, at: float, age_da
         values[i], values[streak] = session, values[streak] + 1 if same else 1
         brought["new_session"] = 0 if same else 1
     for i, of in plan.sums:
-        values[i] += brought[of]
+        values[i] = min(values[i] + brought[of], SUM_LIMIT)
     for i, of, days in plan.decays:
         values[i] += brought[of] * exp2(age_days / days)
     for i, of, days in plan.vectors:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from schemas.headers import ERASE_HEADER
+from schemas.headers import CLOCK_HEADER, ERASE_HEADER
 from schemas.times import DAY_S, from_rfc3339
 
 RECORD_LIMIT_BYTES = 64 * 1024
@@ -281,6 +281,31 @@ def decode_erasure(
         raise Rejected("not-utf8", "$", "the key, which must be the customer id, is not UTF-8") from None
     if (mistake := id_mistake(customer_id)) is not None:
         raise Rejected("erase", "$", f"the key {mistake}")
+    return at
+
+
+def decode_clock(headers: Sequence[tuple[str, bytes | None]], latest_s: float) -> float | None:
+    """The moment that event time has reached, by a record without key; None: it is no clock record.
+
+    Args:
+        headers: the record's; of several `CLOCK_HEADER` the first counts.
+        latest_s: epoch seconds, as in `decode`.
+
+    Raises:
+        Rejected: it is meant as a clock record, and isn't one.
+    """
+    moment = next((value or b"" for name, value in headers if name == CLOCK_HEADER), None)
+    if moment is None:
+        return None
+    field = f"header {CLOCK_HEADER}"
+    try:
+        at = from_rfc3339(moment.decode())
+    except ValueError as exc:
+        raise Rejected("clock", field, "not an RFC 3339 timestamp") from exc
+    if at < EARLIEST_S:
+        raise Rejected("clock", field, too_early(at))
+    if at > latest_s:
+        raise Rejected("future-time", field, "later than this worker's clock allows")
     return at
 
 

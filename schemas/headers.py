@@ -10,8 +10,12 @@ ERASE_HEADER = "regulars-erase"
 # Of the null of an erased customer in `customer-segments`: the moment (RFC 3339), and the highest sequence number that any
 # of their changes had.
 ERASED_AT_HEADER, SEQUENCE_HEADER = "regulars-erased-at", "regulars-sequence"
+# Of any event, if its producer sets it: the name of the program that sent it. Dead letters are grouped by it.
+PRODUCER_HEADER = "regulars-producer"
 # Of a record of the simulated shop.
 SYNTHETIC_HEADER = "regulars-synthetic"
+# Of a label in `model-train`: where it was written first (`schemas.learning.Origin`).
+ORIGIN_HEADER = "regulars-origin"
 # Of a policy: what was served before it.
 HISTORY_HEADER = "regulars-history"
 

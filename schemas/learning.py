@@ -1,9 +1,12 @@
 """Matured labels (`model-train`), the records of the learning loop. Snapshots: see `models.learning.snapshots`."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal, NamedTuple, Self
 
 import msgspec
 from msgspec import Meta, Struct
+
+from schemas.headers import ORIGIN_HEADER
 
 # In this order wherever scores are a row of numbers.
 SCORES = ("p_purchase_30d", "p_purchase_90d", "expected_purchases_90d", "expected_spend_90d")
@@ -38,3 +41,48 @@ def encode_label(label: Label) -> bytes:
 def decode_label(body: bytes) -> Label:
     """Raises msgspec.DecodeError where `body` is no label."""
     return _decoder.decode(body)
+
+
+class Origin(NamedTuple):
+    """Which place a label has in the order in which its partition's labels are written, however often it is sent.
+
+    Attributes:
+        changelog: Kafka's id of the changelog.
+        partition: the customer's partition.
+        offset: the changelog offset that its chunk of records followed.
+        number: its place among the labels of its chunk, from 0.
+    """
+
+    changelog: str
+    partition: int
+    offset: int
+    number: int
+
+    @property
+    def source(self) -> str:
+        """What the order is of: a partition of a changelog."""
+        return f"{self.changelog}/{self.partition}"
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The place in the order: higher is later."""
+        return self.offset, self.number
+
+    def header(self) -> tuple[str, bytes]:
+        """The header of the label's record."""
+        return ORIGIN_HEADER, f"{self.changelog}/{self.partition}/{self.offset}/{self.number}".encode()
+
+    @classmethod
+    def of(cls, headers: Iterable[tuple[str, bytes | None]]) -> Self | None:
+        """The origin in a record's headers; None: it has none, as with a label of an earlier release, or none that is one.
+
+        >>> Origin.of([Origin("abc", 3, 700, 1).header()])
+        Origin(changelog='abc', partition=3, offset=700, number=1)
+        """
+        value = dict(headers).get(ORIGIN_HEADER)
+        try:
+            changelog, *numbers = (value or b"").decode().split("/")
+            partition, offset, number = (int(each) for each in numbers)
+        except ValueError:
+            return None
+        return cls(changelog, partition, offset, number) if changelog else None

@@ -17,13 +17,15 @@ def encode_orders(orders: Orders) -> bytes:
     return msgspec.json.encode(orders)
 
 
-def decode_orders(value: bytes | None) -> Orders:
-    """The orders in a record's value; none where there is no record, or it can't be read.
+def decode_orders(value: bytes | None) -> Orders | None:
+    """The orders in a record's value: none of them where there is no record; None where it can't be read.
 
-    >>> decode_orders(encode_orders(Orders({"p_purchase_30d": "mine"}))).pinned, decode_orders(b"{").pinned
-    ({'p_purchase_30d': 'mine'}, {})
+    >>> decode_orders(encode_orders(Orders({"p_purchase_30d": "mine"})))
+    Orders(pinned={'p_purchase_30d': 'mine'})
+    >>> decode_orders(None), decode_orders(b"{")
+    (Orders(pinned={}), None)
     """
     try:
         return Orders() if value is None else msgspec.json.decode(value, type=Orders)
-    except msgspec.DecodeError:
-        return Orders()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -6,6 +6,7 @@
 An import of this module makes nothing. Faust asks it for `app`, which is then made from the environment.
 """
 
+import os
 from functools import cache
 from typing import Any
 
@@ -15,7 +16,7 @@ import structlog
 from models.policy import PolicyError
 from streams.logs import configure_logging
 from streams.plane.runtime import App
-from streams.settings import WrongSetting, check_environment, read_settings
+from streams.settings import OWNER_ALONE, WrongSetting, check_environment, read_settings
 from streams.worker.wiring import ScoringWorker
 
 
@@ -41,6 +42,7 @@ def scoring_app(worker: ScoringWorker) -> App:
 def _app_of_the_environment() -> App:
     if not structlog.is_configured():
         configure_logging()  # `regulars` has done so already, `faust -A streams.app` has not
+    os.umask(OWNER_ALONE)
     try:
         check_environment()
         return scoring_app(ScoringWorker(read_settings()))

@@ -26,11 +26,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "state": ("streams.commands.state:command", "Export every customer's state from the changelog."),
     "explain": ("streams.commands.explain:command", "Explain why a customer is in their segments."),
     "erase": ("streams.commands.erase:command", "Erase customers, and show what remains where."),
+    "events": ("streams.commands.events:command", "Check events before they are sent."),
     "dead-letters": ("streams.commands.dead_letters:command", "List refused records, and send them back after a fix."),
     "lag": ("streams.commands.lag:command", "Show how far the group is behind, in records and seconds."),
     "policy": ("streams.commands.policy:command", "Check, preview or publish a segment policy."),
     "campaign": ("streams.commands.campaign:command", "Check a campaign; judge its learning on a logged trial."),
     "backtest": ("streams.commands.backtest:command", "Forecast history with the live code, using only the past."),
+    "evaluate": ("streams.commands.evaluate:command", "Judge segments against what then came."),
     "models": ("streams.commands.models:command", "Check, list and promote the shop's own models."),
     "encoder": ("streams.commands.encoder:command", "Fine-tune the text encoder, train its sentiment head."),
     "bench": ("streams.commands.bench:command", "Measure speed."),
@@ -98,12 +100,13 @@ def main() -> None:
     which `regulars worker --help` explains.
     """
     from streams.logs import configure_logging
-    from streams.settings import WrongSetting, check_environment
+    from streams.settings import OWNER_ALONE, WrongSetting, check_environment
 
     try:
         check_environment()
     except WrongSetting as exc:
         raise click.UsageError(str(exc)) from exc
+    os.umask(OWNER_ALONE)
     configure_logging()
 
 

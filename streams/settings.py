@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "REGULARS_"
 
+# The umask of every process: what it writes (state, logs, caches, exports) is of customers, and its owner's alone.
+OWNER_ALONE = 0o077
+
 # Variables that only one command reads. They cannot be taken from the commands' options: `faust -A streams.app worker`
 # checks the environment too, and stands below the commands. A contract test holds this list to the options.
 COMMAND_VARIABLES = frozenset(
@@ -128,9 +131,17 @@ class Settings(BaseSettings):
         description="challengers of the served models, comma between them: [NAME=]package.module:function, or a shipped "
         "one's name (adagrad, bagging, dynamic, forest, leaf-tree); the same for the trainer and all workers",
     )
-    pseudonym_key: str = Field("regulars", description="key of the pseudonyms in model-train; set your own secret")
+    pseudonym_key: SecretStr = Field(
+        SecretStr(""), description="secret key of the pseudonyms in model-train; better in a file"
+    )
+    pseudonym_key_file: Path | None = Field(
+        None,
+        description="file with the secret key of the pseudonyms in model-train, 32 characters or more, for all workers",
+    )
 
-    @field_validator("sasl_password_file", "ssl_cafile", "ssl_certfile", "ssl_keyfile", mode="before")
+    @field_validator(
+        "sasl_password_file", "ssl_cafile", "ssl_certfile", "ssl_keyfile", "pseudonym_key_file", mode="before"
+    )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value

@@ -22,6 +22,9 @@ from streams.settings import Settings
 
 POLL_S = 0.02
 
+# No worker starts without a secret; there is no default.
+os.environ.setdefault("REGULARS_PSEUDONYM_KEY", "only-for-tests-only-for-tests-only-for-tests")
+
 # A law is true or false, not slow: shared machines stall for seconds. CI tries the same inputs each time.
 hypothesis_settings.register_profile(
     "regulars", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))

@@ -177,6 +177,7 @@ def main() -> None:
         "REGULARS_TOPIC_PREFIX": settings.topic_prefix,
         "REGULARS_DATA_DIR": str(folder / "data"),
         "REGULARS_WEB_PORT": "0",
+        "REGULARS_PSEUDONYM_KEY": "only-for-benchmarks-only-for-benchmarks",
         "REGULARS_MAX_POLL_RECORDS": str(given.poll),
     }
     subprocess.run(

@@ -18,6 +18,7 @@ import numpy as np
 from models.features import FloatArray, rows
 from models.learning.contest import Contest, WithChallengers
 from models.learning.inputs import links
+from models.learning.lapsing import lapsing
 from models.learning.learner import Learner
 from models.learning.scoreboard import PREVIOUS
 from models.learning.scorer import SnapshotScorer
@@ -72,6 +73,9 @@ class Forecasts(NamedTuple):
     intervals: FloatArray  # (n, 2): bounds of the spend in 90 days, see models.learning.intervals
     rivals: Mapping[str, FloatArray]  # (n, 4) each: RFM, BG/NBD, and the version of a month before
     challengers: Mapping[tuple[str, str], FloatArray] = MappingProxyType({})  # (target, name) -> (n,)
+    segments: Mapping[str, Sequence[str]] = MappingProxyType({})  # dimension -> (n,) segment held as of the moment
+    numbers: Mapping[str, FloatArray] = MappingProxyType({})  # dimension -> (n,) the number that it is cut over
+    lapsing: Mapping[str, FloatArray] = MappingProxyType({})  # way to tell -> (n,), `models.learning.lapsing`
 
 
 class Sale(NamedTuple):
@@ -199,7 +203,22 @@ class History:
             }
             usual = SnapshotScorer(self.learner.snapshot(), self._prior).score(x)
             challengers = {(target, DEFAULT): usual[:, i] for i, target in enumerate(SCORES)} | own
-        return Forecasts(self.now, known, scores, self._prior.score(x), default.intervals(scores), rivals, challengers)
+        return Forecasts(
+            self.now, known, scores, self._prior.score(x), default.intervals(scores), rivals, challengers,
+            segments={
+                ruling.name: [state.segments[ruling.name].segment for state in states] for ruling in self._rules.rulings
+            },
+            numbers=self._numbers(states, x),
+            lapsing=lapsing(x, self.learner.habits(x).alive),
+        )  # fmt: skip
+
+    def _numbers(self, states: Sequence[CustomerState], x: FloatArray) -> dict[str, FloatArray]:
+        """Of each dimension, the numbers (n,) that it is cut over, as of the moment reached."""
+        rules = self._rules
+        found = rules.numbers(self._scorer).score(x)
+        bought_at = (0.0 if state.spending is None else state.spending.last_purchase_at for state in states)
+        days = np.array([rules.days_since(at, self.now) for at in bought_at])
+        return {ruling.name: days if ruling.score is None else found[:, ruling.score] for ruling in rules.rulings}
 
     def _snapshot(self) -> Snapshot:
         snapshot = self.learner.snapshot()

@@ -1,4 +1,4 @@
-"""A learner on its way through model-train: what was learnt, which labels lately, and where to go on.
+"""A learner on its way through model-train: what was learnt, which labels, and where to go on.
 
 The three move together and go into one snapshot, so whoever restores it goes on as if nothing had happened.
 """
@@ -9,10 +9,10 @@ from typing import NamedTuple, Self
 
 from models.learning.contest import Contest, Promotion
 from models.learning.learner import Judged, Learner
-from models.learning.seen import SeenLabels
+from models.learning.seen import LearntPlaces, SeenLabels
 from models.learning.snapshots import Snapshot
 from models.scores import Scorer
-from schemas.learning import Label
+from schemas.learning import Label, Origin
 
 
 class Learnt(NamedTuple):
@@ -24,39 +24,65 @@ class Learnt(NamedTuple):
 
 
 class Course:
-    """A learner, the contest of its challengers, the labels seen lately, and the offset of the first record not read.
+    """A learner, the contest of its challengers, which labels were learnt, and the offset of the first record not read.
 
     Attributes:
+        topic_id: Kafka's id of the topic that the offset is of; empty: not known.
         changes: what is served differently since somebody last emptied it.
         on_judged: called with each block before the learner learns it.
     """
 
     def __init__(
-        self, learner: Learner, seen: SeenLabels | None = None, next_offset: int = 0, contest: Contest | None = None
+        self,
+        learner: Learner,
+        seen: SeenLabels | None = None,
+        next_offset: int = 0,
+        contest: Contest | None = None,
+        places: LearntPlaces | None = None,
     ) -> None:
         self.learner = learner
-        self.next_offset = next_offset
+        self.next_offset, self.topic_id = next_offset, ""
         self.contest = Contest((), learner.names) if contest is None else contest
         self.changes: list[Promotion] = []
         self.on_judged: Callable[[Judged], None] = lambda judged: None
         self._seen = SeenLabels() if seen is None else seen
+        self._places = LearntPlaces() if places is None else places
         learner.on_judged = self._judged
 
     def _judged(self, judged: Judged) -> None:
         self.changes += self.contest.take(judged)
         self.on_judged(judged)
 
-    def learn(self, labels: Sequence[Label], next_offset: int) -> Learnt:
-        """Learns what is new among `labels`, in order; `next_offset` is that of the record after them."""
-        own = [label for label in labels if label.feature_set == self.learner.feature_set]
-        new = [label for label in own if self._seen.add(label.label_id)]
+    def learn(self, labels: Sequence[Label], next_offset: int, origins: Sequence[Origin | None] = ()) -> Learnt:
+        """Learns what is new among `labels`, in order.
+
+        Args:
+            labels: of any feature set.
+            next_offset: that of the record after them.
+            origins: of each label; empty: none has one.
+        """
+        known = origins or [None] * len(labels)
+        own = [
+            (label, origin)
+            for label, origin in zip(labels, known, strict=True)
+            if label.feature_set == self.learner.feature_set
+        ]
+        new = [label for label, origin in own if self._is_new(label, origin)]
         self.learner.learn_many(new)
         self.next_offset = next_offset
         return Learnt(len(new), len(own) - len(new), len(labels) - len(own))
 
+    def _is_new(self, label: Label, origin: Origin | None) -> bool:
+        return self._seen.add(label.label_id) if origin is None else self._places.add(origin)
+
     def snapshot(self) -> Snapshot:
         """All of it, as of now."""
-        return replace(self.learner.snapshot(self.next_offset, self._seen.to_array()), contest=self.contest.state())
+        return replace(
+            self.learner.snapshot(self.next_offset, self._seen.to_array()),
+            contest=self.contest.state(),
+            origins=self._places.to_mapping(),
+            topic_id=self.topic_id,
+        )
 
     @classmethod
     def restored(cls, snapshot: Snapshot, prior: Scorer, contest: Contest | None = None) -> Self:
@@ -64,4 +90,7 @@ class Course:
         seen = SeenLabels(snapshot.arrays["seen"].tolist())
         contest = Contest((), snapshot.names) if contest is None else contest
         contest.take_state(snapshot.contest)
-        return cls(Learner.restored(snapshot, prior), seen, snapshot.next_offset, contest)
+        learner, places = Learner.restored(snapshot, prior), LearntPlaces(snapshot.origins)
+        course = cls(learner, seen, snapshot.next_offset, contest, places)
+        course.topic_id = snapshot.topic_id
+        return course

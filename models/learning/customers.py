@@ -31,7 +31,7 @@ class CustomerCount:
 
     def add(self, label_id: str) -> None:
         """Counts the customer of a label, once; the id begins with the customer's pseudonym."""
-        customer = label_id.rsplit(":", 2)[0]
+        customer = label_id.partition(":")[0]
         self._seen[int.from_bytes(blake2b(customer.encode(), digest_size=4).digest(), "little") % _BITS] = True
 
     @property

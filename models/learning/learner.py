@@ -28,7 +28,7 @@ from models.learning.quality import LABELS, AmountQuality, ProbabilityQuality, Q
 from models.learning.scoreboard import BG_NBD, HORIZON_OF, Block, Scoreboard, Verdict
 from models.learning.snapshots import BLOCK, DYNAMIC, PENDING, Snapshot, version_of
 from models.river.dynamic import packed, unpacked
-from models.scores import COUNT_90, P_30, P_90, SPEND_90, PriorScorer, Scorer
+from models.scores import COUNT_90, P_30, P_90, SPEND_90, Habits, PriorScorer, Scorer
 from schemas.learning import SCORES, Label
 from schemas.times import DAY_S
 
@@ -154,6 +154,11 @@ class Learner:
     def rivals(self, x: FloatArray) -> dict[str, FloatArray]:
         """Contestant -> forecasts (n, 4) for features x (n, F): what the same labels taught the others."""
         return self._scoreboard.rivals(x) | {BG_NBD: self._forecaster().prior.score(x)}
+
+    def habits(self, x: FloatArray) -> Habits:
+        """What BG/NBD with the population of this shop says of buyers with features x (n, F)."""
+        prior = self._forecaster().prior
+        return (prior if isinstance(prior, PriorScorer) else PriorScorer(self._population.population)).habits(x)
 
     def quality(self) -> dict[str, dict[str, float]]:
         """Score -> measure -> value over the latest labels (`models.learning.quality`)."""

@@ -8,7 +8,8 @@ River is imported only where a challenger is served.
 """
 
 from models.learning.scorer import SnapshotScorer
-from models.learning.snapshots import DYNAMIC, PRIOR, Snapshot, decode_snapshot
+from models.learning.snapshots import DYNAMIC, PRIOR, Snapshot, SnapshotError, decode_snapshot
+from models.learning.soundness import check_scores
 from models.scores import Scorer
 
 CHALLENGER_PREFIX = b"challenger:"
@@ -35,12 +36,14 @@ class ServedModel:
         self._packages = packages_in(models)
         self._entries: dict[bytes, bytes] = {}
 
-    def take(self, key: bytes, value: bytes | None) -> Snapshot | None:
+    def take(self, key: bytes | None, value: bytes | None) -> Snapshot | None:
         """Takes a record; the snapshot that is served from now on, None where that didn't change.
 
         Raises:
-            SnapshotError: a snapshot can't be read here; the one before stays.
+            SnapshotError: a snapshot can't be read here, or doesn't forecast; the one before stays.
         """
+        if key is None:
+            return None
         if key.startswith(CHALLENGER_PREFIX):
             if value is None:
                 self._entries.pop(key, None)
@@ -50,7 +53,14 @@ class ServedModel:
         if value is None or key != DYNAMIC.encode():
             return None
         snapshot = decode_snapshot(value, self._feature_set)
-        self.scorer, self.problems = self._assembled(snapshot)
+        try:
+            scorer, problems = self._assembled(snapshot)
+        except SnapshotError:
+            raise
+        except Exception as exc:  # whatever made-up arrays lead to
+            raise SnapshotError(f"it can't be served: {type(exc).__name__}: {exc}") from exc
+        check_scores(scorer, len(snapshot.names))
+        self.scorer, self.problems = scorer, problems
         return snapshot
 
     def _assembled(self, snapshot: Snapshot) -> tuple[Scorer, list[str]]:

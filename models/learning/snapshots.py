@@ -12,11 +12,11 @@ unfinished block, those seen lately and the offset in model-train after the last
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
@@ -34,6 +34,8 @@ DYNAMIC = "dynamic"
 # Contestants that are always there (`models.learning.contest`); no challenger may be named so.
 DEFAULT, PRIOR = "default", "prior"
 BLOCK = 256  # labels learnt at once; fewer than that can be pending
+# No array of a learner comes near it, and its square is still a number.
+LARGEST = 1e100
 EXPERTS = 3  # of each model, see `models.river.averaging`
 MEMORIES = 12  # at most, of their weights: a quarter at one in ten days, and both ends
 PENDING = 4  # numbers of a pending label beside its features
@@ -47,6 +49,9 @@ class SnapshotError(ValueError):
     """These bytes are no snapshot that this process can serve: keep the one you have, and say so."""
 
 
+_Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
+
+
 class Metadata(Struct, frozen=True):
     """What the arrays mean. New fields get defaults."""
 
@@ -54,18 +59,20 @@ class Metadata(Struct, frozen=True):
     kind: str
     feature_set: str
     names: tuple[str, ...]
-    labels: int
+    labels: _Count
     learnt_to: float
-    next_offset: int
+    next_offset: _Count
     quality: dict[str, dict[str, float]]
     format: int = _FORMAT
     scoreboard: dict[str, dict[str, float]] = {}
-    rollbacks: int = 0
-    drifts: dict[str, int] = {}
+    rollbacks: _Count = 0
+    drifts: dict[str, _Count] = {}
     contest: dict[str, Any] = {}
+    origins: dict[str, tuple[int, int]] = {}
+    topic_id: str = ""
 
 
-_MAPPINGS = ("quality", "scoreboard", "drifts", "contest")
+_MAPPINGS = ("quality", "scoreboard", "drifts", "contest", "origins")
 _PLAIN = [name for name in Metadata.__struct_fields__ if name not in ("format", *_MAPPINGS)]
 
 
@@ -86,6 +93,8 @@ class Snapshot:
         rollbacks: versions taken back so far.
         drifts: score -> alarms of its drift detector since the trainer started.
         contest: who is served for each target, and why: the state of a `models.learning.contest.Contest`.
+        origins: partition of a changelog -> the place of the latest label learnt of it (`models.learning.seen`).
+        topic_id: Kafka's id of the model-train that `next_offset` is of; empty: not known.
         arrays: of the kind `DYNAMIC`, with I inputs (`models.learning.inputs`), rows in the order of SCORES:
             population (22,): see `models.learning.population`; means and variances (I,) of the inputs;
             weights (4, I + 1): constant first; experts_<score> (any,): those that they are the mean of, for the trainer
@@ -111,6 +120,8 @@ class Snapshot:
     rollbacks: int = 0
     drifts: Mapping[str, int] = field(default_factory=dict)
     contest: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    topic_id: str = ""
 
     @property
     def served(self) -> Mapping[str, str]:
@@ -142,6 +153,7 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
         scoreboard={score: dict(losses) for score, losses in snapshot.scoreboard.items()},
         drifts=dict(snapshot.drifts),
         contest=dict(snapshot.contest),
+        origins=dict(snapshot.origins),
     )
     data: bytes = safetensors.save(
         {name: np.ascontiguousarray(array) for name, array in snapshot.arrays.items()},
@@ -166,7 +178,7 @@ def decode_snapshot(data: bytes, feature_set: str) -> Snapshot:
     try:
         arrays = safetensors.load(data)
         metadata = msgspec.json.decode(_metadata_json(data), type=Metadata)
-    except (SafetensorError, msgspec.DecodeError, LookupError, TypeError, ValueError) as exc:
+    except (SafetensorError, msgspec.DecodeError, LookupError, TypeError, ValueError, RecursionError) as exc:
         raise SnapshotError(f"not a snapshot: {type(exc).__name__}: {exc}") from exc
     if metadata.format != _FORMAT:
         raise SnapshotError(f"snapshot format {metadata.format}, this process knows {_FORMAT}; run the same release")
@@ -243,6 +255,8 @@ def _check_arrays(kind: str, names: tuple[str, ...], arrays: Mapping[str, NDArra
             raise SnapshotError(f"array {name!r} is {array.dtype} {array.shape}; expected {dtype} {shape}")
         if not np.isfinite(array).all():
             raise SnapshotError(f"array {name!r} has a number that isn't finite")
+        if array.dtype.kind == "f" and (np.abs(array) > LARGEST).any():
+            raise SnapshotError(f"array {name!r} has a number beyond {LARGEST:g}")
     for name in ("counts", "variances"):
         if (arrays[name] < 0).any():
             raise SnapshotError(f"array {name!r} has a number below 0")

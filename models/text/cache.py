@@ -3,8 +3,11 @@
 One SQLite file in WAL mode, shared by all workers of a machine. A row is
 
     place INTEGER PRIMARY KEY   grows with each row written: the lowest are the ones to evict
-    key INTEGER UNIQUE          8 bytes of blake2b(encoder version, text)
+    key INTEGER UNIQUE          8 bytes of a digest (BLAKE2b) of encoder version and text, keyed by a secret
     vector BLOB                 the digest's other 8 bytes | CRC-32 of the numbers | dim float16
+
+The digest is keyed, so that whoever can read the file cannot ask it whether a certain text was ever written. Only its owner
+can read it.
 
 Eviction is roughly least recently used: when a row of the older half is read, the next `put` writes it again at the end.
 float16 halves the disk space, and a unit vector keeps its direction to 2e-7 (1 - cosine). A kill at any moment leaves the
@@ -17,15 +20,15 @@ import sqlite3
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
-LAYOUT = 1
-"""The file's `user_version`. Another number means another layout: begin again."""
+LAYOUT = 2
+"""The file's `user_version`. Another number means another layout: begin again. In layout 1 digests had no secret key."""
 
 PAGE_BYTES = 16_384
 """About 20 rows of 384 float16 a page; SQLite's usual 4,096 would leave a fifth of each page empty."""
@@ -59,11 +62,16 @@ class VectorCache:
     `failures` counts lookups and writes that the disk refused.
     """
 
-    def __init__(self, path: Path, version: str, dim: int, limit_bytes: int, memory_texts: int = 20_000) -> None:
-        """Opens or begins the file `path`, of about `limit_bytes` at most; keeps `memory_texts` in memory too."""
+    def __init__(
+        self, path: Path, version: str, dim: int, limit_bytes: int, memory_texts: int = 20_000, key: bytes = b""
+    ) -> None:
+        """Opens or begins the file `path`, of about `limit_bytes` at most; keeps `memory_texts` in memory too.
+
+        `key`: the secret of the digests, up to 64 bytes. A file that was written with another one has nothing for this one.
+        """
         self.failures = 0
         self._dim = dim
-        self._salt = version.encode()
+        self._digest_key = hashlib.blake2b(version.encode(), key=key).digest()
         self._limit_pages = max(2, limit_bytes // PAGE_BYTES)
         self._memory: OrderedDict[Key, Vector] = OrderedDict()
         self._memory_texts = memory_texts
@@ -104,7 +112,7 @@ class VectorCache:
         self._writing.close()
 
     def _key(self, text: str) -> Key:
-        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._salt).digest()
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._digest_key).digest()
 
     def _remembered(self, key: Key) -> Vector | None:
         vector = self._memory.get(key)
@@ -193,6 +201,8 @@ class _File:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as failure:
             raise sqlite3.OperationalError(f"{self._path.parent}: {failure.strerror}") from failure
+        with suppress(OSError):  # SQLite gives the log and the index the mode of the file
+            self._path.touch(mode=0o600)
         connection = self._plain()
         try:
             layout = connection.execute("PRAGMA user_version").fetchone()[0]

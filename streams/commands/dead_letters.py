@@ -48,7 +48,7 @@ def _choice(command: Decorated) -> Decorated:
 @_connection
 @click.option("--reason", "reasons", multiple=True, help="Only letters of this reason; may be repeated.")
 @_choice
-@click.option("--each", is_flag=True, help="One line per letter instead of one per reason, field and topic.")
+@click.option("--each", is_flag=True, help="One line per letter instead of one per kind of mistake and producer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def list_(
     reasons: tuple[str, ...],
@@ -59,7 +59,10 @@ def list_(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """List refused records: reason, field, topic, how many, when, and where they are; never what is in them.
+    """List refused records: what was wrong, how many, when, where and whose; never what is in them.
+
+    Records are one line if reason, field, topic, producer and detail, numbers aside, are equal. The producer is what the
+    record's header regulars-producer says, or else ce_source.
 
     A record that was sent back and refused again counts once, by its latest letter.
     """
@@ -80,6 +83,7 @@ def list_(
                 "at": to_rfc3339(int(letter.written_s)),
                 "again": again,
                 "sent_back": sent_back,
+                "producer": letter.producer,
                 "detail": letter.detail,
             }
             for letter, again, sent_back, _ in refused
@@ -97,6 +101,8 @@ def list_(
                 "first_at": to_rfc3339(int(group.first.written_s)),
                 "last": f"{group.last.source_partition}/{group.last.source_offset}",
                 "last_at": to_rfc3339(int(group.last.written_s)),
+                "producer": group.producer,
+                "detail": group.last.detail,
             }
             for group in grouped(refused)
         ]

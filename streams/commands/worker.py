@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from streams.commands.options import Failure, setting_options, settings_from
-from streams.settings import Settings
+from streams.settings import Settings, WrongSetting
 
 SETTINGS = (
     "data_dir",
@@ -42,7 +42,7 @@ SETTINGS = (
     "device",
     "cache_dir",
     "text_cache_mb",
-    "pseudonym_key",
+    "pseudonym_key_file",
 )
 
 
@@ -53,7 +53,8 @@ def command(**options: Any) -> None:
 
     Health is at /live and /ready of --web-port, metrics at /metrics, the dashboard at /. Give each worker a --data-dir
     of its own and keep it: a restart reads back only what is missing. The password of --sasl-username is
-    REGULARS_SASL_PASSWORD, or in --sasl-password-file.
+    REGULARS_SASL_PASSWORD, or in --sasl-password-file; the secret of pseudonyms is REGULARS_PSEUDONYM_KEY, or in
+    --pseudonym-key-file.
     """
     settings = settings_from(**options)  # a value that is not allowed ends here, with exit code 2
 
@@ -66,6 +67,8 @@ def command(**options: Any) -> None:
         app = scoring_app(ScoringWorker(settings))
     except PolicyError as exc:
         raise Failure(str(exc), "correct the file or REGULARS_POLICY") from exc
+    except WrongSetting as exc:  # a file that a setting names holds something else
+        raise click.UsageError(str(exc)) from exc
     app.hold_directory()  # first: a worker before this one that is still ending holds the port, too
     check_port(settings)
     run_worker(app)

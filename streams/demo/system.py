@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import json
+import secrets
 import shutil
 import socket
 import sys
@@ -15,6 +16,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import SecretStr
 
 from streams.broker import Broker
 from streams.demo.children import Child, Children
@@ -72,9 +75,7 @@ def demo_system(settings: Settings, folder: Path, broker_port: int, say: Say) ->
         children = stack.enter_context(Children(folder / "logs"))
         broker = _start_broker(settings, folder, broker_port, children, stack, say)
         served = settings.model_copy(update=_placed(settings, broker, folder))
-        # The secret is not passed on here: the children read it from the environment, as this process does.
-        given = {name: getattr(served, name) for name in served.model_fields_set - {"sasl_password"}}
-        env = {f"REGULARS_{name.upper()}": str(value) for name, value in given.items() if value is not None}
+        env = _environment(served)
         _create_topics(served)
         stack.callback(children.stop_all)
         worker = children.start("worker", _regulars("worker"), env)
@@ -114,6 +115,20 @@ def _placed(settings: Settings, broker: Broker, folder: Path) -> dict[str, Any]:
         name = f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
         placed |= {"topic_prefix": f"{name}-", "app_id": f"{name}-regulars"}
     return placed
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """What the children have beside this process's environment, from which they read the secrets themselves."""
+    given = {name: getattr(settings, name) for name in settings.model_fields_set if not _is_secret(name)}
+    environment = {f"REGULARS_{name.upper()}": str(value) for name, value in given.items() if value is not None}
+    if not settings.pseudonym_key.get_secret_value() and settings.pseudonym_key_file is None:
+        # Nobody needs the demo's pseudonyms afterwards.
+        environment["REGULARS_PSEUDONYM_KEY"] = secrets.token_hex(32)
+    return environment
+
+
+def _is_secret(name: str) -> bool:
+    return Settings.model_fields[name].annotation is SecretStr
 
 
 def _create_topics(settings: Settings) -> None:

@@ -16,8 +16,11 @@ from streams.kafka.patience import leave
 from streams.kafka.refusals import explaining_refusals
 from streams.settings import Settings
 
-OnRecord = Callable[[bytes, bytes | None], None]
+OnRecord = Callable[[bytes, bytes | None], bool | None]
 OnPast = Callable[[Sequence[ConsumerRecord]], None]
+
+# At the start so many latest values of a key are kept: where the callback refuses one, the one before it is still there.
+_KEPT_VALUES = 3
 
 # Limit of one poll: `stop` is noticed this soon. A record that comes ends the poll at once.
 _POLL_MS = 500
@@ -27,9 +30,10 @@ class Broadcast:
     """Calls `on_record` with the latest record of each key at the start, and with each newer record as it comes.
 
     At the start `on_record` gets only the latest value per key, in the order of offsets, and nothing for a key whose latest
-    value is null. If `on_past` is given, it gets every record of the topic at the start instead. Afterwards each poll gives
-    the latest record per key in it, null included. An exception of a callback leaves `start` or `run`: let it end the
-    process, or catch it in the callback.
+    value is null. Where it gives False, it refuses the value: it then gets the one before it, as far as the topic has one.
+    If `on_past` is given, it gets every record of the topic at the start instead. Afterwards each poll gives the latest
+    record per key in it, null included. An exception of a callback leaves `start` or `run`: let it end the process, or
+    catch it in the callback.
     """
 
     def __init__(self, settings: Settings, topic: str, on_record: OnRecord, on_past: OnPast | None = None) -> None:
@@ -73,17 +77,18 @@ class Broadcast:
         await consumer.seek_to_beginning(self._tp)
         end = (await consumer.end_offsets([self._tp]))[self._tp]
         past: list[ConsumerRecord] = []
-        latest: dict[bytes, bytes | None] = {}
+        latest: dict[bytes, list[bytes | None]] = {}
         check_single_partition(consumer, self._tp.topic)
         # The consumer's position decides, not the records' offsets: compaction leaves holes, at the end as well.
         while not self._stopping.is_set() and await consumer.position(self._tp) < end:
             records = await self._poll()
-            if self._on_past is None:  # snapshots are large and share one key: only the latest one is kept in memory
-                _keep_latest(records, latest)
+            if self._on_past is None:  # snapshots are large and share one key: only the latest ones are kept in memory
+                _keep_recent(records, latest)
             else:
                 past += records
         if self._on_past is None:
-            self._deliver({key: value for key, value in latest.items() if value is not None})
+            for key, values in latest.items():
+                self._deliver_first_good(key, values)
         elif not self._stopping.is_set():
             self._on_past(past)
 
@@ -112,6 +117,11 @@ class Broadcast:
             return []  # `stop` was called meanwhile
         return records
 
+    def _deliver_first_good(self, key: bytes, values: list[bytes | None]) -> None:
+        for value in reversed(values):
+            if value is None or self._on_record(key, value) is not False:
+                return
+
     def _deliver(self, latest: dict[bytes, bytes | None]) -> None:
         for key, value in latest.items():
             self._on_record(key, value)
@@ -121,6 +131,12 @@ def _keep_latest(records: Sequence[ConsumerRecord], latest: dict[bytes, bytes | 
     for record in records:
         latest.pop(record.key, None)  # so that the dictionary keeps the order of the latest offsets
         latest[record.key] = record.value
+
+
+def _keep_recent(records: Sequence[ConsumerRecord], recent: dict[bytes, list[bytes | None]]) -> None:
+    for record in records:
+        values = recent.pop(record.key, [])
+        recent[record.key] = [*values, record.value][-_KEPT_VALUES:]
 
 
 async def check_exists(consumer: AIOKafkaConsumer, topic: str) -> None:
@@ -138,15 +154,21 @@ def check_single_partition(consumer: AIOKafkaConsumer, topic: str) -> None:
 
 async def read_latest(settings: Settings, topic: str) -> dict[bytes, bytes]:
     """The latest value of each key of a broadcast topic, as of now. Raises as `Broadcast.start`."""
-    latest: dict[bytes, bytes] = {}
+    return {key: values[0] for key, values in (await read_recent(settings, topic)).items()}
 
-    def keep(key: bytes, value: bytes | None) -> None:
+
+async def read_recent(settings: Settings, topic: str) -> dict[bytes, list[bytes]]:
+    """The latest values of each key, the newest first, for readers who may refuse one. Raises as `Broadcast.start`."""
+    recent: dict[bytes, list[bytes]] = {}
+
+    def keep(key: bytes, value: bytes | None) -> bool:
         if value is not None:
-            latest[key] = value
+            recent.setdefault(key, []).append(value)
+        return False
 
     broadcast = Broadcast(settings, topic, keep)
     try:
         await broadcast.start()
     finally:
         await broadcast.stop()
-    return latest
+    return recent

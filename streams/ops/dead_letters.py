@@ -19,6 +19,7 @@ from schemas.headers import (
     LETTER_HEADERS,
     OFFSET_HEADER,
     PARTITION_HEADER,
+    PRODUCER_HEADER,
     REASON_HEADER,
     REPLAYED_HEADER,
     TOPIC_HEADER,
@@ -35,6 +36,10 @@ UNKNOWN = "unknown"
 TOO_LARGE, UNFIT = "too large", "unfit"
 # Room in the 2 MiB that an input topic takes (max.message.bytes): Kafka's framing, and the header that names the origin.
 FRAMING_BYTES = 1024
+
+# Headers that name the program that sent a record: ours, and that of CloudEvents.
+PRODUCERS = (PRODUCER_HEADER, "ce_source")
+PRODUCER_LIMIT_CHARS = 64
 
 _OWN_HEADERS = (*LETTER_HEADERS, TRUNCATED_HEADER, REPLAYED_HEADER)
 
@@ -57,6 +62,12 @@ class Letter(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]  # those that the record's producer set
+    producer: str = ""  # the program that sent the record, as its headers say
+
+    @property
+    def kind(self) -> str:
+        """`detail` with every number as `#`: what is equal in many records of one mistake."""
+        return re.sub(r"\d[\d,.]*", "#", self.detail)
 
     @property
     def origin(self) -> str:
@@ -107,11 +118,13 @@ class Choice(NamedTuple):
 
 
 class RefusalGroup(NamedTuple):
-    """Records with the same reason, field and topic: how many, and the first and the last letter in time."""
+    """Records with the same reason, field, topic, detail (but for numbers) and producer, and their first and last letter."""
 
     reason: str
     field: str
     topic: str
+    kind: str
+    producer: str
     records: int
     sent_back: int
     again: int
@@ -139,7 +152,15 @@ def letter_of(record: ConsumerRecord) -> Letter:
         record.key,
         record.value,
         producers,
+        _producer(producers),
     )
+
+
+def _producer(headers: Iterable[tuple[str, bytes | None]]) -> str:
+    """The program that sent a record, by the first of `PRODUCERS` that it has; short and printable, as such names are."""
+    named = {name: (value or b"").decode(errors="replace") for name, value in headers if name in PRODUCERS}
+    name = next((named[header] for header in PRODUCERS if named.get(header)), "")
+    return "".join(character if character.isprintable() else "?" for character in name[:PRODUCER_LIMIT_CHARS])
 
 
 def _number(text: str | None) -> int:
@@ -195,12 +216,12 @@ def _order(letter: Letter) -> tuple[float, int, int]:
 
 
 def grouped(records: Iterable[RefusedRecord]) -> list[RefusalGroup]:
-    """`records`, in the order of `survey`, grouped by reason, field and topic; the largest group first."""
-    groups: dict[tuple[str, str, str], RefusalGroup] = {}
+    """`records`, in the order of `survey`, grouped by what was wrong and by producer; the largest group first."""
+    groups: dict[tuple[str, ...], RefusalGroup] = {}
     for letter, again, sent_back, _ in records:
-        name = letter.reason, letter.field, letter.topic
+        name = letter.reason, letter.field, letter.topic, letter.kind, letter.producer
         group = groups.get(name, RefusalGroup(*name, 0, 0, 0, letter, letter))
         groups[name] = group._replace(
             records=group.records + 1, sent_back=group.sent_back + sent_back, again=group.again + again, last=letter
         )
-    return sorted(groups.values(), key=lambda group: (-group.records, group[:3]))
+    return sorted(groups.values(), key=lambda group: (-group.records, group[:5]))

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import BinaryIO
 from streams.plane.errors import StoreBroken
 
 LOCK_FILE = "worker.lock"
+
+# The permissions of everybody but the owner.
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 # How long another process may still hold a database or a directory: it was just killed, or writes its last buffers.
 LOCK_WAIT_S = 10.0
@@ -29,7 +33,7 @@ def hold(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Makes `folder` where it does not exist, and holds it until this process ends; idempotent.
+    """Makes `folder` where it does not exist, and holds it until this process ends; idempotent. Only its owner can read it.
 
     Another holder has `wait_s` seconds to end.
 
@@ -42,6 +46,8 @@ def hold(
         folder = folder.resolve()
         if folder in _held:
             return
+        if (status := folder.stat()).st_uid == os.geteuid() and status.st_mode & OTHERS:
+            folder.chmod(status.st_mode & ~OTHERS)  # made by an earlier release, or by hand
         file = (folder / LOCK_FILE).open("a+b")
     except OSError as exc:
         raise StoreBroken(f"data directory {folder}: {exc.strerror}; set REGULARS_DATA_DIR") from exc

@@ -91,7 +91,7 @@ class DurableOrder:
         """
         # Step 1: decode the records, read the states of their keys, step.
         work = self._decode(owned, chunk.records) if chunk.records else chunk.work
-        effects = chunk.effects if work is None else await self._step(owned, work)
+        effects = chunk.effects if work is None else self._placed(owned, await self._step(owned, work))
 
         if effects.puts or effects.dead_letters:
             with self._counters.time("produce"):
@@ -131,6 +131,24 @@ class DurableOrder:
         self._counters.chunks += 1
         if len({put.key for put in effects.puts}) < len(effects.puts):
             raise JobFailed(ValueError(f"partition {owned.number}: a step put one key twice"))
+        return effects
+
+    def _placed(self, owned: OwnedPartition, effects: Effects) -> Effects:
+        """The effects, with its origin on each output of a topic that all partitions share.
+
+        `owned.confirmed` rises with each chunk that has outputs, also over owners. So origins rise in the order in which the
+        outputs are sent first; what is sent again comes from the changelog, under its first origin.
+        """
+        changelog_id = self._world.changelog_id()
+        if not changelog_id or not self._job.gathered:
+            return effects
+        number = 0
+        for put in effects.puts:
+            for i, output in enumerate(put.outputs):
+                if output.topic in self._job.gathered:
+                    origin = self._job.origin(changelog_id, owned.number, owned.confirmed, number)
+                    put.outputs[i] = output._replace(headers=[*output.headers, origin])
+                    number += 1
         return effects
 
     async def _send_changelog(self, owned: OwnedPartition, effects: Effects) -> int:

@@ -98,6 +98,12 @@ class Job(Protocol[W]):
     def step(self, partition: int, work: W, values: Sequence[bytes | None]) -> Effects:
         """The effects of `work`. `values`: the states of `work.keys` in that order; None: the key has no state yet."""
 
+    def origin(self, changelog_id: str, partition: int, offset: int, number: int) -> tuple[str, bytes]:
+        """The header of an output to a topic of `gathered`, by which its reader knows what comes again.
+
+        Outputs of one partition of one changelog are first sent in the order of `offset` and `number`.
+        """
+
     def refuse(self, partition: int, record: ConsumerRecord, cause: Exception) -> Output:
         """The dead letter of a record for which `decode` or `step` raises `cause`, even when it is alone in its chunk."""
 

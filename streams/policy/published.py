@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
+import structlog
 from aiokafka.structs import ConsumerRecord
 
-from models.policy import Policy, PolicyError, load, parse, read
+from models.policy import Policy, PolicyError, Rules, load, parse, read
 from schemas.headers import HISTORY_HEADER
 from schemas.topics import POLICIES
 from streams.kafka.clients import producer as new_producer
@@ -41,14 +42,32 @@ class Version(NamedTuple):
     def policy(self) -> Policy | None:
         """The policy in the document; None: this version of the program cannot read it."""
         try:
-            return parse(self.document, published=True)
+            return readable(self.document).policy
         except PolicyError:
             return None
+
+
+def readable(document: str | bytes) -> Rules:
+    """The rules of a published document, ready to judge by.
+
+    Raises:
+        PolicyError: it is none that can be served, whatever it is.
+    """
+    try:
+        return Rules(parse(document if isinstance(document, str) else document.decode(), published=True))
+    except PolicyError:
+        raise
+    except UnicodeDecodeError as exc:
+        raise PolicyError(f"not UTF-8 (byte {exc.start})") from exc
+    except Exception as exc:  # whatever made-up documents lead to
+        raise PolicyError(f"it can't be judged by: {type(exc).__name__}: {exc}") from exc
 
 
 class PolicyRefused(Exception):
     """The policy cannot be published or rolled back as asked; the message says why."""
 
+
+log = structlog.get_logger(__name__)
 
 _history = msgspec.msgpack.Decoder(list[Version])
 _encode = msgspec.msgpack.Encoder().encode
@@ -107,9 +126,13 @@ def newest_readable(records: Iterable[ConsumerRecord]) -> Policy | None:
 
 
 def _recorded(record: ConsumerRecord) -> list[Version]:
-    """The versions in the record's header."""
+    """The versions in the record's header; none where it has no header, or one that can't be read."""
     values = [value for name, value in record.headers if name == HISTORY_HEADER]
-    return _history.decode(values[-1]) if values else []
+    try:
+        return _history.decode(values[-1] or b"") if values else []
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        log.error("the history of a published policy can't be read", offset=record.offset, why=str(exc))
+        return []
 
 
 def _versions(record: ConsumerRecord) -> tuple[Version, ...]:

@@ -82,6 +82,12 @@ class Backtest:
         models: challengers, as `REGULARS_MODELS` names them (`models.learning.plug`).
         say: is called with lines for a person: what was left out of the file, and what was assumed.
 
+    Attributes:
+        policy: the document that judged.
+        history: the customers, and the learner, at the end of the file.
+        forecasts: of each cut-off, by time.
+        contest: the challengers.
+
     Raises:
         PolicyError: the policy can't be read.
         FileRefused: the file is not of that data set, or has no column `group_by`.
@@ -102,6 +108,7 @@ class Backtest:
     ) -> None:
         contenders = plugged(models)
         rules, kind = load(policy), SOURCES[dataset]
+        self.policy, self.dataset = rules, dataset
         self._column, self._group_of = _groups(dataset, file, group_by)
         self._currency = rules.currency if kind.is_any else kind.currency
         source = open_dataset(dataset, file, self._currency, rules.unit_minor)
@@ -119,8 +126,8 @@ class Backtest:
         self.contest = Contest(contenders, NAMES)
         self._say = say
         self.history = History(Rules(rules), learner, prior, seed, contest=self.contest)
-        self._dataset, self._file, self._seed = dataset, file, seed
-        self._policy, self._asked_for = policy, group_by
+        self._file, self._seed = file, seed
+        self._policy_file, self._asked_for = policy, group_by
         made = list(forecasts_over(source.items(0, len(source.times_s)), self.history))
         self.forecasts = [each for each in made if each.as_of + _COVERED_S <= self.history.last_purchase_at]
         if not self.forecasts:
@@ -146,12 +153,12 @@ class Backtest:
         history = self.history
         by_score = rows_by_score(self.forecasts, history.sales, history.last_purchase_at)
         with_groups = bool(self._group_of) and len(by_score) == len(SCORES)
-        command = ["regulars", "backtest", self._dataset, self._file.name, "--report", folder.name]
+        command = ["regulars", "backtest", self.dataset, self._file.name, "--report", folder.name]
         command += ["--group-by", self._asked_for] if self._asked_for else []
         command += ["--seed", str(self._seed)] if self._seed else []
-        command += ["--policy", self._policy.name] if self._policy is not None else []
+        command += ["--policy", self._policy_file.name] if self._policy_file is not None else []
         report = Report(
-            title=f"{self._dataset}, {self._file.name}",
+            title=f"{self.dataset}, {self._file.name}",
             made_with=join(command),
             currency=self._currency,
             events=history.events,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.text.cache import VectorCache
 from models.text.directory import ModelDirectory
+from streams.keys import text_cache_key
 from streams.settings import Settings
 from streams.worker.encoding import encoder_threads
 
@@ -30,7 +31,8 @@ def vectors_of(
     """
     path = settings.cache_dir / "text-vectors.sqlite"
     path.parent.mkdir(parents=True, exist_ok=True)
-    cache = VectorCache(path, directory.version, directory.dim, settings.text_cache_mb << 20)
+    limit_bytes = settings.text_cache_mb << 20
+    cache = VectorCache(path, directory.version, directory.dim, limit_bytes, key=text_cache_key(settings))
     try:
         vectors = np.zeros((len(texts), directory.dim), dtype=np.float32)
         absent = []

@@ -15,9 +15,10 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from schemas.letters import Headers
 from schemas.topics import DEAD_LETTERS, MODEL_SNAPSHOTS, MODEL_TRAIN
-from streams.kafka.broadcast import check_exists, check_single_partition, read_latest
+from streams.kafka.broadcast import check_exists, check_single_partition, read_recent
 from streams.kafka.clients import lasting_producer, member_consumer
 from streams.kafka.errors import BrokerLost
+from streams.kafka.incarnations import ids_of
 from streams.kafka.patience import leave, patiently
 from streams.kafka.refusals import explaining_refusals
 from streams.settings import Settings
@@ -92,9 +93,9 @@ class Connection:
             await self.end()
         return records
 
-    async def snapshots(self) -> dict[bytes, bytes]:
-        """The latest value of each key of model-snapshots."""
-        read = partial(read_latest, self._settings, MODEL_SNAPSHOTS)
+    async def snapshots(self) -> dict[bytes, list[bytes]]:
+        """The latest values of each key of model-snapshots, the newest first."""
+        read = partial(read_recent, self._settings, MODEL_SNAPSHOTS)
         return await self._patiently(f"reading {self._settings.topic(MODEL_SNAPSHOTS)}", read)
 
     def check_partitions(self) -> None:
@@ -106,6 +107,11 @@ class Connection:
         ask = partial(self._consumer.beginning_offsets, [self._tp])
         first: int = (await self._patiently(f"asking for the start of {self._tp.topic}", ask))[self._tp]
         return first
+
+    async def topic_id(self) -> str:
+        """Kafka's id of model-train; empty: not known."""
+        ids = await self._patiently(f"id of {self._tp.topic}", partial(ids_of, self._settings, [self._tp.topic]))
+        return ids.topics.get(self._tp.topic, "")
 
     async def end(self) -> int:
         """The offset of the next record that model-train will get."""

@@ -1,35 +1,49 @@
 """Records of model-train in; labels out, and a dead letter for each record that is no label."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 from aiokafka import ConsumerRecord
 
 from schemas.events import Rejected
-from schemas.learning import Label, decode_label
+from schemas.learning import Label, Origin, decode_label
 from schemas.letters import Headers, letter
 
 
-def decoded(
-    records: Sequence[ConsumerRecord], feature_set: str, width: int
-) -> tuple[list[Label], list[tuple[bytes | None, bytes | None, Headers]]]:
-    """Labels in order, also those of other feature sets, and the dead letter of each record that is no label.
+class Decoded(NamedTuple):
+    """What records of model-train hold.
+
+    Attributes:
+        labels: in order, also those of other feature sets.
+        origins: of each label; None: it does not say where it comes from.
+        dead: the dead letter of each record that is no label: key, value, headers.
+    """
+
+    labels: list[Label]
+    origins: list[Origin | None]
+    dead: list[tuple[bytes | None, bytes | None, Headers]]
+
+
+def decoded(records: Sequence[ConsumerRecord], feature_set: str, width: int) -> Decoded:
+    """What `records` hold.
 
     Args:
         records: of model-train.
         feature_set: digest of this process's features.
         width: how many features a label of `feature_set` has.
     """
-    labels, dead = [], []
+    whole = Decoded([], [], [])
     for record in records:
         try:
             label = decode_label(record.value or b"")
             if label.feature_set == feature_set and len(label.features) != width:
                 raise msgspec.ValidationError(f"{len(label.features)} features, not {width} - at `$.features`")
-            labels.append(label)
+            whole.labels.append(label)
+            whole.origins.append(Origin.of(record.headers))
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            dead.append(letter(record, _rejected(exc)))
-    return labels, dead
+            whole.dead.append(letter(record, _rejected(exc)))
+    return whole
 
 
 def _rejected(exc: Exception) -> Rejected:

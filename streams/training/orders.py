@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.orders import ORDERS_KEY, Orders, decode_orders, encode_orders
 from schemas.topics import MODEL_SNAPSHOTS
-from streams.kafka.broadcast import Broadcast, read_latest
+from streams.kafka.broadcast import Broadcast, read_recent
 from streams.kafka.clients import producer as new_producer
 from streams.kafka.clients import started
 from streams.kafka.errors import InfrastructureFailure
@@ -22,8 +22,9 @@ log = structlog.get_logger("regulars.trainer")
 
 
 async def given(settings: Settings) -> Orders:
-    """The orders as of now. Raises as `streams.kafka.broadcast.read_latest`."""
-    return decode_orders((await read_latest(settings, MODEL_SNAPSHOTS)).get(ORDERS_KEY))
+    """The orders as of now. Raises as `streams.kafka.broadcast.read_recent`."""
+    recent = (await read_recent(settings, MODEL_SNAPSHOTS)).get(ORDERS_KEY, ())
+    return next((orders for orders in map(decode_orders, recent) if orders is not None), Orders())
 
 
 async def give(settings: Settings, orders: Orders) -> None:
@@ -35,9 +36,14 @@ async def give(settings: Settings, orders: Orders) -> None:
 async def follow(settings: Settings, take: Callable[[Orders], None], stopping: asyncio.Event) -> None:
     """Calls `take` with the orders as they come, until `stopping`; where Kafka is away it tries again."""
 
-    def on_record(key: bytes, value: bytes | None) -> None:
-        if key == ORDERS_KEY:
-            take(decode_orders(value))
+    def on_record(key: bytes, value: bytes | None) -> bool:
+        if key != ORDERS_KEY:
+            return True
+        if (orders := decode_orders(value)) is None:
+            log.error("orders refused: they can't be read; those before stay")
+            return False
+        take(orders)
+        return True
 
     while not stopping.is_set():
         broadcast = Broadcast(settings, MODEL_SNAPSHOTS, on_record)

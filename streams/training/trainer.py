@@ -29,7 +29,7 @@ from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 
 from models.learning.course import Course
 from models.learning.snapshots import Snapshot
-from schemas.learning import Label
+from schemas.learning import Label, Origin
 from schemas.orders import Orders
 from schemas.topics import DEAD_LETTERS
 from streams.kafka.patience import PATIENCE_S
@@ -159,12 +159,12 @@ class Trainer(ConsumerRebalanceListener):
         log.info("learning", labels=course.learner.labels, next_offset=course.next_offset, backlog=backlog)
 
     async def _learn(self, course: Course, records: Sequence[ConsumerRecord]) -> None:
-        labels = await self._labels(records)
+        labels, origins = await self._labels(records)
         if course is not self._course:
             return
         rollbacks = course.learner.rollbacks
         course.changes.clear()
-        counts = await self._working(partial(course.learn, labels, records[-1].offset + 1))
+        counts = await self._working(partial(course.learn, labels, records[-1].offset + 1, origins))
         if course is not self._course:
             return
         self.view.count_learnt(counts.learnt, course.next_offset)
@@ -177,14 +177,14 @@ class Trainer(ConsumerRebalanceListener):
                 "labels of another feature set passed over", count=counts.foreign, own=self._beginner.feature_set
             )
 
-    async def _labels(self, records: Sequence[ConsumerRecord]) -> list[Label]:
-        """The labels in `records`; whatever is no label goes to the dead letters."""
-        labels, dead = decoded(records, self._beginner.feature_set, len(self._beginner.names))
+    async def _labels(self, records: Sequence[ConsumerRecord]) -> tuple[list[Label], list[Origin | None]]:
+        """The labels in `records`, and their origins; whatever is no label goes to the dead letters."""
+        labels, origins, dead = decoded(records, self._beginner.feature_set, len(self._beginner.names))
         for key, value, headers in dead:
             await self._connection.write(DEAD_LETTERS, key, value, headers)
         if dead:
             log.warning("labels that can't be read are in the dead letters", count=len(dead))
-        return labels
+        return labels, origins
 
     async def _publish(self, course: Course) -> None:
         if time.monotonic() - self._turned_at > self._turn_limit_s:

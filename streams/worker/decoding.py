@@ -13,7 +13,6 @@ from aiokafka.structs import ConsumerRecord
 from models.state import Erasure, Reading
 from models.step import Heard
 from schemas.events import (
-    EARLIEST_S,
     INPUT_TOPICS,
     TEXT_LIMIT_CHARS,
     Click,
@@ -22,12 +21,11 @@ from schemas.events import (
     Review,
     cut,
     decode,
+    decode_clock,
     decode_erasure,
-    too_early,
 )
-from schemas.headers import CLOCK_HEADER
 from schemas.letters import letter
-from schemas.times import from_rfc3339
+from schemas.mistakes.records import detailed
 from schemas.topics import DEAD_LETTERS
 from streams.kafka.topics import partition_of
 from streams.plane.records import Output
@@ -90,6 +88,8 @@ class Decoder:
                     continue
                 event = decode(INPUT_TOPICS[topic], key, record.value, latest)
             except Rejected as rejected:
+                if rejected.field.startswith("$"):  # the others are of headers, whose details are whole
+                    rejected = detailed(rejected, INPUT_TOPICS[topic], key, record.value, latest)
                 self.reject(work, record, rejected)
                 continue
             at = event.event_time.timestamp()
@@ -199,19 +199,10 @@ def work_of(waiting: Waiting, readings: Mapping[str, Reading]) -> ChunkWork:
 
 def _moves_clock(record: ConsumerRecord, part: Partition, topic: int, latest: float) -> bool:
     """Whether `record`, which has no key, says how far event time has come; the partition's clock then moves."""
-    for name, value in record.headers:
-        if name == CLOCK_HEADER:
-            try:
-                at = from_rfc3339((value or b"").decode())  # a header's value may be null
-            except ValueError as exc:
-                raise Rejected("clock", f"header {CLOCK_HEADER}", "not an RFC 3339 timestamp") from exc
-            if at < EARLIEST_S:
-                raise Rejected("clock", f"header {CLOCK_HEADER}", too_early(at))
-            if at > latest:
-                raise Rejected("future-time", f"header {CLOCK_HEADER}", "later than this worker's clock allows")
-            part.clock.heard(topic, at)
-            return True
-    return False
+    at = decode_clock(record.headers, latest)
+    if at is not None:
+        part.clock.heard(topic, at)
+    return at is not None
 
 
 def _misplaced(partition: int, right: int) -> str:

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 from models.text.directory import ModelDirectory, open_directory
 from models.text.head import head_of
 from models.text.reading import TextEncoder
+from streams.keys import text_cache_key
 from streams.settings import Settings
 from streams.worker.text_lane import BatchDone, TextLane
 
@@ -33,6 +35,7 @@ def open_lane(settings: Settings, on_batch: Callable[[BatchDone], None]) -> Text
         cache_bytes=settings.text_cache_mb << 20,
         head=lambda directory: head_of(directory, settings.sentiment),
         on_batch=on_batch,
+        cache_key=partial(text_cache_key, settings),
     )
 
 

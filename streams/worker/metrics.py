@@ -11,6 +11,7 @@ from prometheus_client import generate_latest
 
 from models.shadow import Comparison
 from schemas.changes import Change
+from schemas.topics import MODEL_SNAPSHOTS, POLICIES
 from streams.health import new_registry, watch_disk
 from streams.ops.lag import LagMonitor
 from streams.settings import Settings
@@ -65,6 +66,14 @@ class Metrics:
         self._texts_waiting = GaugeMetric(
             "regulars_texts_waiting", "Records that wait for their texts", registry=self.registry
         )
+        self._refused = CounterMetric(
+            "regulars_published_refused_total",
+            "Published policies and snapshots that this worker refused; it serves the last good ones",
+            ("topic",),
+            registry=self.registry,
+        )
+        for topic in (POLICIES, MODEL_SNAPSHOTS):
+            self._refused.labels(topic)
         self._log_loss = GaugeMetric(
             "regulars_learner_log_loss", "Progressive log loss of the served model", ("model",), registry=self.registry
         )
@@ -126,6 +135,10 @@ class Metrics:
         self._texts.inc(n)
         self._tokens.observe(tokens)
         self.texts += n
+
+    def count_refused(self, topic: str) -> None:
+        """A record of `topic` (without prefix) cannot be served."""
+        self._refused.labels(topic).inc()
 
     def set_learner(self, model: str, *, log_loss: float | None, auc: float | None) -> None:
         """How well the served snapshot of `model` predicts, by progressive validation."""

@@ -23,10 +23,12 @@ from models.scores import Scorer
 from models.shadow import Shadow
 from models.step import Customer, Outcome, Terms
 from schemas.changes import Change, Versions
+from schemas.learning import Origin
 from schemas.states import NEVER, Held
 from schemas.stored import encode_partition
 from schemas.topics import CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN, SEGMENT_CHANGES
 from streams.kafka.changelog import PARTITION_KEY
+from streams.keys import pseudonym_key
 from streams.plane.records import Effects, Output, Put
 from streams.settings import Settings
 from streams.worker.chunk import ChunkWork, Waiting
@@ -123,7 +125,7 @@ class ScoringJob:
         names = (SEGMENT_CHANGES, CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN)
         self.outputs = tuple(settings.topic(name) for name in names)
         self.gathered = (settings.topic(MODEL_TRAIN),)
-        self._pseudonym_key = blake2b(settings.pseudonym_key.encode(), digest_size=32).digest()
+        self._pseudonym_key = pseudonym_key(settings)
 
     @property
     def versions(self) -> Versions:
@@ -183,6 +185,10 @@ class ScoringJob:
     def unswept(self) -> int:
         """How many customers are still to be judged by the rules that are served."""
         return sum(len(p.unswept) if p.rules is self.rules else len(p.due) for p in self.parts.values())
+
+    def origin(self, changelog_id: str, partition: int, offset: int, number: int) -> tuple[str, bytes]:
+        """The header by which the trainer knows a label that comes again."""
+        return Origin(changelog_id, partition, offset, number).header()
 
     def refuse(self, partition: int, record: ConsumerRecord, cause: Exception) -> Output:
         """The dead letter of a record at which this job raised `cause`."""

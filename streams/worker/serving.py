@@ -8,10 +8,11 @@ from aiokafka.structs import ConsumerRecord
 from models.features import FEATURE_SET, NAMES
 from models.learning.serving import ServedModel
 from models.learning.snapshots import SnapshotError
-from models.policy import PolicyError, Rules, parse
+from models.policy import PolicyError, Rules
 from models.scores import PriorScorer
 from models.shadow import Shadow
-from streams.policy.published import SHADOW_KEY, newest_readable
+from schemas.topics import MODEL_SNAPSHOTS, POLICIES
+from streams.policy.published import SHADOW_KEY, newest_readable, readable
 from streams.worker.metrics import Metrics
 from streams.worker.scoring import ScoringJob
 
@@ -57,8 +58,9 @@ class Serving:
             )
             return
         try:
-            rules = Rules(parse(value.decode(), published=True))
-        except (PolicyError, UnicodeDecodeError) as exc:
+            rules = readable(value)
+        except PolicyError as exc:
+            self._metrics.count_refused(POLICIES)
             log.error("published policy refused, the served one stays", served=self._job.rules.label, why=str(exc))
             return
         self._serve(rules)
@@ -76,16 +78,17 @@ class Serving:
             log.info("no shadow policy any more")
             return
         try:
-            rules = Rules(parse(value.decode(), published=True))
-        except (PolicyError, UnicodeDecodeError) as exc:
+            rules = readable(value)
+        except PolicyError as exc:
+            self._metrics.count_refused(POLICIES)
             log.error("shadow policy refused, nothing changes", why=str(exc))
             return
         if self._job.shadow is None or self._job.shadow.rules.tag != rules.tag:
             self._job.shadow = Shadow(rules)
             log.info("shadow policy compared", policy=rules.label)
 
-    def serve_snapshot(self, key: bytes, value: bytes | None) -> None:
-        """Serves a published snapshot from the next chunk on, with the challengers that it names."""
+    def serve_snapshot(self, key: bytes, value: bytes | None) -> bool:
+        """Serves a published snapshot from the next chunk on, with the challengers that it names; False: it is refused."""
         try:
             snapshot = self._model.take(key, value)
         except SnapshotError as exc:
@@ -93,10 +96,11 @@ class Serving:
             stays = (
                 "the prior, until one comes that can be read" if isinstance(served, PriorScorer) else "the one before"
             )
+            self._metrics.count_refused(MODEL_SNAPSHOTS)
             log.error("snapshot refused", served=served.version, stays=stays, why=str(exc))
-            return
+            return False
         if snapshot is None:
-            return
+            return True
         for problem in self._model.problems:
             log.error("a challenger cannot be served, the default model is", why=problem)
         self._job.scorer = self._model.scorer
@@ -106,3 +110,4 @@ class Serving:
         log.info(
             "snapshot served", version=self._job.scorer.version, labels=snapshot.labels, rollbacks=snapshot.rollbacks
         )
+        return True

@@ -67,6 +67,7 @@ class TextLane:
         cache_bytes: int,
         head: Callable[[ModelDirectory], SentimentHead | None] = lambda _: None,
         on_batch: Callable[[BatchDone], None] = lambda _: None,
+        cache_key: Callable[[], bytes] = bytes,
     ) -> None:
         """A lane that is not started. `find`, `load` and `head` run in its own thread.
 
@@ -77,11 +78,12 @@ class TextLane:
             cache_bytes: its largest size.
             head: gives the model's trained sentiment head; None: sentiment comes from anchor texts.
             on_batch: called on the event loop after each batch.
+            cache_key: the secret of the cache's digests.
         """
         self.encoded = self.given = self.cache_hits = self.tokens = 0
         self.seconds = 0.0
         self._find, self._load, self._head, self._on_batch = find, load, head, on_batch
-        self._cache_path, self._cache_bytes = cache_path, cache_bytes
+        self._cache_path, self._cache_bytes, self._cache_key = cache_path, cache_bytes, cache_key
         self._cache: VectorCache | None = None
         self._reader: Reader | None = None
         self._version: str | None = None
@@ -185,7 +187,9 @@ class TextLane:
             directory = await self._in_thread(self._find)
             head: SentimentHead | None = await self._in_thread(self._head, directory)
             self._version = version_of(directory.version, head_version() if head is None else head.version)
-            self._cache = VectorCache(self._cache_path, directory.version, directory.dim, self._cache_bytes)
+            self._cache = VectorCache(
+                self._cache_path, directory.version, directory.dim, self._cache_bytes, key=self._cache_key()
+            )
             if head is not None:
                 self._reader = Reader(directory.version, head)
             else:

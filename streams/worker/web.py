@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from schemas.changes import decode_change
+from schemas.events import id_mistake
 from streams import words
 from streams.health import CONTENT_TYPE
 from streams.ops.lag import total
@@ -146,8 +147,11 @@ class _Pages:
         )
 
     async def customer(self, request: web.Request) -> web.Response:
+        customer_id = request.match_info["id"]
+        if (mistake := id_mistake(customer_id)) is not None:
+            return _json({"error": f"the customer id {mistake}"}, status=400)
         try:
-            standing = self._view.worker.standing(request.match_info["id"])
+            standing = self._view.worker.standing(customer_id)
         except NotHere as exc:
             return _json({"error": str(exc), "partition": exc.partition}, status=421)
         if standing is None:

@@ -49,6 +49,7 @@ class ScoringWorker:
     Raises:
         PolicyError: the policy file of the settings is not valid.
         AccessRefused: a file of the settings cannot be read, or holds something else.
+        WrongSetting: there is no secret for pseudonyms, or it is too short.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -95,8 +96,6 @@ class ScoringWorker:
 
     async def _begin(self) -> None:
         """Starts what does not wait for an assignment; returns when policies and snapshots have been read in full."""
-        if self._settings.pseudonym_key == Settings.model_fields["pseudonym_key"].default:
-            log.warning("pseudonym_key is the public default")
         self.job.topic_ids = self.app.layout.ids.topics
         for finding in await patiently("checking the topics", partial(check, self._settings, "worker")):
             if not finding.good:

@@ -24,7 +24,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.acceptance.verify_replay import INPUTS, Stage, command_line, fold, read_invoices
+from tests.acceptance.stage import INPUTS, Stage
+from tests.acceptance.verify_replay import command_line, fold, read_invoices
 
 NEVER = float("inf")
 

@@ -34,17 +34,15 @@ def good_run(seed: int, customers: int = 6, events: int = 120) -> Evidence:
         topic = rnd.choice(("clickstream", "purchases", "reviews"))
         at = START + timedelta(hours=number)
         kind = {"clickstream": "view", "purchases": rnd.choice(("purchase", "refund")), "reviews": "review"}[topic]
-        event: dict[str, Any] = {"event_id": f"e{number}", "customer_id": customer, "event_time": at.isoformat()}
-        event |= {"type": kind, "session_id": "s", "order_id": "o", "currency": "GBP", "text": ""}
-        event |= {"amount_minor": rnd.randrange(1, 9000)} if topic == "purchases" else {}
+        event = _event(number, customer, at, kind) | (
+            {"amount_minor": rnd.randrange(1, 9000)} if topic == "purchases" else {}
+        )
         record = add(run.inputs, topic, customer, json.dumps(event).encode())
         if number % 10 == 0:  # a producer's retry
             add(run.inputs, topic, customer, json.dumps(event).encode())
         if number % 15 == 0:
             bad = add(run.inputs, topic, customer, b"{" + str(number).encode())
-            headers = (("regulars-topic", topic.encode()), ("regulars-reason", b"not-json"))
-            headers += (("regulars-partition", b"%d" % bad.partition), ("regulars-offset", b"%d" % bad.offset))
-            add(run.letters, "dead-letters", customer, bad.value or b"", headers)
+            add(run.letters, "dead-letters", customer, bad.value or b"", _letter_headers(topic, bad))
         total = sums.setdefault(customer, Counter())
         if kind == "purchase":
             total.update(purchases=1, spend_minor=event["amount_minor"])
@@ -76,6 +74,20 @@ def good_run(seed: int, customers: int = 6, events: int = 120) -> Evidence:
         standing = {"sequence": state["sequence"], "segments": state["segments"], "profile": dict(total)}
         add(run.standings, "customer-segments", customer, json.dumps(standing).encode())
     return run
+
+
+def _event(number: int, customer: str, at: datetime, kind: str) -> dict[str, Any]:
+    event: dict[str, Any] = {"event_id": f"e{number}", "customer_id": customer, "event_time": at.isoformat()}
+    return event | {"type": kind, "session_id": "s", "order_id": "o", "currency": "GBP", "text": ""}
+
+
+def _letter_headers(topic: str, bad: Record) -> tuple[tuple[str, bytes], ...]:
+    return (
+        ("regulars-topic", topic.encode()),
+        ("regulars-reason", b"not-json"),
+        ("regulars-partition", b"%d" % bad.partition),
+        ("regulars-offset", b"%d" % bad.offset),
+    )
 
 
 # --- damage: each takes a good run and breaks one promise; the classes that must be among the faults

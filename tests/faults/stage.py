@@ -131,6 +131,7 @@ class Stage:
             "REGULARS_SESSION_TIMEOUT_S": str(SESSION_S),
             "REGULARS_COMMIT_INTERVAL_S": "0.2",
             "REGULARS_DEVICE": "cpu",
+            "REGULARS_PSEUDONYM_KEY": "only-for-tests-only-for-tests-only-for-tests",
         }
         if cache_dir is not None:
             self.environment["REGULARS_CACHE_DIR"] = str(cache_dir)

@@ -56,7 +56,7 @@ def _write(
         ("regulars-offset", b"%d" % offset),
         ("regulars-reason", reason.encode()),
         ("regulars-field", field.encode()),
-        ("regulars-detail", b"expected int"),
+        ("regulars-detail", said.pop("detail", b"expected int")),
         *((f"regulars-{name.replace('_', '-')}", value) for name, value in said.items()),
     ]
     producer.produce(shop.topic("dead-letters"), value, key, partition=2, headers=headers)
@@ -104,6 +104,29 @@ def test_letters_are_listed_by_what_was_wrong_and_never_with_their_contents(
     assert {row["field"] for row in each} == {"$.amount_minor"}
     assert shown.exit_code == 0
     assert "secret" not in shown.output
+
+
+def test_letters_are_listed_by_detail_and_producer(shop: Settings, regulars: Callable[..., Result]) -> None:
+    """Who has to mend what: one line per mistake and program; numbers in a detail make no lines of their own."""
+    for offset, detail, producer in (
+        (1, b"in partition 3; the key's is 5", b"till-7"),
+        (2, b"in partition 2; the key's is 6", b"till-7"),
+        (3, b"in partition 2; the key's is 6", b"web-shop"),
+        (4, b"begins as gzip does", b"till-7"),
+        (5, b"begins as gzip does", b"x" * 500 + b"\n"),
+    ):
+        _write(shop, offset, came_with=("regulars-producer", producer), detail=detail)
+    _write(shop, 6, came_with=("ce_source", b"/shop"), detail=b"begins as gzip does")
+
+    rows = _rows(regulars("dead-letters", "list", "--json"))
+
+    assert {(row["count"], row["detail"], row["producer"]) for row in rows} == {
+        (2, "in partition 2; the key's is 6", "till-7"),
+        (1, "in partition 2; the key's is 6", "web-shop"),
+        (1, "begins as gzip does", "till-7"),
+        (1, "begins as gzip does", "x" * 64),
+        (1, "begins as gzip does", "/shop"),
+    }
 
 
 def test_a_replay_sends_nothing_unless_told_to(shop: Settings, regulars: Callable[..., Result]) -> None:

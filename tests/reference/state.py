@@ -23,6 +23,9 @@ _WINDOW = REMEMBERED_IDS * 8
 
 CLICK, PURCHASE, REVIEW = 0, 1, 2
 
+# Sums stay there: what is stored, exported and sent has 64 bits. A million purchases of the largest amount lead there.
+SUM_LIMIT = (1 << 63) - 1
+
 _NO_SPENDING, _NO_BROWSING, _NO_VOICE = Spending(), Browsing(), Voice()
 
 
@@ -145,7 +148,7 @@ def _spent(s: Spending, event: Purchase, at: float, age: float) -> Spending:
         return replace(
             s,
             refunds=s.refunds + 1,
-            refunded_minor=s.refunded_minor + amount,
+            refunded_minor=min(s.refunded_minor + amount, SUM_LIMIT),
             refunded_180d=s.refunded_180d + amount * exp2(age / 180),
         )
     newest = not s.purchases or at >= s.last_purchase_at
@@ -155,14 +158,14 @@ def _spent(s: Spending, event: Purchase, at: float, age: float) -> Spending:
     return Spending(
         s.purchases + 1,
         s.refunds,
-        s.spend_minor + amount,
+        min(s.spend_minor + amount, SUM_LIMIT),
         s.refunded_minor,
         min(s.first_purchase_at, at) if s.purchases else at,
         at if newest else s.last_purchase_at,
         amount if newest else s.last_amount_minor,
         max(s.largest_amount_minor, amount),
         s.gap_days_squared + gap_days * gap_days,
-        s.units + sum(item.quantity for item in items),
+        min(s.units + sum(item.quantity for item in items), SUM_LIMIT),
         s.lines + len(items),
         s.coupons + (event.coupon_id is not None),
         s.count_14d + exp2(age / 14),

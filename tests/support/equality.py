@@ -44,6 +44,7 @@ class Shop:
         self.pace_days = {name: self.rnd.choice((0.01, 0.3, 4.0, 25.0, 300.0)) for name in self.customers}
         self.at = dict.fromkeys(self.customers, START_S)
         self.heard: dict[str, list[Heard]] = {name: [] for name in self.customers}
+        self.large = 10**13 if self.rnd.random() < 0.1 else 25_000  # the largest amount that is accepted
         # A position holds the incarnation of its topic: some shops' topics were made anew before.
         self.offset = Incarnation("", self.rnd.choice((0, 0, 3))).base
 
@@ -84,7 +85,7 @@ class Shop:
             return event
         if which < 0.9:
             kind = "refund" if rnd.random() < 0.15 else "purchase"
-            return purchase(offset, at, rnd.choice((1, 999, rnd.randrange(1, 200_000))), kind)
+            return purchase(offset, at, rnd.choice((1, 999, rnd.randrange(1, 200_000), self.large)), kind)
         text = review(offset, at, rnd.choice((None, 1, 3, 5)), rnd.uniform(-1, 1))
         return text if rnd.random() < 0.8 else text._replace(reading=None)
 

@@ -85,6 +85,10 @@ class Adder:
         self.known[partition] = sum(1 for _ in items)
         print(f"restored {partition} {self.known[partition]}", flush=True)
 
+    def origin(self, changelog_id: str, partition: int, offset: int, number: int) -> tuple[str, bytes]:
+        """Where an output was written first."""
+        return "origin", f"{changelog_id}/{partition}/{offset}/{number}".encode()
+
     def refuse(self, partition: int, record: Any, cause: Exception) -> Any:
         """The dead letter of a record that the job cannot do."""
         return Output(self.dead_letters, record.key, record.value, [("why", type(cause).__name__.encode())])

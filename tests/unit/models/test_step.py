@@ -590,3 +590,21 @@ def test_a_purchase_moves_at_once_whatever_an_earlier_event_started() -> None:
     assert (move.previous, move.at) == ("low", START_S + 3600.0)
     assert isinstance(move.cause, EventCause)
     assert move.cause.event_type == "purchase"
+
+
+@pytest.mark.parametrize("total", [(1 << 63) - 1, (1 << 63) - 2, (1 << 62) * 2 - 10**13])
+def test_sums_stay_at_what_64_bits_hold(total: int) -> None:
+    """More purchases and refunds change nothing in a sum that is full; the state can be stored all the same."""
+    follower = followed([[purchase(0, START_S, 10**13)], [purchase(1, START_S + 1, 10**13, "refund")]], START_S + 2)
+    assert follower.state is not None
+    assert follower.state.spending is not None
+    spending = replace(follower.state.spending, spend_minor=total, refunded_minor=total, units=total)
+    follower.state = replace(follower.state, spending=spending)
+    for number in range(2, 6):
+        kind = "refund" if number % 2 else "purchase"
+        follower.take([purchase(number, START_S + number, 10**13, kind)], START_S + number + 1)
+
+    assert follower.state is not None
+    stored = decode_state(encode_state(follower.state, follower.due))
+    assert (stored.spend_minor, stored.refunded_minor, stored.purchases) == ((1 << 63) - 1, (1 << 63) - 1, 3)
+    assert all(move.scores[0] == move.scores[0] for move in follower.moves)

@@ -11,6 +11,7 @@ from typing import Literal, get_args, get_origin
 import click
 import pytest
 from click.testing import CliRunner
+from pydantic import SecretStr
 
 from streams.cli import COMMANDS, main
 from streams.commands.options import Failure, setting_option, settings_from
@@ -50,7 +51,11 @@ def test_help_imports_no_command_and_nothing_heavy() -> None:
 def test_worker_by_fausts_own_command_logs_as_ours_does(tmp_path: Path) -> None:
     """`faust -A streams.app worker` asks the module for its app: one JSON object per line, to stderr."""
     code = "from streams.app import app; import structlog; structlog.get_logger('any').warning('heard', partition=3)"
-    where = {"REGULARS_DATA_DIR": str(tmp_path), "REGULARS_CACHE_DIR": str(tmp_path)}
+    where = {
+        "REGULARS_DATA_DIR": str(tmp_path),
+        "REGULARS_CACHE_DIR": str(tmp_path),
+        "REGULARS_PSEUDONYM_KEY": "only-for-tests-only-for-tests-only-for-tests",
+    }
 
     told = subprocess.run(
         [sys.executable, "-c", code],
@@ -117,7 +122,7 @@ def test_failure_is_exit_code_1_and_one_line() -> None:
     assert answer.stderr == "Error: the broker is away; start it\n"
 
 
-OPTIONS = [name for name in Settings.model_fields if name != "sasl_password"]
+OPTIONS = [name for name, field in Settings.model_fields.items() if field.annotation is not SecretStr]
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from models.features import FloatArray
 from models.learning.course import Course, Learnt
 from models.learning.learner import Learner
-from models.learning.seen import REMEMBERED_LABELS, SeenLabels
+from models.learning.seen import REMEMBERED_LABELS, LearntPlaces, SeenLabels
 from models.learning.snapshots import decode_snapshot, encode_snapshot
-from schemas.learning import Label
+from schemas.learning import Label, Origin
 
 FEATURE_SET = "f00d"
 
@@ -97,3 +97,47 @@ def test_the_window_keeps_its_order_in_a_snapshot() -> None:
 
     assert restored.add("c0")
     assert not restored.add("c2")
+
+
+def origin(number: int, partition: int = 0) -> Origin:
+    """Of one of a series with three labels a chunk."""
+    return Origin("log", partition, number // 3, number % 3)
+
+
+def test_more_labels_than_are_remembered_count_once_when_they_come_again() -> None:
+    """Sixty thousand labels of two partitions, in any interleaving, and after a restart all of them again."""
+    count = 2 * REMEMBERED_LABELS
+    places = LearntPlaces()
+    first = [places.add(origin(number // 2, number % 2)) for number in range(count)]
+    restored = LearntPlaces(places.to_mapping())
+    again = [restored.add(origin(number, partition)) for partition in (0, 1) for number in range(count // 2)]
+
+    assert all(first)
+    assert not any(again)
+    assert restored.add(origin(count // 2))
+
+
+@settings(deadline=None)
+@given(cut=st.integers(0, 20), again=st.integers(0, 20), restart=st.booleans())
+def test_labels_that_are_sent_again_from_any_place_teach_nothing_new(cut: int, again: int, restart: bool) -> None:
+    """Whoever sends labels again begins anywhere before the place that was reached, and goes on after it."""
+    series = [(label(number), origin(number)) for number in range(20)]
+    once, often = new_course(), new_course()
+
+    def teach(course: Course, part: Sequence[tuple[Label, Origin]]) -> None:
+        course.learn([each for each, _ in part], 0, [place for _, place in part])
+
+    teach(once, series)
+    teach(often, series[:cut])
+    if restart:
+        often = restarted(often)
+    teach(often, series[min(again, cut) :])
+
+    assert often.snapshot().version == once.snapshot().version
+    assert often.learner.labels == 20
+
+
+def test_an_origin_that_is_none_is_passed_over() -> None:
+    """A damaged header costs nothing but the label's place."""
+    for value in (b"", b"a/1/2", b"a/1/2/x", b"\xff/1/2/3", b"/1/2/3", None):
+        assert Origin.of([("regulars-origin", value)]) is None

@@ -251,6 +251,28 @@ def test_a_killed_writer_leaves_a_whole_file(path: Path) -> None:
         assert _found(cache, ["after"]) == 1
 
 
+def test_a_reader_of_the_file_without_the_key_cannot_ask_for_a_text(path: Path) -> None:
+    """The digests are keyed: neither another key nor none finds what was written, and the right one does."""
+    with closing(VectorCache(path, "v1", DIM, 64 * MEGABYTE, 0, key=b"secret")) as cache:
+        cache.put(_texts(3), _vectors(3))
+
+    for key, hits in ((b"", 0), (b"guess", 0), (b"secret", 3)):
+        with closing(VectorCache(path, "v1", DIM, 64 * MEGABYTE, 0, key=key)) as cache:
+            assert _found(cache, _texts(3)) == hits
+
+
+def test_only_its_owner_can_read_the_file(path: Path, cache: VectorCache) -> None:
+    """The file, its log and its index, whatever the umask is."""
+    mask = os.umask(0o022)
+    try:
+        cache.put(_texts(3), _vectors(3))
+        modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    finally:
+        os.umask(mask)
+
+    assert set(modes.values()) == {0o600}, modes
+
+
 class _CacheAgainstDict(RuleBasedStateMachine):
     """Any order of puts, lookups and restarts finds what a dict would (below the bound)."""
 

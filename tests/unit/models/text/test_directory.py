@@ -19,6 +19,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model.bin.index.json"])
+def test_a_pickle_is_refused_with_the_way_out(folder: Path, name: str) -> None:
+    """It is not even opened."""
+    (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(b"\x80\x04")
+
+    with pytest.raises(EncoderUnavailable, match="safe_serialization=True"):
+        open_directory(folder)
+
+
 def test_the_packaged_model_is_the_default() -> None:
     """Without a setting the packaged MiniLM is served: 384 numbers, cut at its own 256 tokens."""
     directory = open_directory()

@@ -1,9 +1,11 @@
 """Laws of the encoder, on the packaged MiniLM and on a tiny BERT made here. Importing torch takes seconds."""
 
 import json
+import pickle
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +15,8 @@ from hypothesis import strategies as st
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForSequenceClassification, BertModel
 
-from models.text.directory import EncoderUnavailable, packaged
-from models.text.encoder import Encoder
+from models.text.directory import EncoderUnavailable, open_directory, packaged
+from models.text.encoder import Encoder, load_model
 
 TEXTS = (
     "This dress is lovely.",
@@ -102,6 +104,30 @@ def test_a_long_text_is_cut_at_the_models_own_length(encoder: Encoder) -> None:
 
     assert len(tokens) == encoder.max_tokens == 256
     assert _cosine(one, other) >= 0.9999
+
+
+def test_weights_in_a_pickle_are_never_loaded(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Neither by the check of the directory nor by the loader itself, were it reached: the pickle's code does not run."""
+    trace = tmp_path_factory.mktemp("trace") / "ran"
+    directory = open_directory(tiny)
+    (tiny / "model.safetensors").unlink()
+    (tiny / "pytorch_model.bin").write_bytes(pickle.dumps(_Touch(trace)))
+
+    with pytest.raises(EncoderUnavailable, match="safe_serialization=True"):
+        Encoder.open(str(tiny), device="cpu")
+    with pytest.raises(EncoderUnavailable, match="can't be loaded"):
+        load_model(directory)
+    assert not trace.exists()
+
+
+class _Touch:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Path.touch, (self._path,)
 
 
 def test_any_local_bert_directory_is_served(tiny: Path) -> None:

@@ -136,3 +136,42 @@ def test_worker_that_can_not_begin_says_so_in_one_line(
     assert told.returncode == code
     assert told.stderr.count("\n") == 1
     assert said in told.stderr
+
+
+def test_files_of_a_worker_are_its_owners_alone(tmp_path: Path, free_port: int) -> None:
+    """Whatever the umask of its surroundings is; a folder that others could read until now is closed to them."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    given = {
+        "REGULARS_DATA_DIR": str(data),
+        "REGULARS_CACHE_DIR": str(tmp_path / "cache"),
+        "REGULARS_WEB_PORT": str(free_port),
+        "REGULARS_WEB_HOST": "192.0.2.1",  # where the start ends, after the folder was taken
+    }
+
+    subprocess.run(
+        [sys.executable, "-m", "streams.cli", "worker"],
+        env=os.environ | given,
+        capture_output=True,
+        check=False,
+        umask=0o022,
+        timeout=120,
+    )
+
+    assert (data / "worker.lock").exists()
+    assert not any(path.stat().st_mode & 0o077 for path in (data, *data.rglob("*")))
+
+
+def test_what_a_command_writes_is_its_owners_alone(tmp_path: Path) -> None:
+    """An export, a log, a report: `main` sets the umask before any command runs."""
+    code = (
+        "import sys, click; from streams.cli import main; from pathlib import Path\n"
+        "main.add_command(click.Command('write', callback=lambda: Path(sys.argv[2]).write_text('x')))\n"
+        "main.get_command = lambda ctx, name: main.commands[name]\n"
+        "main(['write'], prog_name='regulars')"
+    )
+    file = tmp_path / "export"
+
+    subprocess.run([sys.executable, "-c", code, "-", str(file)], check=True, umask=0o022, timeout=120)
+
+    assert file.stat().st_mode & 0o777 == 0o600

@@ -101,7 +101,7 @@ class Echo:
 
     topics = ("clicks", "purchases")
     outputs = ("changes", "dead")
-    gathered = ()
+    gathered: tuple[str, ...] = ()
 
     def __init__(self, log: list[Any]) -> None:
         self.log = log
@@ -127,6 +127,10 @@ class Echo:
         dead = [Output("dead", key, b"?", []) for key in work.keys if key == b"dead"]
         return Effects(puts + twice, dead, lambda: self.log.append(("told", work.keys)))
 
+    def origin(self, changelog_id: str, partition: int, offset: int, number: int) -> tuple[str, bytes]:
+        """Where an output was written first."""
+        return "origin", f"{changelog_id}/{partition}/{offset}/{number}".encode()
+
     def refuse(self, partition: int, record: ConsumerRecord, cause: Exception) -> Output:
         """The dead letter of a record that makes the step fail."""
         return Output("dead", record.key, b"!", [("why", type(cause).__name__.encode())])
@@ -146,6 +150,7 @@ class Bench:
         self.log: list[Any] = []
         self.claimed: list[int] = []
         self.gone_at_claim: set[int] = set()
+        self.log_id = ""
         self.disk, self.net, self.job = Disk(self.log), Net(self.log), Echo(self.log)
         self.lease = Lease(10, 20)
         self.lease.renew(self.lease.clock())
@@ -180,8 +185,8 @@ class Bench:
         return TopicIds()
 
     def changelog_id(self) -> str:
-        """No broker, no id."""
-        return ""
+        """The id of the log, if it has one."""
+        return self.log_id
 
     async def check_topics_unchanged(self) -> None:
         """They are."""
@@ -266,6 +271,27 @@ async def test_a_change_travels_with_its_outputs(bench: Bench) -> None:
     ((name, outbox),) = headers
     assert (value, name) == (b"1", "outbox")
     assert decode_outbox(outbox) == [Output("changes", b"k", b"1", [("h", b"1")])]
+
+
+async def test_outputs_to_a_shared_topic_say_their_place_in_the_order(bench: Bench) -> None:
+    """Origins rise from chunk to chunk and within one; what is kept to be sent again has the same origin."""
+    bench.log_id, bench.job.gathered = "id", ("changes",)
+    for offset, keys in enumerate([(b"j", b"k"), (b"k",)]):
+        await bench.pipeline.process(
+            bench.batch(*(("clicks", 0, 2 * offset + number, key) for number, key in enumerate(keys)))
+        )
+
+    def origins(headers: Headers) -> list[bytes]:
+        return [value for name, value in headers if name == "origin"]
+
+    sent = [origins(headers)[0] for topic, _, _, _, headers in bench.net.records if topic == "changes"]
+    kept = [
+        origins(output.headers)[0]
+        for topic, _, key, _, headers in bench.net.records
+        if topic == "log" and key != CONFIRMED_KEY
+        for output in decode_outbox(headers[0][1])
+    ]
+    assert sent == kept == [b"id/0/-1/0", b"id/0/-1/1", b"id/0/2/0"]
 
 
 async def test_chunks_of_a_partition_run_one_after_another(bench: Bench) -> None:

@@ -35,6 +35,10 @@ class Idle:
     def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
         """Nothing."""
 
+    def origin(self, changelog_id: str, partition: int, offset: int, number: int) -> tuple[str, bytes]:
+        """Where an output was written first."""
+        return "origin", f"{changelog_id}/{partition}/{offset}/{number}".encode()
+
     def refuse(self, partition: int, record: Any, cause: Exception) -> Any:
         """Nothing is set aside here."""
         raise cause
@@ -67,19 +71,19 @@ def test_all_partitions_share_one_budget_of_memory(tmp_path: Path, wait_until: C
     store.rocksdb_options = memory
     partitions = range(12)
 
-    def write(offset: int) -> None:
+    def write(offset: int, keys: int) -> None:
         for partition in partitions:
             store.write(
-                partition, [(b"%d" % key, b"%d" % offset * 1000) for key in range(offset, offset + 100)], offset
+                partition, [(b"%d" % key, b"%d" % offset * 1000) for key in range(offset, offset + keys)], offset
             )
 
     for partition in partitions:
         store.open(partition)
     for offset in range(1000, 5000, 100):
-        write(offset)
-    # disks are slower than this loop: the buffers run over, but not for good
+        write(offset, keys=100)
+    # disks are slower than this loop: the buffers run over, but not for good (RocksDB flushes as a write asks for it)
     offsets = itertools.count(5000)
-    wait_until(lambda: write(next(offsets)) or memory.used < budget)
+    wait_until(lambda: write(next(offsets), keys=1) or memory.used < budget)
     for partition in partitions:
         read = sum(len(value) for _, value in store.items(partition))
         assert read > budget - (1 << 20)

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mistakes import cases
 from models.scores import PriorScorer
 from schemas.headers import LETTER_HEADERS
 from scoring_desk import AT, RULES, SETTINGS, Desk, Record, Texts
@@ -74,6 +75,20 @@ def test_a_letter_gives_the_record_back_as_it_came(key: bytes | None, headers: l
         own = [(name, content) for name, content in headers if name not in LETTER_HEADERS]
         assert (letter.key, letter.value, list(letter.headers)) == (key, b"no event", own)
         assert letter.origin == "clickstream/3/7"
+
+
+@pytest.mark.parametrize("name", ["gzip", "amount 19.99", "key in quotes", "two hours ahead", "Debezium"])
+def test_a_letter_names_the_likely_cause(name: str) -> None:
+    """The owner of the producer reads the letter, and mends it by that."""
+    case = next(each for each in cases() if each.name == name)
+    value = case.value if name != "two hours ahead" else (case.value or b"").replace(b"2024-05-01", b"9990-05-01")
+    work = Desk().take(Record(case.topic, 0, 0, case.key, value, []))
+
+    (letter,) = work.dead_letters
+    headers = {name: (content or b"").decode() for name, content in letter.headers}
+
+    assert headers["regulars-reason"] == case.reason
+    assert all(word in headers["regulars-detail"] for word in case.words if word != "2 h")
 
 
 @pytest.mark.parametrize(("key", "partition"), [(b"21", 4), (b"foobar", 6), (b"a-little-bit-long-string", 0)])

@@ -83,6 +83,17 @@ async def test_the_settings_lane_serves_the_packaged_model(tmp_path: Path) -> No
     assert len(praise.vector) == TEXT_DIM
 
 
+async def test_the_settings_lane_keys_its_cache_with_the_secret(tmp_path: Path) -> None:
+    """Another secret finds nothing in the same file."""
+    keys = []
+    for secret in ("a" * 32, "b" * 32):
+        lane = open_lane(Settings(cache_dir=tmp_path, pseudonym_key=secret), lambda _: None)  # type: ignore[arg-type]
+        keys.append(lane._cache_key())
+        await lane.stop()
+
+    assert len({b"", *keys}) == 3
+
+
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (4, 3), (16, 15)])
 def test_the_encoder_leaves_the_stream_a_core(cores: int, threads: int) -> None:
     """On two cores the encoder takes one."""

@@ -30,6 +30,7 @@ CONTRACT = {
     "regulars_customers": set(),
 }
 # What the contract doesn't name: events that retention took, those in another currency, what alerts need beside the lag.
+REFUSED = {"regulars_published_refused_total": {"topic"}}
 LOST = {"regulars_events_lost_total": {"topic"}, "regulars_events_foreign_total": {"topic"}}
 HEALTH = {"regulars_ready": set[str](), "regulars_lag_sample_age_seconds": set[str]()}
 # How learning goes: what is served beside its rivals, versions taken back, drift.
@@ -43,7 +44,7 @@ TEXTS = {
     "regulars_text_cache_failures_total": set[str](),
     "regulars_texts_waiting": set[str](),
 }
-PROMISED = CONTRACT | LOST | HEALTH | LEARNING | TEXTS
+PROMISED = CONTRACT | REFUSED | LOST | HEALTH | LEARNING | TEXTS
 AT = "2024-05-01T10:00:00Z"
 
 

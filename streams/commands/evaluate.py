@@ -1,0 +1,64 @@
+"""`regulars evaluate`: how right the product was, on history that has an answer."""
+
+import json
+from pathlib import Path
+
+import click
+
+from streams.commands.options import Failure
+from streams.sources.registry import SOURCES
+
+
+@click.group("evaluate")
+def command() -> None:
+    """Judge segments against what then came. A table for people; with --json, the same figures for programs."""
+
+
+@command.command("segments")
+@click.argument("dataset", type=click.Choice(list(SOURCES)))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--json", "out", type=click.Path(dir_okay=False, path_type=Path), help="File for the figures.")
+@click.option(
+    "--policy", type=click.Path(exists=True, dir_okay=False, path_type=Path), envvar="REGULARS_POLICY", show_envvar=True,
+    help="Policy that is judged; default: the shipped one.",
+)  # fmt: skip
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, envvar="REGULARS_SEED", show_envvar=True,
+    help="Seed of the order of labels that mature on the same day.",
+)  # fmt: skip
+@click.option(
+    "--cost-missed", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True,
+    help="Cost of a lost customer whom nobody approached.",
+)  # fmt: skip
+@click.option(
+    "--cost-alarm", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True,
+    help="Cost of approaching a customer who would have come back anyway.",
+)  # fmt: skip
+def segments(
+    dataset: str, file: Path, out: Path | None, policy: Path | None, seed: int, cost_missed: float, cost_alarm: float
+) -> None:
+    """Did those called high spend high? Run FILE, a real DATASET, through the live code, and compare segments with outcomes.
+
+    At the first day of each month every buyer stands in a segment of each dimension. The command compares that with what the
+    buyer did in the next 90 days (30 for a dimension over p_purchase_30d): confusion matrix, precision, recall and F1 by
+    segment; ROC and precision-recall curves of the number that the dimension is cut over; and who is lost, told by the
+    forecast, by BG/NBD, by the customer's own rhythm and by recency. A cut-off counts when the file covers the days after
+    it. Intervals hold 95 % of bootstrap samples of customers.
+    """
+    from models.policy import PolicyError
+    from streams.report.backtest import Backtest, NoPlace, NothingToForecast, check_place
+    from streams.report.churn import Costs
+    from streams.report.segment_evaluation import TooShort, evaluate
+    from streams.report.segment_tables import figures, tables
+    from streams.sources.tables import FileRefused
+
+    try:
+        if out is not None:
+            check_place(out)
+        run = Backtest(dataset, file, seed=seed, policy=policy, say=lambda line: click.echo(line, err=True))
+        found = evaluate(run, Costs(cost_missed, cost_alarm))
+    except (PolicyError, NoPlace, FileRefused, NothingToForecast, TooShort) as exc:
+        raise Failure(str(exc)) from exc
+    click.echo(tables(found))
+    if out is not None:
+        out.write_text(json.dumps(figures(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
