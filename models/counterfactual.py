@@ -56,6 +56,8 @@ def keepers(shifts: Sequence[Shift], scorer: Scorer) -> list[Counterfactual | No
     return found
 
 
+# Below this whole rows are copied at once: column by column, only what is read, pays from there on.
+_FEW_ROWS = 256
 # Shifts at a time: 64 x 5 features x 8 values x 12 that are read x 8 bytes are 250 KB, of a scorer that reads all 4 MB.
 _BLOCK = 64
 
@@ -131,11 +133,15 @@ class _Case:
 
     def numbers(self, row: IntArray, chosen: IntArray, value: FloatArray) -> FloatArray:
         """What the shift `row[i]` is judged on with its feature `chosen[i]` at `value[i]`."""
-        at, points = np.arange(len(row)), np.zeros((self.x.shape[1], len(row)))
-        for column in self.reads:
-            points[column] = self.x[row, column]
-        points[_columns[chosen], at] = value
-        found: FloatArray = score_some(self.scorer, points.T, self.scores)[at, self.which[row]]
+        at = np.arange(len(row))
+        if len(row) < _FEW_ROWS:
+            points = self.x[row]
+        else:
+            points = np.zeros((self.x.shape[1], len(row))).T
+            for column in self.reads:
+                points[:, column] = self.x[row, column]
+        points[at, _columns[chosen]] = value
+        found: FloatArray = score_some(self.scorer, points, self.scores)[at, self.which[row]]
         return found
 
     def is_back(self, row: IntArray, chosen: IntArray, value: FloatArray) -> BoolArray:

@@ -46,6 +46,7 @@ class MomentFeatures:
         self.columns, self._shop = c, terms.rules.shop
         which, review_s = wanted(terms.scorer), terms.rules.review_s
         self.ahead: FloatArray | None = None
+        self._rows: dict[int, FloatArray] = {}
         if c.shape[1] > _FEW or not review_s:
             self.scored = from_columns(c, self._shop, which)
             self.scores: FloatArray = terms.scorer.score(self.scored)
@@ -60,8 +61,9 @@ class MomentFeatures:
 
     def row(self, i: int) -> FloatArray:
         """(features,) of the i-th moment, all of them."""
-        row: FloatArray = from_columns(self.columns[:, i : i + 1], self._shop)[0]
-        return row
+        if i not in self._rows:
+            self._rows[i] = from_columns(self.columns[:, i : i + 1], self._shop)[0]
+        return self._rows[i]
 
 
 _FEW = 4

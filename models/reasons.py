@@ -123,6 +123,7 @@ def _paths(reads: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...], ND
     return reads, tuple(groups), np.concatenate([rank < step, rank >= len(groups) - step[1:-1]])
 
 
+_FEW = 8
 # Shifts at a time: 64 x 24 path points x 12 features that are read x 8 bytes are 150 KB, of a scorer that reads all 5 MB.
 _BLOCK = 64
 
@@ -155,11 +156,14 @@ def _scores(shifts: list[Shift], before: FloatArray, heard: FloatArray, scorer: 
 def _contributions(before: FloatArray, after: FloatArray, score: FloatArray, scorer: Scorer) -> FloatArray:
     """(n, groups): each group's part of the change of score `score[i]` from `before[i]` to `after[i]`."""
     n, (reads, groups, masks) = len(after), _paths(wanted(scorer))
-    # Column by column, and only those that are read: rows of all features would be mostly copied for nothing.
-    points = np.zeros((after.shape[1], n, len(masks)))
-    for column in reads:
-        points[column] = np.where(masks[:, column], after[:, column, None], before[:, column, None])
-    scored = score_some(scorer, points.reshape(after.shape[1], -1).T, set(score.tolist()))
+    if n < _FEW:
+        points = np.where(masks, after[:, None, :], before[:, None, :]).reshape(-1, after.shape[1])
+    else:  # column by column, and only those that are read: rows of all features would be mostly copied for nothing
+        by_column = np.zeros((after.shape[1], n, len(masks)))
+        for column in reads:
+            by_column[column] = np.where(masks[:, column], after[:, column, None], before[:, column, None])
+        points = by_column.reshape(after.shape[1], -1).T
+    scored = score_some(scorer, points, set(score.tolist()))
     values = scored.reshape(n, len(masks), -1)[np.arange(n), :, score]
     last = len(groups)
     forward, ends = values[:, : last + 1], values[:, [0, last]]
