@@ -19,7 +19,7 @@ from schemas.times import DAY_S
 # they stay below 2^53, up to which float64 counts whole.
 _LARGEST = 2.0**38
 
-_BITS_OF_TOPIC = np.array([BITS[group] for group in GROUP_OF_TOPIC], dtype=np.uint8)
+_BITS_OF_TOPIC = np.array([BITS[group] for group in GROUP_OF_TOPIC], dtype=np.uint16)
 
 
 class Events:

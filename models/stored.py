@@ -9,13 +9,13 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import FIRST, LANDMARK, LAST, ROW, ROWS_OF, TEXT_AT, WIDTH, FloatArray
+from models.columns import FIRST, LANDMARK, LAST, ROW, TEXT_AT, WIDTH, FloatArray
 from models.policy import Rules
-from schemas.groups import GROUPS, TEXT_DIM
+from schemas.groups import TEXT_DIM
 from schemas.layout import HEAD, LAYOUT, LAYOUT_AT
 from schemas.learning import SCORES
 from schemas.states import NEVER
-from schemas.stored import BITS, FIELDS, PARTS, encode_names, names_in
+from schemas.stored import APART, BITS, FIELDS, PARTS, encode_names, names_in
 from schemas.times import DAY_S
 
 IntArray = NDArray[np.int64]
@@ -26,15 +26,15 @@ HEAD_DTYPE = np.dtype(list(HEAD))
 PART_DTYPES = {name: np.dtype(list(fields)) for name, fields in PARTS}
 #: Rows of the table that each part fills.
 _PART_ROWS = {
-    name: [ROW[field] for field, _ in fields] if name in ROWS_OF else [TEXT_AT + i for i in range(TEXT_DIM)]
+    name: [TEXT_AT + i for i in range(TEXT_DIM)] if name == "text" else [ROW[field] for field, _ in fields]
     for name, fields in PARTS
-    if name in ROWS_OF or name == "text"
+    if name in FIELDS or name == "text"
 }
 #: Numbers beyond these leave no room for what an event adds: float64 counts to 2^53, four bytes to 2^32.
 _ROOM = {"<i8": 2.0**52, "<u4": 2.0**31}
 _SPAN_LEFT_S = DAY_S  # see `models.decay.SPAN_S`
 _FIELDS = slice(HEAD_DTYPE.fields["spending"][1], HEAD_DTYPE.fields["names"][1])  # type: ignore[index]
-_EACH = bytes(FIELDS)
+_EACH = bytes(FIELDS.values())
 _NEW = np.zeros(1, HEAD_DTYPE)
 _NEW[["due", "ripe_at"]] = (NEVER, NEVER)
 _NEW[["as_of", "kept_at"]] = (-NEVER, -NEVER)
@@ -231,7 +231,7 @@ class Rows:
     def _finish_heads(self, who: IntArray, names: list[bytes], held: list[bytes], seen: list[list[bytes]]) -> None:
         head, dimensions = self.head, len(self.rules.rulings)
         head["layout"][who], head["ruled"][who] = LAYOUT, self.rules.tag
-        for name, fields in zip(GROUPS, FIELDS, strict=True):
+        for name, fields in FIELDS.items():
             head[name][who] = fields
         head["promised"][who], head["dimensions"][who] = _lengths(names), dimensions
         head["names"][who] = _lengths(held) - 8 * dimensions
@@ -239,10 +239,13 @@ class Rows:
             head[f"seen_{topic}"][who] = _lengths(windows) // 8
         for row, name in ((FIRST, "first"), (LAST, "last"), (LANDMARK, "landmark")):
             head[name][who] = self.table[row, who]
-        wrote = (self.table[TEXT_AT:, who] != 0).any(axis=0)
-        head["groups"][who] = head["groups"][who] & ~np.uint8(BITS["text"]) | np.where(wrote, BITS["text"], 0)
+        groups = head["groups"][who]
+        for name in APART:
+            there = (self.table[np.array(_PART_ROWS[name])[:, None], who] != 0).any(axis=0)
+            groups = groups & np.uint16(~BITS[name] & 0xFFFF) | np.where(there, np.uint16(BITS[name]), np.uint16(0))
+        head["groups"][who] = groups
 
-    def _parts(self, who: IntArray, groups: NDArray[np.uint8]) -> list[list[bytes]]:
+    def _parts(self, who: IntArray, groups: NDArray[np.uint16]) -> list[list[bytes]]:
         """Of each part that of each customer; where there is none, no bytes."""
         parts = []
         for name, dtype in PART_DTYPES.items():

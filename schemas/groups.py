@@ -16,6 +16,7 @@ from schemas.numbers import (
     WIDE,
     WROTE,
     Adds,
+    Apart,
     Decays,
     Earliest,
     Flow,
@@ -45,28 +46,31 @@ _SESSIONS = Flow(CLICKED, "new_session", "sessions", "sessions")
 _TEXTS, _SENTIMENT, _VECTORS = Flow(READ), Flow(READ, "sentiment"), Flow(READ, "vector")
 
 
+_REFUNDS, _BASKETS, _SEEKING, _FUNNEL = Apart("refunds"), Apart("baskets"), Apart("seeking"), Apart("funnel")
+
+
 class Spending(Struct, frozen=True, array_like=True, gc=False):
     """What a customer bought."""
 
     purchases: Annotated[int, Adds(BOUGHT)] = 0
-    refunds: Annotated[int, Adds(RETURNED)] = 0
+    refunds: Annotated[int, Adds(RETURNED), _REFUNDS] = 0
     spend_minor: Annotated[int, Adds(BOUGHT, "amount"), WIDE] = 0
-    refunded_minor: Annotated[int, Adds(RETURNED, "amount"), WIDE] = 0
+    refunded_minor: Annotated[int, Adds(RETURNED, "amount"), WIDE, _REFUNDS] = 0
     first_purchase_at: Annotated[float, Earliest(BOUGHT)] = 0.0
     last_purchase_at: Annotated[float, Latest(BOUGHT)] = 0.0
     last_amount_minor: Annotated[int, OfLatest(BOUGHT, "amount", "last_purchase_at"), WIDE] = 0
     largest_amount_minor: Annotated[int, Largest(BOUGHT, "amount"), WIDE] = 0
     gap_days_squared: Annotated[float, SquaredGaps(BOUGHT, "last_purchase_at")] = 0.0
-    units: Annotated[int, Adds(BOUGHT, "units"), WIDE] = 0
-    lines: Annotated[int, Adds(BOUGHT, "lines")] = 0
-    coupons: Annotated[int, Adds(BOUGHT, "coupon")] = 0
+    units: Annotated[int, Adds(BOUGHT, "units"), WIDE, _BASKETS] = 0
+    lines: Annotated[int, Adds(BOUGHT, "lines"), _BASKETS] = 0
+    coupons: Annotated[int, Adds(BOUGHT, "coupon"), _BASKETS] = 0
     count_14d: Annotated[float, Decays(14, _PURCHASES)] = 0.0
     count_60d: Annotated[float, Decays(60, _PURCHASES)] = 0.0
     count_180d: Annotated[float, Decays(180, _PURCHASES)] = 0.0
     spend_60d: Annotated[float, Decays(60, _SPEND)] = 0.0
     spend_180d: Annotated[float, Decays(180, _SPEND)] = 0.0
     spend_365d: Annotated[float, Decays(365, _SPEND)] = 0.0
-    refunded_180d: Annotated[float, Decays(180, _REFUNDED)] = 0.0
+    refunded_180d: Annotated[float, Decays(180, _REFUNDED), _REFUNDS] = 0.0
 
 
 class Browsing(Struct, frozen=True, array_like=True, gc=False):
@@ -79,14 +83,14 @@ class Browsing(Struct, frozen=True, array_like=True, gc=False):
     last_click_at: Annotated[float, Latest(CLICKED)] = 0.0
     views_1d: Annotated[float, Decays(1, _VIEWS)] = 0.0
     views_14d: Annotated[float, Decays(14, _VIEWS)] = 0.0
-    searches_1d: Annotated[float, Decays(1, _SEARCHES)] = 0.0
-    searches_14d: Annotated[float, Decays(14, _SEARCHES)] = 0.0
-    carts_1d: Annotated[float, Decays(1, _CARTS)] = 0.0
-    carts_14d: Annotated[float, Decays(14, _CARTS)] = 0.0
-    removals_14d: Annotated[float, Decays(14, _REMOVALS)] = 0.0
-    wishes_14d: Annotated[float, Decays(14, _WISHES)] = 0.0
-    checkouts_1d: Annotated[float, Decays(1, _CHECKOUTS)] = 0.0
-    checkouts_14d: Annotated[float, Decays(14, _CHECKOUTS)] = 0.0
+    searches_1d: Annotated[float, Decays(1, _SEARCHES), _SEEKING] = 0.0
+    searches_14d: Annotated[float, Decays(14, _SEARCHES), _SEEKING] = 0.0
+    carts_1d: Annotated[float, Decays(1, _CARTS), _FUNNEL] = 0.0
+    carts_14d: Annotated[float, Decays(14, _CARTS), _FUNNEL] = 0.0
+    removals_14d: Annotated[float, Decays(14, _REMOVALS), _FUNNEL] = 0.0
+    wishes_14d: Annotated[float, Decays(14, _WISHES), _SEEKING] = 0.0
+    checkouts_1d: Annotated[float, Decays(1, _CHECKOUTS), _FUNNEL] = 0.0
+    checkouts_14d: Annotated[float, Decays(14, _CHECKOUTS), _FUNNEL] = 0.0
     sessions_14d: Annotated[float, Decays(14, _SESSIONS)] = 0.0
 
 

@@ -4,7 +4,8 @@ Little-endian, without padding:
 
 1. `HEAD`, of every state. First the event time at which the state must be looked at again if nothing is heard (`inf`:
    never), so that a scan over a million customers reads it without decoding them, then the layout's version.
-2. The groups that the head's bits `groups` say are there, in the order of `PARTS`: an absent group takes no bytes.
+2. The parts that the head's bits `groups` say are there, in the order of `schemas.stored.PARTS`. A group that is absent
+   takes no bytes, nor does a part (`schemas.numbers.Apart`) whose numbers are all 0.
 3. Of a promise its moment, then msgpack of dimension and segment; of segments msgpack of names (dimension, segment, ...),
    then a moment each; the ids remembered of each topic, 8 bytes each; the exposures, msgpack of one after another.
 
@@ -26,15 +27,19 @@ Field = tuple[str, str]  # name and dtype
 HEAD: tuple[Field, ...] = (
     ("due", "<f8"),
     ("layout", "u1"),
-    ("groups", "u1"),
+    ("groups", "<u2"),
     ("seen_0", "u1"),  # how many ids of each topic
     ("seen_1", "u1"),
     ("seen_2", "u1"),
     ("promised", "u1"),  # bytes of the promise's names
     ("dimensions", "u1"),  # how many segments
     ("exposures", "u1"),  # how many
-    ("spending", "u1"),  # how many numbers the group had when the row was written: later ones take their defaults
+    ("spending", "u1"),  # how many numbers the part had when the row was written: later ones take their defaults
+    ("refunds", "u1"),
+    ("baskets", "u1"),
     ("browsing", "u1"),
+    ("seeking", "u1"),
+    ("funnel", "u1"),
     ("voice", "u1"),
     ("names", "<u2"),  # bytes of the segments' names
     ("offset_0", "<i8"),
@@ -60,6 +65,11 @@ def packer(fields: tuple[Field, ...]) -> struct.Struct:
     return struct.Struct("<" + "".join(_CODES[dtype] for _, dtype in fields))
 
 
-def fields_of(numbers: tuple[Number, ...]) -> tuple[Field, ...]:
-    """The scalar numbers of a group."""
-    return tuple((number.name, number.dtype) for number in numbers if number.dtype)
+def parts_of(group: str, numbers: tuple[Number, ...]) -> dict[str, tuple[Number, ...]]:
+    """The scalar numbers of a group by the part that holds them; the group's own part comes first."""
+    parts: dict[str, tuple[Number, ...]] = {group: ()}
+    for number in numbers:
+        if number.dtype:
+            part = number.part or group
+            parts[part] = (*parts.get(part, ()), number)
+    return parts

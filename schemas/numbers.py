@@ -21,6 +21,12 @@ READ: Kinds = ("reading",)
 WIDE = "wide"
 
 
+class Apart(NamedTuple):
+    """Beside the declarations of numbers that are 0 of many customers: where all of a part are 0 they take no bytes."""
+
+    part: str
+
+
 class Adds(NamedTuple):
     """A plain sum of a quantity."""
 
@@ -111,19 +117,22 @@ class Number(NamedTuple):
         name: of the field.
         rule: what events do to it.
         dtype: in the stored row; "" for a vector.
+        part: of the stored state that holds it; "": its group's own.
     """
 
     name: str
     rule: Declaration
     dtype: str
+    part: str = ""
 
 
 def numbers_of(group: type[Any]) -> tuple[Number, ...]:
     """The fields of a group (`schemas.states.Spending`, ...) with their declarations, in order."""
     declared = []
     for name, hint in get_type_hints(group, include_extras=True).items():
-        rule, *width = hint.__metadata__
+        rule, *notes = hint.__metadata__
         plain = hint.__origin__
-        dtype = {float: "<f8", int: "<i8" if WIDE in width else "<u4"}.get(plain, "")
-        declared.append(Number(name, rule, dtype))
+        dtype = {float: "<f8", int: "<i8" if WIDE in notes else "<u4"}.get(plain, "")
+        part = next((note.part for note in notes if isinstance(note, Apart)), "")
+        declared.append(Number(name, rule, dtype, part))
     return tuple(declared)

@@ -1,15 +1,16 @@
 """A state as bytes, laid out as `schemas.layout` says, and back: of one customer; of many at once, `models.stored`."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import astuple
 
 from schemas.groups import GROUPS, TEXT_DIM, Browsing, Spending, Voice
-from schemas.layout import ERASED, HEAD, LAYOUT, LAYOUT_AT, SCORED, Field, fields_of, packer
+from schemas.layout import ERASED, HEAD, LAYOUT, LAYOUT_AT, SCORED, Field, packer, parts_of
 from schemas.states import NEVER, CustomerState, Exposure, Held, PartitionState, Promise, ripe_at
 
 _encoder = msgspec.msgpack.Encoder()
@@ -21,22 +22,36 @@ _exposures = msgspec.msgpack.Decoder(tuple[Exposure, ...])
 _due = struct.Struct("<d")
 _head = packer(HEAD)
 
+_PARTS_OF = {group: parts_of(group, numbers) for group, numbers in GROUPS.items()}
+_NUMBERS = {part: numbers for parts in _PARTS_OF.values() for part, numbers in parts.items()}
+
 #: The fixed-width parts behind the head, in their order: name, fields. The bit of the i-th is 1 << i.
 PARTS: tuple[tuple[str, tuple[Field, ...]], ...] = (
     ("scores", SCORED),
-    *((group, fields_of(numbers)) for group, numbers in GROUPS.items()),
+    *((part, tuple((number.name, number.dtype) for number in numbers)) for part, numbers in _NUMBERS.items()),
     ("text", tuple((f"text_{i}", "<f8") for i in range(TEXT_DIM))),
     ("erased", ERASED),
 )
 BITS: dict[str, int] = {name: 1 << i for i, (name, _) in enumerate(PARTS)}
-_packers = {name: packer(fields) for name, fields in PARTS}
-_NO_TEXT = (0.0,) * TEXT_DIM
-_GROUPS_AT = LAYOUT_AT + 1
-#: How many numbers each group has; where the head of a row says how many it had.
-FIELDS = tuple(len(fields_of(numbers)) for numbers in GROUPS.values())
+#: Parts that are absent where all their numbers are 0.
+APART: tuple[str, ...] = (*(part for part in _NUMBERS if part not in GROUPS), "text")
+#: How many numbers each part of a group has; where the head of a row says how many it had.
+FIELDS: dict[str, int] = {part: len(numbers) for part, numbers in _NUMBERS.items()}
 _FIELDS_AT = packer(HEAD[: [name for name, _ in HEAD].index("spending")]).size
-_SCALARS = [i for i, number in enumerate(GROUPS["voice"]) if number.dtype]
-_VOICE_NAMES = [number.name for number in GROUPS["voice"] if number.dtype]
+_GROUPS_AT = LAYOUT_AT + 1
+_NO_TEXT = (0.0,) * TEXT_DIM
+_packers = {name: packer(fields) for name, fields in PARTS}
+
+
+def _places(group: str, part: str) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Takes a part's numbers out of those of its group."""
+    names = [number.name for number in GROUPS[group]]
+    return itemgetter(*(names.index(number.name) for number in _NUMBERS[part]))
+
+
+_taken_from = {
+    group: tuple((part, _places(group, part), part in APART) for part in parts) for group, parts in _PARTS_OF.items()
+}
 
 
 def encode_state(state: CustomerState, due: float) -> bytes:
@@ -48,36 +63,40 @@ def encode_state(state: CustomerState, due: float) -> bytes:
 
 
 def _row(state: CustomerState, due: float) -> bytes:
-    seen, spending, browsing, voice = state.seen, state.spending, state.browsing, state.voice
-    groups, parts = 0, []
-    for name, row in (
-        ("scores", state.scores),
-        ("spending", spending and astuple(spending)),
-        ("browsing", browsing and astuple(browsing)),
-        ("voice", voice and _scalars(astuple(voice))),
-        ("text", voice and voice.text_60d if voice is None or voice.text_60d != _NO_TEXT else None),
-        ("erased", None if state.erased_at is None else (state.erased_at,)),
-    ):
+    groups, parts, voice = 0, [], state.voice
+    rows = [("scores", state.scores)]
+    for group, held in (("spending", state.spending), ("browsing", state.browsing), ("voice", voice)):
+        if held is not None:
+            numbers = astuple(held)
+            for part, taken, apart in _taken_from[group]:
+                row = taken(numbers)
+                if not apart or any(row):
+                    rows.append((part, row))
+    if voice is not None and any(voice.text_60d):
+        rows.append(("text", voice.text_60d))
+    if state.erased_at is not None:
+        rows.append(("erased", (state.erased_at,)))
+    for part, row in rows:
         if row:
-            groups |= BITS[name]
-            parts.append(_packers[name].pack(*row))
+            groups |= BITS[part]
+            parts.append(_packers[part].pack(*row))
     promised = b""
     if state.promise is not None:
         promised = encode_names(state.promise[1:])
         parts += [_due.pack(state.promise.at), promised]
     names = encode_names([name for dimension, held in state.segments.items() for name in (dimension, held.segment)])
-    parts += [names, *(_due.pack(held.since) for held in state.segments.values()), *seen]
+    parts += [names, *(_due.pack(held.since) for held in state.segments.values()), *state.seen]
     parts += map(_encoder.encode, state.exposures)
     exposures = state.exposures
     head = _head.pack(
         due,
         LAYOUT,
         groups,
-        *(len(ids) // 8 for ids in seen),
+        *(len(ids) // 8 for ids in state.seen),
         len(promised),
         len(state.segments),
         len(exposures),
-        *FIELDS,
+        *FIELDS.values(),
         len(names),
         *state.offsets,
         state.sequence,
@@ -122,39 +141,57 @@ def decode_state(value: bytes) -> CustomerState:
         raise msgspec.DecodeError(f"a stored state of {len(value)} bytes ends too early") from exc
 
 
-def _scalars(numbers: tuple[Any, ...]) -> tuple[float, ...]:
-    return tuple([numbers[i] for i in _SCALARS])
+class _Fixed(NamedTuple):
+    """How head and parts of a row with certain parts are read at once.
+
+    Attributes:
+        row: reads all of them.
+        groups: takes each group that is there out of what `row` read, followed by what stands for the absent:
+            0, 0.0 and the text vector.
+        places: where scores, text and the time of an erasure are, of those that are there.
+    """
+
+    row: struct.Struct
+    groups: Mapping[str, Callable[[tuple[Any, ...]], tuple[Any, ...]]]
+    places: dict[str, slice]
 
 
-def _voice(parts: dict[str, tuple[Any, ...]]) -> Voice:
-    named = dict(zip(_VOICE_NAMES, parts["voice"], strict=False))
-    return Voice(**named, text_60d=parts.get("text", _NO_TEXT))
+_INT, _FLOAT, _TEXT = -3, -2, -1
+_NAMES_AT = [name for name, _ in HEAD].index("names")
 
 
 @cache
-def _fixed(groups: int, fields: bytes) -> tuple[struct.Struct, dict[str, slice]]:
-    """Reads head and parts of a row at once; where each part's numbers are.
-
-    Args:
-        groups: the bits of the head.
-        fields: how many numbers each group has in this row.
-    """
-    row, places, counts = list(HEAD), {}, dict(zip(GROUPS, fields, strict=True))
+def _fixed(groups: int, fields: bytes) -> _Fixed:
+    """For the bits of a head, and how many numbers each part of a group has in this row."""
+    row, places, counts = list(HEAD), {}, dict(zip(FIELDS, fields, strict=True))
+    at: dict[str, int] = {}
     for name, part in PARTS:
         if groups & BITS[name]:
             there = part[: counts.get(name)]
             places[name] = slice(len(row), len(row) + len(there))
+            at |= {field: len(row) + i for i, (field, _) in enumerate(there)}
             row += there
-    return packer(tuple(row)), places
+    absent = {"": _TEXT, "<f8": _FLOAT}
+    takers = {
+        group: itemgetter(*(at.get(number.name, absent.get(number.dtype, _INT)) for number in numbers))
+        for group, numbers in GROUPS.items()
+        if groups & BITS[group]
+    }
+    return _Fixed(packer(tuple(row)), takers, places)
 
 
 def _state(value: bytes) -> CustomerState:
-    fixed, places = _fixed(value[_GROUPS_AT], value[_FIELDS_AT : _FIELDS_AT + len(FIELDS)])
-    row = fixed.unpack_from(value)
-    counts, exposures, names_size = row[3:8], row[8], row[12]
-    sequence, ruled, first, last, as_of, landmark = row[16:22]
-    parts = {name: row[place] for name, place in places.items()}
-    at = fixed.size
+    fixed = _fixed(
+        int.from_bytes(value[_GROUPS_AT : _GROUPS_AT + 2], "little"), value[_FIELDS_AT : _FIELDS_AT + len(FIELDS)]
+    )
+    row = fixed.row.unpack_from(value)
+    places, groups = fixed.places, fixed.groups
+    text = row[places["text"]] if "text" in places else _NO_TEXT
+    numbers = (*row, 0, 0.0, text)
+    (*counts, exposures) = row[3:9]
+    names_size = row[_NAMES_AT]
+    sequence, ruled, first, last, as_of, landmark = row[_NAMES_AT + 4 : _NAMES_AT + 10]
+    at = fixed.row.size
     promise = None
     if counts[3]:
         (promised_at,) = _due.unpack_from(value, at)
@@ -170,22 +207,22 @@ def _state(value: bytes) -> CustomerState:
         seen.append(value[at : at + 8 * count])
         at += 8 * count
     return CustomerState(
-        row[13:16],
+        row[_NAMES_AT + 1 : _NAMES_AT + 4],
         sequence,
         {names[2 * i]: Held(names[2 * i + 1], each) for i, each in enumerate(since)},
         first,
         last,
         as_of,
         landmark,
-        Spending(*parts["spending"]) if "spending" in parts else None,
-        Browsing(*parts["browsing"]) if "browsing" in parts else None,
-        _voice(parts) if "voice" in parts else None,
+        Spending(*groups["spending"](numbers)) if "spending" in groups else None,
+        Browsing(*groups["browsing"](numbers)) if "browsing" in groups else None,
+        Voice(*groups["voice"](numbers)) if "voice" in groups else None,
         (seen[0], seen[1], seen[2]),
-        parts.get("scores", ()),
+        row[places["scores"]] if "scores" in places else (),
         promise,
         exposures_in(value[at:], exposures) if exposures else (),
         ruled,
-        *parts.get("erased", (None,)),
+        row[places["erased"]][0] if "erased" in places else None,
     )
 
 

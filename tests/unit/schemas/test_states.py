@@ -12,7 +12,7 @@ from models.step import Heard
 from models.stored import HEAD_DTYPE, PART_DTYPES
 from schemas.groups import Spending
 from schemas.states import CustomerState
-from schemas.stored import decode_state, due_of, encode_state
+from schemas.stored import BITS, decode_state, due_of, encode_state
 
 
 def state_of(events: list[Heard]) -> CustomerState:
@@ -41,12 +41,15 @@ def test_a_row_from_before_a_number_was_added_is_read(events: list[Heard], fewer
     if state.browsing is None:
         return
     value = encode_state(state, START_S)
-    at = HEAD_DTYPE.itemsize + (PART_DTYPES["spending"].itemsize if state.spending is not None else 0)
-    end = at + PART_DTYPES["browsing"].itemsize
     head = np.frombuffer(value[: HEAD_DTYPE.itemsize], HEAD_DTYPE).copy()
+    end = HEAD_DTYPE.itemsize
+    for name, dtype in PART_DTYPES.items():
+        end += dtype.itemsize if head["groups"][0] & BITS[name] else 0
+        if name == "browsing":
+            break
     head["browsing"] -= fewer
     former = head.tobytes() + value[HEAD_DTYPE.itemsize : end - 8 * fewer] + value[end:]
-    missing = dict.fromkeys(state.browsing.__struct_fields__[-fewer:], 0.0)
+    missing = dict.fromkeys((PART_DTYPES["browsing"].names or ())[-fewer:], 0.0)
     expected = msgspec.structs.replace(state, browsing=msgspec.structs.replace(state.browsing, **missing))
     assert decode_state(former) == expected
 
