@@ -1,18 +1,26 @@
 """Laws of the stored state."""
 
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histories import START_S, histories
+from histories import START_S, click, histories
+from models.dispatch import advance_stored
+from models.policy import Rules, load
+from models.scores import PriorScorer
 from models.state import observe
-from models.step import Heard
+from models.step import Customer, Heard, Terms
 from models.stored import HEAD_DTYPE, PART_DTYPES
 from schemas.groups import Spending
+from schemas.layout import LAYOUT, LAYOUT_AT
 from schemas.states import CustomerState
 from schemas.stored import BITS, decode_state, due_of, encode_state
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "state-layout-1.hex"
 
 
 def state_of(events: list[Heard]) -> CustomerState:
@@ -32,6 +40,39 @@ def test_a_state_of_the_first_layout_is_read(events: list[Heard], due: float) ->
     assert decode_state(former) == state
     assert due_of(former) == due
     assert decode_state(encode_state(state, due)) == state
+
+
+def test_a_state_that_the_release_before_wrote_is_read_and_stored_anew_when_touched() -> None:
+    """Its very bytes: a view, a purchase, a review that was read, a refund; two exposures and a promise."""
+    former = bytes.fromhex("".join(GOLDEN.read_text().split()))
+    state = decode_state(former)
+    assert due_of(former) == 1_301_728_000.0
+    assert state.offsets == (2**48 + 5, 4, 1)
+    assert state.segments == {"lifecycle": ("active", 1_300_003_600.0), "value": ("low", 1_300_000_000.0)}
+    assert state.promise == (1_302_595_600.0, "lifecycle", "at_risk")
+    assert (state.spend_minor, state.refunded_minor, state.clicks, state.reviews) == (1999, 500, 1, 1)
+    assert [kept.at for kept in state.exposures] == [1_300_000_000.0, 1_300_864_000.0]
+    assert [len(kept.features) % 2 for kept in state.exposures] == [0, 0]
+    customer = Customer("c1", None, due_of(former), [click(2**48 + 6, START_S + 1_100_000)], value=former)
+    terms = Terms(Rules(load()), PriorScorer(), START_S + 1_100_000)
+    ((touched,),) = advance_stored([([customer], terms)])
+    assert touched.value is not None
+    assert touched.value[LAYOUT_AT] == LAYOUT
+    assert decode_state(touched.value).clicks == 2
+    assert decode_state(touched.value).spending == state.spending
+
+
+@given(histories(), st.floats(allow_nan=False))
+def test_numbers_that_are_all_zero_take_no_bytes(events: list[Heard], due: float) -> None:
+    """A part of a group is there where a number of it isn't 0."""
+    state = state_of(events)
+    groups = np.frombuffer(encode_state(state, due)[: HEAD_DTYPE.itemsize], HEAD_DTYPE)["groups"][0]
+    assert bool(groups & BITS["refunds"]) == (state.refunds > 0)
+    browsing = state.browsing
+    assert bool(groups & BITS["browsing"]) == (browsing is not None)
+    assert bool(groups & BITS["seeking"]) == (
+        browsing is not None and (browsing.searches_1d > 0 or browsing.wishes_14d > 0)
+    )
 
 
 @given(histories(), st.integers(1, 3))
