@@ -52,30 +52,26 @@ class OutcomeWriter:
         trace = Trace(to_rfc3339(work.consumed_at), to_rfc3339(scored_at), to_rfc3339(time.time()))
         currency = part.rules.policy.currency
         written = Written([], [], [])
+        puts = written.puts
         for outcome in outcomes:
-            self._count(work, outcome, currency)
-            key, value = outcome.customer.customer_id.encode(), outcome.value
+            customer, value = outcome.customer, outcome.value
+            key = customer.customer_id.encode()
+            if outcome.repeated or outcome.replayed or outcome.void:
+                _count_passed_over(work, outcome)
+            for heard in customer.heard:
+                if heard.topic == PURCHASE and _is_foreign(heard, outcome, currency):
+                    self.foreign[heard.topic_name] += 1
             if outcome.is_there:
                 part.schedule(key, outcome.due)
             else:
                 part.forget(key)
             if value is None:
                 continue
-            part.customers += outcome.is_there - outcome.was_there
+            if outcome.is_there is not outcome.was_there:
+                part.customers += outcome.is_there - outcome.was_there
             is_quiet = not (outcome.shows or outcome.moves or outcome.labels or outcome.erased)
-            outputs = [] if is_quiet else self._outputs(written, key, outcome, versions, trace)
-            written.puts.append(Put(key, value, outputs))
+            puts.append(Put(key, value, [] if is_quiet else self._outputs(written, key, outcome, versions, trace)))
         return written
-
-    def _count(self, work: ChunkWork, outcome: Outcome, currency: str) -> None:
-        passed_over = (("duplicate", outcome.repeated), ("replayed", outcome.replayed), ("void", outcome.void))
-        for name, events in passed_over:
-            for heard in events:
-                work.counts[heard.topic, "applied"] -= 1
-                work.counts[heard.topic, name] += 1
-        for heard in outcome.customer.heard:
-            if heard.topic == PURCHASE and _is_foreign(heard, outcome, currency):
-                self.foreign[heard.topic_name] += 1
 
     def _outputs(
         self, written: Written, key: bytes, outcome: Outcome, versions: Versions, trace: Trace
@@ -100,6 +96,14 @@ class OutcomeWriter:
             for label in outcome.labels
         ]
         return outputs
+
+
+def _count_passed_over(work: ChunkWork, outcome: Outcome) -> None:
+    passed_over = (("duplicate", outcome.repeated), ("replayed", outcome.replayed), ("void", outcome.void))
+    for name, events in passed_over:
+        for heard in events:
+            work.counts[heard.topic, "applied"] -= 1
+            work.counts[heard.topic, name] += 1
 
 
 def _is_foreign(heard: Heard, outcome: Outcome, currency: str) -> bool:
