@@ -6,59 +6,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from following import LONG_AFTER, TERMS, Follower, followed
 from histories import START_S, click, histories, purchase, review
-from models.features import rows
-from models.policy import Rules, load, parse, read
-from models.scores import PriorScorer
+from models.policy import Rules, load
 from models.state import PURCHASE, Erasure
-from models.step import Customer, Heard, Move, Outcome, Terms, advance, anew_at, step
+from models.step import Customer, Heard, Terms, advance, step
 from policies import ZONES, featured, zoned
-from schemas.changes import EventCause, PolicyCause, SilenceCause
+from schemas.changes import EventCause, SilenceCause
 from schemas.learning import Label
-from schemas.states import NEVER, CustomerState, Held
+from schemas.states import NEVER, CustomerState
 from schemas.stored import decode_state, encode_state
 from schemas.times import DAY_S
-
-RULES = Rules(load())
-TERMS = Terms(RULES, PriorScorer(), horizon=-NEVER)
-LONG_AFTER = START_S + 2000 * DAY_S
-
 
 under_any_policy = pytest.mark.parametrize(
     "terms",
     [TERMS._replace(rules=Rules(policy)) for policy in (load(), featured(), *map(zoned, ZONES[:2]))],
     ids=["default", "featured", *ZONES[:2]],
 )
-
-
-class Follower:
-    """One customer, taken step by step as the worker would."""
-
-    def __init__(self, terms: Terms = TERMS) -> None:
-        self.terms = terms
-        self.state: CustomerState | None = None
-        self.due = NEVER
-        self.moves: list[Move] = []
-        self.labels: list[Label] = []
-
-    def take(self, heard: list[Heard], horizon: float = -NEVER, erasure: Erasure | None = None) -> Outcome:
-        """Applies what was heard, and an erasure; then silence until `horizon`."""
-        customer = Customer("someone", self.state, self.due, heard, erasure)
-        outcome = step(customer, self.terms._replace(horizon=horizon))
-        if outcome.state is not None:
-            self.state, self.due = outcome.state, outcome.due
-        self.moves += outcome.moves
-        self.labels += outcome.labels
-        return outcome
-
-
-def followed(parts: list[list[Heard]], horizon: float = LONG_AFTER, terms: Terms = TERMS) -> Follower:
-    """The customer after each part in turn and silence until `horizon`."""
-    follower = Follower(terms)
-    for part in parts:
-        follower.take(part)
-    follower.take([], horizon)
-    return follower
 
 
 @under_any_policy
@@ -351,222 +315,6 @@ def test_a_late_purchase_takes_back_what_silence_said() -> None:
     assert (back.previous, back.current, back.at) == ("at_risk", "active", START_S + 30 * DAY_S)
     assert isinstance(back.cause, EventCause)
     assert back.cause.offset == 1
-
-
-# What comes late or in another order, against the timers of the default policy: at risk after 30 days, lapsed after 90.
-# Each part: what is heard (day, what), and the day up to which silence then counts; None: nothing says that time passed.
-# The table of docs/policies.md is this one.
-Part = tuple[list[tuple[float, str]], float | None]
-SECOND = 1 / DAY_S
-LATE: dict[str, tuple[list[Part], list[tuple[str, float]]]] = {
-    "in time: the timer is put off": ([([(0, "buys")], 20), ([(25, "buys")], 54)], [("active", 0)]),
-    "at the very second: no silence": ([([(0, "buys")], 30), ([(30, "buys")], 31)], [("active", 0)]),
-    "a second after: silence first": (
-        [([(0, "buys")], None), ([(30 + SECOND, "buys")], 31)],
-        [("active", 0), ("at_risk", 30), ("active", 30 + SECOND)],
-    ),
-    "late, silence already told: taken back as of that moment": (
-        [([(0, "buys")], 31), ([(20, "buys")], 49)],
-        [("active", 0), ("at_risk", 30), ("active", 30)],
-    ),
-    "and its own silence counts from its own time": (
-        [([(0, "buys")], 31), ([(20, "buys")], 51)],
-        [("active", 0), ("at_risk", 30), ("active", 30), ("at_risk", 50)],
-    ),
-    "late by two segments: back to where it belongs": (
-        [([(0, "buys")], 91), ([(40, "buys")], 131)],
-        [("active", 0), ("at_risk", 30), ("lapsed", 90), ("at_risk", 90), ("lapsed", 130)],
-    ),
-    "late, older than the last purchase: the timer stays": (
-        [([(20, "buys")], 45), ([(5, "buys")], 51)],
-        [("active", 20), ("at_risk", 50)],
-    ),
-    "late, a prospect's first purchase: active as of now": (
-        [([(10, "views")], 15), ([(12, "buys")], 41), ([], 43)],
-        [("prospect", 10), ("active", 12), ("at_risk", 42)],
-    ),
-    "late, a prospect's first purchase, long ago: at once at risk": (
-        [([(60, "views")], 61), ([(5, "buys")], 94), ([], 96)],
-        [("prospect", 60), ("at_risk", 60), ("lapsed", 95)],
-    ),
-    "two in the wrong order: as in the right one": (
-        [([(0, "buys"), (25, "buys")], None), ([(10, "buys")], 56)],
-        [("active", 0), ("at_risk", 55)],
-    ),
-    "late click: no timer of purchases is touched": (
-        [([(0, "buys")], 31), ([(20, "views")], 91)],
-        [("active", 0), ("at_risk", 30), ("lapsed", 90)],
-    ),
-    "late refund: no timer of purchases is touched": (
-        [([(0, "buys")], 31), ([(20, "returns")], 91)],
-        [("active", 0), ("at_risk", 30), ("lapsed", 90)],
-    ),
-    "again, after silence: a retry changes nothing": (
-        [([(0, "buys")], 31), ([(0, "buys again")], 32)],
-        [("active", 0), ("at_risk", 30)],
-    ),
-    "time in one leap over two timers: each at its second": (
-        [([(0, "buys")], 400)],
-        [("active", 0), ("at_risk", 30), ("lapsed", 90)],
-    ),
-}
-
-
-@pytest.mark.parametrize("case", LATE)
-def test_late_and_reordered_events_against_timers(case: str) -> None:
-    """What each does to the lifecycle, and that corrections name the event as their cause."""
-    parts, expected = LATE[case]
-    offsets = {"buys": 0, "views": 0, "returns": 0}
-    follower = Follower()
-    for heard, until in parts:
-        events = []
-        for day, what in heard:
-            at = START_S + day * DAY_S
-            number = sum(offsets.values())
-            kind = what.removesuffix(" again")
-            offsets[kind] += 1
-            if kind == "views":
-                events.append(click(number, at))
-            else:
-                event_id = "p0" if what.endswith(" again") else None
-                events.append(
-                    purchase(number, at, kind="refund" if kind == "returns" else "purchase", event_id=event_id)
-                )
-        follower.take(events, -NEVER if until is None else START_S + until * DAY_S)
-    lifecycle = [move for move in follower.moves if move.dimension == "lifecycle"]
-    assert [(move.current, round((move.at - START_S) / DAY_S, 6)) for move in lifecycle] == [
-        (segment, round(day, 6)) for segment, day in expected
-    ]
-    for move, before in zip(lifecycle[1:], lifecycle, strict=False):
-        risen = ("active", "at_risk", "lapsed").index(move.current) if move.current != "prospect" else -1
-        fallen = ("active", "at_risk", "lapsed").index(before.current) if before.current != "prospect" else 9
-        assert isinstance(move.cause, SilenceCause if risen > fallen else EventCause)
-
-
-MIDNIGHT = Rules(zoned("UTC"))
-# The start is 07:06:40 of a day; its midnights lie that much earlier than the bounds without a time zone.
-EARLIER = START_S % DAY_S / DAY_S
-
-
-@pytest.mark.parametrize(
-    ("parts", "expected"),
-    [
-        ([([(0, "buys")], 30 - EARLIER), ([(30 - EARLIER, "buys")], 31)], [("active", 0)]),
-        ([([(0, "buys")], None), ([(30 - EARLIER - SECOND, "buys")], 31)], [("active", 0)]),
-        (
-            [([(0, "buys")], None), ([(30 - EARLIER + SECOND, "buys")], 31)],
-            [("active", 0), ("at_risk", 30 - EARLIER), ("active", 30 - EARLIER + SECOND)],
-        ),
-        (
-            [([(0, "buys")], 31), ([(20, "buys")], 51)],
-            # Taken back as of the latest look, at which features were kept: 30 times 86,400 s after the first event.
-            [("active", 0), ("at_risk", 30 - EARLIER), ("active", 30), ("at_risk", 50 - EARLIER)],
-        ),
-        ([([(0, "buys"), (25, "buys")], None), ([(10, "buys")], 56)], [("active", 0), ("at_risk", 55 - EARLIER)]),
-        (
-            [([(0, "buys")], 400)],
-            [("active", 0), ("at_risk", 30 - EARLIER), ("lapsed", 90 - EARLIER)],
-        ),
-    ],
-)
-def test_late_and_reordered_events_against_local_midnights(
-    parts: list[Part], expected: list[tuple[str, float]]
-) -> None:
-    """Under a time zone the timers are midnights, and what comes late or at their very second does the same to them."""
-    follower, offset = Follower(TERMS._replace(rules=MIDNIGHT)), 0
-    for heard, until in parts:
-        events = []
-        for day, _ in heard:
-            events.append(purchase(offset, round(START_S + day * DAY_S)))
-            offset += 1
-        follower.take(events, -NEVER if until is None else START_S + until * DAY_S)
-    lifecycle = [move for move in follower.moves if move.dimension == "lifecycle"]
-    assert [(move.current, round(move.at)) for move in lifecycle] == [
-        (segment, round(START_S + day * DAY_S)) for segment, day in expected
-    ]
-
-
-def test_a_click_does_not_judge_silence_beyond_the_purchases_that_were_read() -> None:
-    """While purchases lag behind clicks, a click leaves the lifecycle as it is; time decides later, at its moment."""
-    follower = followed([[purchase(0, START_S)]], horizon=-NEVER)
-    later = START_S + 40 * DAY_S
-    terms = TERMS._replace(purchases_known=START_S + 10 * DAY_S)
-    outcome = step(Customer("someone", follower.state, follower.due, [click(0, later)]), terms)
-    assert [move for move in outcome.moves if move.dimension == "lifecycle"] == []
-    settled = step(Customer("someone", outcome.state, outcome.due, []), TERMS._replace(horizon=later))
-    assert [(move.current, move.at) for move in settled.moves if move.dimension == "lifecycle"] == [
-        ("at_risk", START_S + 30 * DAY_S)
-    ]
-
-
-OTHER = Rules(
-    parse(
-        read()
-        .replace('version: "1"', 'version: "2"')
-        .replace("at_risk, from: 30", "at_risk, from: 20")
-        .replace("{name: mid, from: 50.00}", "{name: middle, from: 30.00}")
-    )
-)
-
-
-@given(histories(), st.integers(1, 320), st.booleans())
-def test_a_new_policy_moves_whom_it_concerns_once(events: list[Heard], day: int, overtaken: bool) -> None:
-    """Swept, or overtaken by the next event, a customer is judged anew as of one moment, and stands under the new rules."""
-    ruled_at = START_S + day * DAY_S
-    before = [heard for heard in events if heard.at < ruled_at] or events[:1]
-    after = events[len(before) :]
-    follower = followed([before], horizon=ruled_at)
-    assert follower.state is not None
-    numbers = number_of_rulings(follower.state, ruled_at)
-    held = {name: place.segment for name, place in follower.state.segments.items()}
-    known = len(follower.moves)
-    terms = TERMS._replace(rules=OTHER, ruled_at=ruled_at)
-
-    def take(heard: list[Heard]) -> None:
-        outcome = step(Customer("someone", follower.state, follower.due, heard), terms)
-        if outcome.state is not None:
-            follower.state, follower.due = outcome.state, outcome.due
-        follower.moves += outcome.moves
-
-    if not overtaken:
-        take([])
-    take(after)
-    take([])
-    anew = [move for move in follower.moves[known:] if isinstance(move.cause, PolicyCause)]
-    assert anew == follower.moves[known:][: len(anew)], "a policy comes before what follows it"
-    expected = []
-    for ruling in OTHER.rulings:
-        current = ruling.place(numbers[ruling.name], Held(held[ruling.name], -NEVER), ruled_at)
-        if current != held[ruling.name]:
-            expected.append((ruling.name, held[ruling.name], current))
-    assert [(move.dimension, move.previous, move.current) for move in anew] == expected
-    assert {move.cause for move in anew} <= {PolicyCause("default-2")}
-    assert all(move.at >= ruled_at for move in anew)
-
-
-def number_of_rulings(state: CustomerState, ruled_at: float) -> dict[str, float | None]:
-    """What each dimension is cut on when rules that count from `ruled_at` judge `state`."""
-    timed_at, at = anew_at(state, ruled_at)
-    scores = PriorScorer().score(rows([state], [at]))[0]
-    bought_at = state.last_purchase_at
-    days = None if bought_at is None else max(timed_at - bought_at, 0.0) / DAY_S
-    return {r.name: days if r.score is None else float(scores[r.score]) for r in OTHER.rulings}
-
-
-@given(histories(), st.integers(1, 320))
-def test_a_promise_under_a_new_policy_is_kept_too(events: list[Heard], day: int) -> None:
-    """What is said to come next after a sweep comes, and nothing before it."""
-    ruled_at = START_S + day * DAY_S
-    follower = followed([events], horizon=ruled_at)
-    terms = TERMS._replace(rules=OTHER, ruled_at=ruled_at)
-    swept = step(Customer("someone", follower.state, follower.due, []), terms)
-    assert swept.state is not None
-    promise = swept.state.promise
-    later = step(Customer("someone", swept.state, swept.due, []), terms._replace(horizon=LONG_AFTER))
-    if promise is None:
-        assert later.moves == ()
-    else:
-        assert (later.moves[0].at, later.moves[0].dimension, later.moves[0].current) == promise
 
 
 def test_what_a_customer_writes_is_a_reason() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from models.policy import Rules, load
 from models.standing import standing
 from schemas.changes import Versions, decode_standing
-from schemas.states import decode_state
+from schemas.stored import decode_state
 from scoring_desk import AT, Desk, Record
 
 
