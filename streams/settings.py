@@ -124,6 +124,13 @@ class Settings(BaseSettings):
     )
     clock_grace_s: float = Field(5.0, ge=0, description="seconds that partition time stays behind the wall clock")
     future_limit_s: float = Field(3600.0, ge=0, description="an event further ahead than this is a dead letter")
+    customer_id_case: Literal["any", "lower", "upper"] = Field(
+        "any", description="the case that customer ids must have; an event with another is a dead letter"
+    )
+    foreign_currency: Literal["count", "refuse"] = Field(
+        "count",
+        description="purchases in another currency than the policy's: count them at face value, or make dead letters",
+    )
     max_poll_records: int = Field(8000, ge=1, description="records per poll; more are faster under backlog")
     commit_interval_s: float = Field(0.5, gt=0, description="seconds between commits of progress")
     session_timeout_s: float = Field(10.0, gt=0, description="seconds of silence after which the group drops a worker")

@@ -10,8 +10,10 @@ from models.policy import Rules, load
 from models.scores import PriorScorer
 from models.state import Reading
 from schemas.changes import Trace, decode_change
+from schemas.groups import TEXT_DIM
 from schemas.learning import decode_label
-from schemas.states import TEXT_DIM, Held, decode_state
+from schemas.states import Held
+from schemas.stored import decode_state
 from streams.settings import Settings
 from streams.worker.chunk import ChunkWork, Waiting
 from streams.worker.decoding import work_of
@@ -84,7 +86,8 @@ def places(segments: Mapping[str, Held]) -> dict[str, str]:
 class Desk:
     """A job with one partition, its stored states, and what it holds."""
 
-    def __init__(self, *known: str) -> None:
+    def __init__(self, *known: str, settings: Settings = SETTINGS) -> None:
+        self.settings = settings
         self.states: dict[bytes, bytes] = {}
         self.written: list[object] = []  # changes and labels, but not when
         self.table: dict[bytes, bytes | None] = {}  # customer-segments
@@ -96,7 +99,7 @@ class Desk:
         self.waiting: list[Waiting] = []
         self.witness = Witness()
         self.job = ScoringJob(
-            SETTINGS, RULES, PriorScorer(), readings=Texts(*known), waiting=self, observer=self.witness
+            self.settings, RULES, PriorScorer(), readings=Texts(*known), waiting=self, observer=self.witness
         )
         self.job.restored(0, iter(sorted(self.states.items())))
 
