@@ -1,6 +1,6 @@
 """Readers of `/api/changes`: the changes of a feed as server-sent events, at a bounded cost.
 
-All readers together take at most `SHARE` of one core, which is the event loop's, and with it the data plane's. Where changes
+All readers together take about `SHARE` of one core, which is the event loop's, and with it the data plane's. Where changes
 come faster than that pays for, readers get the latest ones and their numbers jump. A reader that does not take what it is
 sent is cut off, and every stream ends after a while: browsers come again by themselves, from where they were.
 """
@@ -20,8 +20,11 @@ from streams.worker.feed import KEPT, ChangeFeed
 
 # A comment line is sent after so long a silence, so that no proxy or browser closes the connection.
 KEEP_ALIVE_S = 10.0
+# So often, with nothing to send, a stream looks whether its reader is still there; a server does not tell.
+LOOK_S = 1.0
 # Changes are sent in bursts of this length. A new reader starts so many changes back.
-BURST_S = 0.25
+BURSTS_PER_S = 4
+BURST_S = 1 / BURSTS_PER_S
 BACKLOG = 40
 # Of one core, for all readers together; what cannot be measured here comes on top (`benchmarks/pages.py` shows both).
 SHARE = 0.0075
@@ -99,20 +102,25 @@ class ChangeReaders:
         headers = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
-        burst = None if most is None else max(1, int(most * BURST_S))
+        burst = None if most is None else max(1, most // BURSTS_PER_S)
         room = None if burst is None else BACKLOG
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + self._life_s
+        written_at = loop.time()
+        ends_at = written_at + self._life_s
         try:
             await self._write(response, b"retry: 2000\n\n")
             while not feed.closed and loop.time() < ends_at:
-                changes = await feed.news(number, min(KEEP_ALIVE_S, max(0.0, ends_at - loop.time())))
+                changes = await feed.news(number, LOOK_S)
+                if request.transport is None:
+                    break  # the reader left
                 if not changes:
-                    if not feed.closed:
+                    if loop.time() - written_at >= KEEP_ALIVE_S:
+                        written_at = loop.time()
                         await self._write(response, b": still here\n\n")
                     continue
                 events, number = self._events(changes if room is None else changes[-room:], with_words)
                 room = burst
+                written_at = loop.time()
                 await self._write(response, events)
                 await asyncio.sleep(max(BURST_S, self._paid_until - time.monotonic()))
         except ConnectionResetError:

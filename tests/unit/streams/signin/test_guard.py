@@ -1,6 +1,7 @@
 """Laws of who may read which page, asked of a real server: every role, every page, every way to sign in."""
 
 import base64
+import random
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yarl
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
@@ -114,6 +116,44 @@ async def test_nothing_else_answers(path: str, token: Role | None) -> None:
     """Not to an operator either."""
     async with pages_of(**WITH_TOKENS) as client:
         assert await status(client, path, headers={} if token is None else bearer(TOKENS[token])) == 404
+
+
+async def test_no_path_is_a_failure() -> None:
+    """Whatever bytes it has: 500 such paths, among them keys that the store keeps for itself; none is a 500."""
+    draw = random.Random(14)
+    pieces = [
+        "__faust",
+        "%00",
+        "offset__",
+        "%",
+        "%2",
+        "%FF",
+        "%ED%A0%80",
+        "..",
+        "//",
+        "?",
+        "#",
+        ";",
+        "ada",
+        "%2F",
+        "{id}",
+    ]
+    pieces += ["é", "9" * 400, "9" * 5_000, "-1", "%D9%A3"]
+    starts = (
+        "/api/customers/",
+        "/api/",
+        "/",
+        "/table/",
+        "/api/changes?after=",
+        "/api/changes?most=",
+        "/api/changes?words=",
+    )
+    async with pages_of() as client:
+        for _ in range(500):
+            path = draw.choice(starts) + "".join(draw.choices(pieces, k=draw.randint(0, 5)))
+            url = yarl.URL(f"{str(client.make_url('/')).rstrip('/')}{path}", encoded=True)
+            async with client.session.get(url) as answer:  # a stream is left as soon as it has begun
+                assert answer.status < 500, path
 
 
 async def test_a_route_that_is_not_declared_does_not_answer() -> None:

@@ -74,6 +74,40 @@ async def test_a_reader_too_many_is_told_to_come_again(wait_until_async: WaitUnt
         await wait_until_async(is_free, 20.0)
 
 
+async def test_a_reader_that_left_gives_its_place_back_without_any_change(wait_until_async: WaitUntil) -> None:
+    """Faust's server does not end the handler of a connection that is gone; nothing has to be written to notice it."""
+    readers = ChangeReaders(ChangeFeed(), limit=1)
+
+    async def follow(request: web.Request) -> web.StreamResponse:
+        return await readers.serve(request, 0, None, with_words=False)
+
+    app = web.Application()
+    app.router.add_get("/", follow)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        with socket.create_connection(runner.addresses[0]) as reader:
+            reader.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await wait_until_async(lambda: readers.present == 1, 10.0)
+        began = time.monotonic()
+        await wait_until_async(lambda: readers.present == 0, 10.0)
+    finally:
+        readers.feed.close()
+        await runner.cleanup()
+
+    assert time.monotonic() - began < change_stream.KEEP_ALIVE_S / 2
+
+
+async def test_a_number_may_be_of_any_size() -> None:
+    """As many per second as no machine could send are all of them."""
+    feed = ChangeFeed()
+    feed.publish([b"{}"] * 3)
+    readers = ChangeReaders(feed, limit=1)
+    async with serving(readers, most=10**400) as server, TestClient(server) as client, client.get("/") as answer:
+        assert await numbers(answer, 3) == [1, 2, 3]
+
+
 async def test_a_reader_that_does_not_read_is_cut_off(wait_until_async: WaitUntil) -> None:
     """Its place is free again, and nothing that was meant for it is kept."""
     feed = ChangeFeed()
