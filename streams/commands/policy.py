@@ -142,7 +142,7 @@ def history(**options: Any) -> None:
     help="Address of a worker's pages; give one per worker. Default: this machine at --web-port.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-@setting_options(*BROKER, "web_port")
+@setting_options(*BROKER, "web_port", "web_token_file")
 def shadow(file: Path | None, off: bool, workers: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Make every worker compare FILE with the served policy on live traffic; nobody moves. Without FILE, show the result.
 
@@ -163,8 +163,9 @@ def shadow(file: Path | None, off: bool, workers: tuple[str, ...], as_json: bool
         click.echo("no policy is compared with the served one any more")
     else:
         from streams.policy.comparison import as_text, ask
+        from streams.signin.tokens import own_headers
 
-        compared = run(ask(workers or (f"http://127.0.0.1:{settings.web_port}",)))
+        compared = run(ask(workers or (f"http://127.0.0.1:{settings.web_port}",), own_headers(settings)))
         click.echo(json.dumps(compared._asdict() | {"pairs": compared.rows()}) if as_json else as_text(compared))
 
 
