@@ -27,6 +27,8 @@ AMOUNT_LIMIT_MINOR = 10**13
 # The years of an event are those of its own offset, as a schema's pattern reads them; `EARLIEST_S` is the same in UTC.
 EARLIEST_YEAR, LATEST_YEAR = 1990, 2999
 EARLIEST_S = 631_152_000
+# The last second of the year 9999 in UTC, after which no time can be written down.
+LATEST_S = 253_402_300_799
 
 CLICKSTREAM, PURCHASES, REVIEWS = "clickstream", "purchases", "reviews"
 INPUT_TOPICS = (CLICKSTREAM, PURCHASES, REVIEWS)
