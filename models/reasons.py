@@ -13,13 +13,16 @@ the number was already is itself a reason, `HELD_BACK` or `JUDGED_ANEW`. So the 
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from models.features import COLUMN, LOGGED, NAMES, USUAL_SHOP, FloatArray, Row, Shop, matrix
+from models.columns import AT, ROW
+from models.features import COLUMN, LOGGED, NAMES, USUAL_SHOP, FloatArray, Shop, from_columns
 from models.policy import Ruling
-from models.scores import Scorer
+from models.scores import Scorer, score_some, wanted
 from schemas.changes import Contribution
 from schemas.states import Held
 
@@ -37,14 +40,14 @@ _LOGGED: list[bool] = LOGGED.tolist()
 
 
 class Shift(NamedTuple):
-    """A move to explain. Rows before are not yet features."""
+    """A move to explain. What was before is not yet features: (WIDTH,) numbers with their moment."""
 
     ruling: Ruling
     held: Held | None  # None: placed for the first time
     current: str
     number: float | None  # what the ruling placed; None: never bought
-    before: Row
-    heard: Row  # as of when the customer was last heard of before
+    before: FloatArray
+    heard: FloatArray  # as of when the customer was last heard of before
     after: FloatArray  # (features,)
     ratings: int  # how many were given up to the move
     by_policy: bool = False
@@ -62,7 +65,9 @@ def explain(shifts: Sequence[Shift], scorer: Scorer, shop: Shop = USUAL_SHOP) ->
 
     The `TOP` largest, then the sum of the rest as `OTHERS`.
     """
-    both = matrix([shift.before for shift in shifts] + [shift.heard for shift in shifts], shop)
+    which = tuple(sorted({_BOUGHT, _RECENCY, *wanted(scorer)}))
+    numbers = np.array([shift.before for shift in shifts] + [shift.heard for shift in shifts])
+    both = from_columns(np.ascontiguousarray(numbers.T), shop, which)
     before, heard = both[: len(shifts)], both[len(shifts) :]
     explained: list[Explained | None] = [
         _days(shift, x, y) if shift.ruling.score is None else None
@@ -103,11 +108,24 @@ def is_logged(column: int) -> bool:
 _GROUPS = _TEXT_AT + 1
 _rank = np.minimum(np.arange(len(NAMES)), _TEXT_AT)
 _rank[_BOUGHT] = COLUMN["purchases"]
-_step = np.arange(_GROUPS + 1)[:, None]
-# Of each point of a path, which features have moved already: (groups + 1, features). The two orders share both ends.
-_MASKS = np.concatenate([_rank < _step, _rank >= _GROUPS - _step[1:-1]])
-# Shifts at a time: 32 x 102 path points x 66 features x 8 bytes are 1.7 MB.
-_BLOCK = 32
+
+
+@cache
+def _paths(reads: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...], NDArray[np.bool_]]:
+    """The columns and groups that a scorer reads, and of each point of a path which features have moved already.
+
+    (2 x groups, features): first the forward order, then what the reverse order has between the ends that both share.
+    A group that isn't read changes no score: it needs no point.
+    """
+    groups = sorted({int(_rank[column]) for column in reads})
+    rank = np.searchsorted(groups, _rank)  # where a feature isn't read it doesn't matter when it moves
+    step = np.arange(len(groups) + 1)[:, None]
+    return reads, tuple(groups), np.concatenate([rank < step, rank >= len(groups) - step[1:-1]])
+
+
+_FEW = 8
+# Shifts at a time: 64 x 24 path points x 12 features that are read x 8 bytes are 150 KB, of a scorer that reads all 5 MB.
+_BLOCK = 64
 
 
 def _scores(shifts: list[Shift], before: FloatArray, heard: FloatArray, scorer: Scorer) -> list[Explained]:
@@ -115,15 +133,20 @@ def _scores(shifts: list[Shift], before: FloatArray, heard: FloatArray, scorer: 
     which = np.array([shift.ruling.score for shift in shifts])
     after = np.array([shift.after for shift in shifts])
     passed = [_passed(shift) for shift in shifts]
-    first = scorer.score(np.concatenate([before, heard]))
+    first = score_some(scorer, np.concatenate([before, heard]), set(which.tolist()))
     number = first[np.arange(n), which]
     early = np.array([_is_across(shift, bound, at) for shift, bound, at in zip(shifts, passed, number, strict=True)])
     start = np.where(early[:, None], heard, before)
     number = np.where(early, first[n + np.arange(n), which], number)
     parts = _contributions(start, after, which, scorer)
     said = []
-    for shift, bound, at, x, own in zip(shifts, passed, number.tolist(), after, parts, strict=True):
-        found = [(_name(k), _natural(k, x), float(own[k])) for k in np.flatnonzero(own).tolist()]
+    counted = np.where(LOGGED[:_GROUPS], np.expm1(after[:, :_GROUPS]), after[:, :_GROUPS])
+    for shift, bound, at, x, values, own in zip(shifts, passed, number.tolist(), after, counted, parts, strict=True):
+        moving = np.flatnonzero(own)
+        found = [
+            (_name(k), _natural(k, x) if k == _TEXT_AT else round(value, 9), part)
+            for k, value, part in zip(moving.tolist(), values[moving].tolist(), own[moving].tolist(), strict=True)
+        ]
         if not found and (feature := shift.ruling.feature) is not None:
             found = [(_name(feature), _natural(feature, x), 0.0)]
         said.append(_with_residue(shift, bound, at, found))
@@ -132,12 +155,21 @@ def _scores(shifts: list[Shift], before: FloatArray, heard: FloatArray, scorer: 
 
 def _contributions(before: FloatArray, after: FloatArray, score: FloatArray, scorer: Scorer) -> FloatArray:
     """(n, groups): each group's part of the change of score `score[i]` from `before[i]` to `after[i]`."""
-    n, width = after.shape
-    points = np.where(_MASKS, after[:, None, :], before[:, None, :]).reshape(-1, width)
-    values = scorer.score(points).reshape(n, len(_MASKS), -1)[np.arange(n), :, score]
-    forward, ends = values[:, : _GROUPS + 1], values[:, [0, _GROUPS]]
-    reverse = np.concatenate([ends[:, :1], values[:, _GROUPS + 1 :], ends[:, 1:]], axis=1)
-    steps: FloatArray = (np.diff(forward, axis=1) + np.diff(reverse, axis=1)[:, ::-1]) / 2
+    n, (reads, groups, masks) = len(after), _paths(wanted(scorer))
+    if n < _FEW:
+        points = np.where(masks, after[:, None, :], before[:, None, :]).reshape(-1, after.shape[1])
+    else:  # column by column, and only those that are read: rows of all features would be mostly copied for nothing
+        by_column = np.zeros((after.shape[1], n, len(masks)))
+        for column in reads:
+            by_column[column] = np.where(masks[:, column], after[:, column, None], before[:, column, None])
+        points = by_column.reshape(after.shape[1], -1).T
+    scored = score_some(scorer, points, set(score.tolist()))
+    values = scored.reshape(n, len(masks), -1)[np.arange(n), :, score]
+    last = len(groups)
+    forward, ends = values[:, : last + 1], values[:, [0, last]]
+    reverse = np.concatenate([ends[:, :1], values[:, last + 1 :], ends[:, 1:]], axis=1)
+    steps = np.zeros((n, _GROUPS))
+    steps[:, groups] = (np.diff(forward, axis=1) + np.diff(reverse, axis=1)[:, ::-1]) / 2
     return steps
 
 
@@ -165,11 +197,11 @@ def _days(shift: Shift, before: FloatArray, heard: FloatArray) -> Explained:
     return _with_residue(shift, bound, start, [("recency_days", number, number - start)])
 
 
-def _days_at(shift: Shift, row: Row, x: FloatArray) -> float:
-    local, (at, state) = shift.ruling.local, row
-    if local is None or (bought_at := state.last_purchase_at) is None:
+def _days_at(shift: Shift, numbers: FloatArray, x: FloatArray) -> float:
+    local = shift.ruling.local
+    if local is None or not numbers[ROW["purchases"]]:
         return natural(_RECENCY, x[_RECENCY])
-    return float(local.between(bought_at, at))
+    return float(local.between(float(numbers[ROW["last_purchase_at"]]), float(numbers[AT])))
 
 
 # --- both
@@ -208,7 +240,6 @@ def _residue(shift: Shift, bound: float, beyond: float) -> Contribution:
     ruling, held = shift.ruling, shift.held
     if shift.by_policy:
         return Contribution(POLICY, bound, beyond)
-    # A row begins with its moment.
-    if held is not None and shift.heard[0] - held.since < ruling.dwell_s:
+    if held is not None and shift.heard[AT] - held.since < ruling.dwell_s:
         return Contribution(HELD_BACK, (ruling.dwell_s + 0.001) / 86_400, beyond)
     return Contribution(JUDGED_ANEW, bound, beyond)

@@ -4,12 +4,12 @@
 with published parameters. A learned scorer (`models.learning.scorer`) corrects it and starts out equal to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from models.features import COLUMN, FloatArray, counted
+from models.features import COLUMN, EVERY, FloatArray, counted
 from schemas.learning import SCORES
 
 P_30, P_90, COUNT_90, SPEND_90 = range(len(SCORES))
@@ -29,6 +29,32 @@ class Scorer(Protocol):
         Probabilities in [0, 1]; expected purchases >= 0; expected spend >= 0 in units of the currency.
         """
         ...
+
+
+def wanted(scorer: Scorer) -> tuple[int, ...]:
+    """The columns of features that a scorer reads, ascending: its attribute `reads`, where it has one, else all.
+
+    Only these need to be computed where nothing but scores is asked for.
+    """
+    own = vars(_class_of_score(scorer))
+    reads: tuple[int, ...] = vars(scorer).get("reads", own.get("reads", EVERY))
+    return reads
+
+
+def score_some(scorer: Scorer, x: FloatArray, which: Collection[int]) -> FloatArray:
+    """As `scorer.score`, where only the columns `which` of the scores are asked for: others may be anything.
+
+    A scorer that can save work then has a method `score_some`.
+    """
+    if "score_some" in vars(_class_of_score(scorer)):
+        some: FloatArray = scorer.score_some(x, which)  # type: ignore[attr-defined]
+        return some
+    return scorer.score(x)
+
+
+def _class_of_score(scorer: Scorer) -> type:
+    """What a class says of its scores doesn't hold for one that derives from it and scores in another way."""
+    return next(each for each in type(scorer).__mro__ if "score" in vars(each))
 
 
 class Population(NamedTuple):
@@ -69,6 +95,26 @@ class PriorScorer:
     """
 
     version = "prior-1"
+    #: The columns that `score` looks at.
+    reads = tuple(
+        sorted(
+            COLUMN[name]
+            for name in (
+                "bought",
+                "purchases",
+                "recency_days",
+                "customer_days",
+                "known_days",
+                "repeat_span_days",
+                "monetary",
+                "carts_14d",
+                "checkouts_14d",
+                "sentiment",
+                "season_30d",
+                "season_90d",
+            )
+        )
+    )
 
     p, q = 6.25, 3.74
     cart, checkout = 0.05, 0.2
@@ -101,15 +147,21 @@ class PriorScorer:
 
     def score(self, x: FloatArray) -> FloatArray:
         """See `Scorer.score`."""
+        return self.score_some(x, range(len(SCORES)))
+
+    def score_some(self, x: FloatArray, which: Collection[int]) -> FloatArray:
+        """See `models.scores.score_some`; the two powers are half of the work."""
         alive, shape, span = self.habits(x)
-        month, quarter = seasonal_days(x, 30), seasonal_days(x, 90)
+        quarter = seasonal_days(x, 90)
+        scores = np.empty((len(x), len(SCORES)))
+        if P_30 in which:
+            scores[:, P_30] = alive * (1.0 - (span / (span + seasonal_days(x, 30))) ** shape)
+        if P_90 in which:
+            scores[:, P_90] = alive * (1.0 - (span / (span + quarter)) ** shape)
         count = alive * quarter * shape / span
         own = self.p * np.expm1(x[:, COLUMN["purchases"]])
         shrunk = (self.q - 1.0) * self.population.mean_amount
         amount = (shrunk + own * np.expm1(x[:, COLUMN["monetary"]])) / (self.q - 1.0 + own)
-        scores = np.empty((len(x), len(SCORES)))
-        scores[:, P_30] = alive * (1.0 - (span / (span + month)) ** shape)
-        scores[:, P_90] = alive * (1.0 - (span / (span + quarter)) ** shape)
         scores[:, COUNT_90] = count
         scores[:, SPEND_90] = count * amount
         return scores
@@ -127,6 +179,7 @@ class Counted:
     def __init__(self, scorer: Scorer, features: Sequence[int]) -> None:
         """Args: features: columns of `models.features.FEATURES`."""
         self._scorer, self._features = scorer, features
+        self.reads = tuple(sorted({*wanted(scorer), *features}))
 
     @property
     def version(self) -> str:
@@ -136,6 +189,10 @@ class Counted:
     def score(self, x: FloatArray) -> FloatArray:
         """(n, features) float64 -> (n, 4 + counted features) float64."""
         return np.concatenate([self._scorer.score(x), counted(x, self._features)], axis=1)
+
+    def score_some(self, x: FloatArray, which: Collection[int]) -> FloatArray:
+        """See `models.scores.score_some`."""
+        return np.concatenate([score_some(self._scorer, x, which), counted(x, self._features)], axis=1)
 
 
 # exp(700) is near the end of the float64 range; whoever is that unlikely to be a customer still isn't one.

@@ -1,30 +1,27 @@
-"""What an event does to a customer's state: pure, one function a topic.
+"""What an event does to a customer's state: pure; what it does to each number is declared in `schemas.states`.
 
 Counts, sums and extremes don't depend on the order of events; decayed sums don't either (see `models.decay`). What does
 depend on it: sessions (a click belongs to a new session when its id differs from the latest click's), the squared gaps
 between purchases (a late purchase adds none), and of a late purchase the last amount stays the newest one's.
 """
 
-from math import exp2
 from typing import NamedTuple
 
-import xxhash
 from msgspec.structs import replace
 
-from models.decay import SPAN_S, rescaled
-from schemas.events import Click, Event, Purchase, Review
-from schemas.states import NEVER, Browsing, CustomerState, Spending, Voice
+from models.decay import SPAN_S
+from models.observing import PLANS, READING, after_event, id_hash, quantities, rescaled_group
+from schemas.events import Event
+from schemas.groups import Browsing, Spending, Voice
+from schemas.states import NEVER, CustomerState
 from schemas.times import DAY_S
 
 # An event id is known again among the latest 32 of its customer and topic: a producer's retry comes within seconds,
 # and 32 ids of 8 bytes keep a state small. Documented in docs/guarantees.md.
 REMEMBERED_IDS = 32
-_WINDOW = REMEMBERED_IDS * 8
+WINDOW = REMEMBERED_IDS * 8
 
 CLICK, PURCHASE, REVIEW = 0, 1, 2
-
-# Sums stay there: what is stored, exported and sent has 64 bits. A million purchases of the largest amount lead there.
-SUM_LIMIT = (1 << 63) - 1
 
 _NO_SPENDING, _NO_BROWSING, _NO_VOICE = Spending(), Browsing(), Voice()
 
@@ -67,11 +64,6 @@ def erased(state: CustomerState | None, erasure: Erasure) -> CustomerState | Non
     )
 
 
-def id_hash(event_id: str) -> bytes:
-    """8 bytes that stand for an event id."""
-    return xxhash.xxh3_64_digest(event_id.encode())
-
-
 def is_repeat(seen: bytes, hashed: bytes) -> bool:
     """Whether `hashed` is among the ids remembered in `seen`."""
     at = seen.find(hashed)
@@ -102,19 +94,18 @@ def observe(
         state = _with_landmark(state, at)
     spending, browsing, voice = state.spending, state.browsing, state.voice
     age = (at - state.landmark) / DAY_S
+    brought = quantities(topic, event)
     if topic == CLICK:
-        assert isinstance(event, Click)
-        browsing = _browsed(browsing or _NO_BROWSING, event, at, age)
+        browsing = after_event(browsing or _NO_BROWSING, PLANS["browsing"][event.type], brought, at, age)
     elif topic == PURCHASE:
-        assert isinstance(event, Purchase)
-        spending = _spent(spending or _NO_SPENDING, event, at, age)
+        spending = after_event(spending or _NO_SPENDING, PLANS["spending"][event.type], brought, at, age)
     else:
-        assert isinstance(event, Review)
-        voice = _spoke(voice or _NO_VOICE, event, at)
+        voice = after_event(voice or _NO_VOICE, PLANS["voice"][event.type], brought, at, age)
     if reading is not None:
-        voice = _read(voice or _NO_VOICE, reading, age)
+        brought = {"one": 1, "sentiment": reading.sentiment, "vector": reading.vector}
+        voice = after_event(voice or _NO_VOICE, PLANS["voice"][READING], brought, at, age)
     offsets, seen = state.offsets, state.seen
-    window = (seen[topic] + hashed)[-_WINDOW:]
+    window = (seen[topic] + hashed)[-WINDOW:]
     applied = max(offsets[topic], offset)
     if topic == CLICK:
         offsets, seen = (applied, offsets[1], offsets[2]), (window, seen[1], seen[2])
@@ -142,115 +133,13 @@ def observe(
     )
 
 
-def _spent(s: Spending, event: Purchase, at: float, age: float) -> Spending:
-    amount = event.amount_minor
-    if event.type == "refund":
-        return replace(
-            s,
-            refunds=s.refunds + 1,
-            refunded_minor=min(s.refunded_minor + amount, SUM_LIMIT),
-            refunded_180d=s.refunded_180d + amount * exp2(age / 180),
-        )
-    newest = not s.purchases or at >= s.last_purchase_at
-    gap_days = (at - s.last_purchase_at) / DAY_S if s.purchases and newest else 0.0
-    w60, w180 = exp2(age / 60), exp2(age / 180)
-    items = event.items or ()
-    return Spending(
-        s.purchases + 1,
-        s.refunds,
-        min(s.spend_minor + amount, SUM_LIMIT),
-        s.refunded_minor,
-        min(s.first_purchase_at, at) if s.purchases else at,
-        at if newest else s.last_purchase_at,
-        amount if newest else s.last_amount_minor,
-        max(s.largest_amount_minor, amount),
-        s.gap_days_squared + gap_days * gap_days,
-        min(s.units + sum(item.quantity for item in items), SUM_LIMIT),
-        s.lines + len(items),
-        s.coupons + (event.coupon_id is not None),
-        s.count_14d + exp2(age / 14),
-        s.count_60d + w60,
-        s.count_180d + w180,
-        s.spend_60d + amount * w60,
-        s.spend_180d + amount * w180,
-        s.spend_365d + amount * exp2(age / 365),
-        s.refunded_180d,
-    )
-
-
-def _browsed(b: Browsing, event: Click, at: float, age: float) -> Browsing:
-    session = int.from_bytes(id_hash(event.session_id)[:6])
-    same = session == b.session and b.clicks > 0
-    day, fortnight = exp2(age), exp2(age / 14)
-    kind = event.type
-    view, search = kind == "view", kind == "search"
-    cart, checkout = kind == "add_to_cart", kind == "checkout"
-    return Browsing(
-        b.clicks + 1,
-        b.sessions if same else b.sessions + 1,
-        session,
-        b.session_clicks + 1 if same else 1,
-        max(b.last_click_at, at) if b.clicks else at,
-        b.views_1d + day if view else b.views_1d,
-        b.views_14d + fortnight if view else b.views_14d,
-        b.searches_1d + day if search else b.searches_1d,
-        b.searches_14d + fortnight if search else b.searches_14d,
-        b.carts_1d + day if cart else b.carts_1d,
-        b.carts_14d + fortnight if cart else b.carts_14d,
-        b.removals_14d + fortnight if kind == "remove_from_cart" else b.removals_14d,
-        b.wishes_14d + fortnight if kind == "wishlist" else b.wishes_14d,
-        b.checkouts_1d + day if checkout else b.checkouts_1d,
-        b.checkouts_14d + fortnight if checkout else b.checkouts_14d,
-        b.sessions_14d if same else b.sessions_14d + fortnight,
-    )
-
-
-def _spoke(v: Voice, event: Review, at: float) -> Voice:
-    review, rated = event.type == "review", event.rating is not None
-    return Voice(
-        v.reviews + review,
-        v.supports + (not review),
-        v.ratings + rated,
-        v.rating_sum + (event.rating or 0),
-        max(v.last_text_at, at) if v.reviews + v.supports else at,
-        v.weight_60d,
-        v.sentiment_60d,
-        v.text_60d,
-    )
-
-
-def _read(v: Voice, reading: Reading, age: float) -> Voice:
-    w = exp2(age / 60)
-    return Voice(
-        v.reviews,
-        v.supports,
-        v.ratings,
-        v.rating_sum,
-        v.last_text_at,
-        v.weight_60d + w,
-        v.sentiment_60d + w * reading.sentiment,
-        tuple([total + w * z for total, z in zip(v.text_60d, reading.vector, strict=True)]),
-    )
-
-
 def _with_landmark(state: CustomerState, landmark: float) -> CustomerState:
-    moved = landmark - state.landmark
-
-    def halved(group: Spending | Browsing | Voice) -> dict[str, float]:
-        return {
-            name: rescaled(getattr(group, name), moved, float(name.rsplit("_", 1)[1][:-1]))
-            for name in group.__struct_fields__
-            if name.endswith("d") and name.rsplit("_", 1)[-1][:-1].isdigit() and name != "text_60d"
-        }
-
+    moved_s = landmark - state.landmark
     spending, browsing, voice = state.spending, state.browsing, state.voice
-    if voice is not None:
-        text = tuple(rescaled(total, moved, 60) for total in voice.text_60d)
-        voice = replace(voice, **halved(voice), text_60d=text)
     return replace(
         state,
         landmark=landmark,
-        spending=None if spending is None else replace(spending, **halved(spending)),
-        browsing=None if browsing is None else replace(browsing, **halved(browsing)),
-        voice=voice,
+        spending=None if spending is None else rescaled_group(spending, moved_s),
+        browsing=None if browsing is None else rescaled_group(browsing, moved_s),
+        voice=None if voice is None else rescaled_group(voice, moved_s),
     )

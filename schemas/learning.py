@@ -6,8 +6,8 @@ from typing import Annotated, Literal, NamedTuple, Self
 import msgspec
 from msgspec import Meta, Struct
 
-from schemas.events import LATEST_S
 from schemas.headers import ORIGIN_HEADER
+from schemas.times import LATEST_S
 
 # In this order wherever scores are a row of numbers.
 SCORES = ("p_purchase_30d", "p_purchase_90d", "expected_purchases_90d", "expected_spend_90d")

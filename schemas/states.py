@@ -1,82 +1,23 @@
-"""The stored state of a customer: one value a key in the changelog and the local store.
+"""The state of a customer: one value a key in the changelog and the local store, stored as `schemas.stored` says.
 
-Layout: 8 bytes, little-endian float64, the event time at which the state must be looked at again if nothing is heard
-(`inf`: never), then msgpack of `CustomerState` as an array. The due time stands first so that a scan over a million
-customers reads it without decoding them. New fields go to the end of a struct, with a default; a field's meaning never
-changes. Times are epoch seconds; where `0.0` means "never", the count beside it is 0.
+New fields go to the end of a struct, with a default; a field's meaning never changes. Times are epoch seconds; where `0.0`
+means "never", the count beside it is 0.
 """
 
-import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
 from msgspec import Struct
 
+from schemas.groups import Browsing, Spending, Voice
 from schemas.positions import Incarnation
+from schemas.times import DAY_S
 
-TEXT_DIM = 16
 NEVER = float("inf")
 
-
-class Spending(Struct, frozen=True, array_like=True, gc=False):
-    """What a customer bought. Only numbers: `models.features` reads the struct as a row."""
-
-    purchases: int = 0
-    refunds: int = 0
-    spend_minor: int = 0
-    refunded_minor: int = 0
-    first_purchase_at: float = 0.0
-    last_purchase_at: float = 0.0
-    last_amount_minor: int = 0
-    largest_amount_minor: int = 0
-    gap_days_squared: float = 0.0  # sum over consecutive purchases of (days between them)^2
-    units: int = 0
-    lines: int = 0
-    coupons: int = 0
-    # Decayed sums, see models.decay: purchases at 14, 60, 180 days; spend at 60, 180, 365; refunded at 180.
-    count_14d: float = 0.0
-    count_60d: float = 0.0
-    count_180d: float = 0.0
-    spend_60d: float = 0.0
-    spend_180d: float = 0.0
-    spend_365d: float = 0.0
-    refunded_180d: float = 0.0
-
-
-class Browsing(Struct, frozen=True, array_like=True, gc=False):
-    """What a customer did in the shop. Only numbers."""
-
-    clicks: int = 0
-    sessions: int = 0
-    session: int = 0  # hash of the session id that the latest click belonged to
-    session_clicks: int = 0
-    last_click_at: float = 0.0
-    # Decayed counts, see models.decay.
-    views_1d: float = 0.0
-    views_14d: float = 0.0
-    searches_1d: float = 0.0
-    searches_14d: float = 0.0
-    carts_1d: float = 0.0
-    carts_14d: float = 0.0
-    removals_14d: float = 0.0
-    wishes_14d: float = 0.0
-    checkouts_1d: float = 0.0
-    checkouts_14d: float = 0.0
-    sessions_14d: float = 0.0
-
-
-class Voice(Struct, frozen=True, array_like=True, gc=False):
-    """What a customer wrote, as numbers; the text itself is never stored."""
-
-    reviews: int = 0
-    supports: int = 0
-    ratings: int = 0
-    rating_sum: int = 0
-    last_text_at: float = 0.0
-    # Decayed sums at 60 days over reviews, support texts and searches whose text was read.
-    weight_60d: float = 0.0
-    sentiment_60d: float = 0.0
-    text_60d: tuple[float, ...] = (0.0,) * TEXT_DIM
+# A label matures at a moment computed by another sum; a millisecond covers the rounding.
+THIRTY_S = 30 * DAY_S - 0.001
+NINETY_S = 90 * DAY_S - 0.001
 
 
 class Held(NamedTuple):
@@ -184,33 +125,11 @@ class PartitionState(Struct, frozen=True, array_like=True, gc=False):
     incarnations: tuple[Incarnation, ...] = ()  # of each input topic, which one its customers' positions are of
 
 
-_due = struct.Struct("<d")
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(CustomerState)
-_partition_decoder = msgspec.msgpack.Decoder(PartitionState)
-
-
-def encode_state(state: CustomerState, due: float) -> bytes:
-    """The stored value of `state`, to be looked at again at `due` (epoch seconds; `NEVER`)."""
-    return _due.pack(due) + _encoder.encode(state)
-
-
-def decode_state(value: bytes) -> CustomerState:
-    """Raises msgspec.DecodeError where `value` is no stored state."""
-    return _decoder.decode(memoryview(value)[_due.size :])
-
-
-def due_of(value: bytes) -> float:
-    """When the stored state must be looked at again, without decoding it."""
-    due: float = _due.unpack_from(value)[0]
-    return due
-
-
-def encode_partition(state: PartitionState) -> bytes:
-    """The stored value of a partition's own state."""
-    return _encoder.encode(state)
-
-
-def decode_partition(value: bytes) -> PartitionState:
-    """Raises msgspec.DecodeError where `value` is no partition state."""
-    return _partition_decoder.decode(value)
+def ripe_at(exposures: Sequence[Exposure]) -> float:
+    """No label matures before this moment; exposures stand in the order in which they were kept."""
+    halves = NEVER
+    for kept in exposures:
+        if not kept.half:
+            return min(halves, kept.at + THIRTY_S)
+        halves = min(halves, kept.at + NINETY_S)
+    return halves

@@ -136,7 +136,7 @@ TOPICS = (
     Declaration(
         CHANGELOG,
         "customer-state",
-        "Each customer's state: 8 bytes float64, little-endian (when to look again), then msgpack; compacted.",
+        "Each customer's state: 8 bytes float64, little-endian (when to look again), then schemas/layout.py; compacted.",
         CUSTOMER_KEY,
         writers=("worker",),
         readers=("worker", "regulars state", "regulars explain", "regulars policy"),

@@ -2,6 +2,7 @@
 
 import re
 
+from models.features import FEATURES
 from schemas.changes import (
     Cause,
     Change,
@@ -56,54 +57,11 @@ def day(timestamp: str) -> str:
     return timestamp[:16].replace("T", " ")
 
 
-# Decayed features: `DECAYED_WORDS`; the number in their names is the half-life in days.
-FEATURE_WORDS = {
-    "known_days": "days since first seen",
-    "quiet_days": "days since last heard of",
-    "bought": "has bought",
-    "purchases": "purchases",
-    "recency_days": "days since the last purchase",
-    "customer_days": "days since the first purchase",
-    "repeat_span_days": "days from first to last purchase",
-    "monetary": "mean purchase",
-    "spend": "spend so far",
-    "last_amount": "last purchase",
-    "largest_amount": "largest purchase",
-    "gap_days": "days between purchases",
-    "gap_variation": "irregularity of purchases",
-    "overdue": "overdue (times the usual gap)",
-    "refunds": "refunds",
-    "refunded_share": "share refunded",
-    "basket_units": "units a purchase",
-    "basket_lines": "lines a purchase",
-    "coupon_share": "share bought with a coupon",
-    "clicks": "clicks",
-    "sessions": "sessions",
-    "session_clicks": "clicks in the latest session",
-    "click_days": "days since the latest click",
-    "cart_rate": "cart additions a view",
-    "season_30d": "season of the next 30 days",
-    "season_90d": "season of the next 90 days",
-    "reviews": "reviews",
-    "supports": "messages to support",
-    "rating": "mean rating (against 3)",
-    "text_days": "days since the latest text",
-    "text_weight": "weight of texts read",
-    "sentiment": "sentiment of texts",
-    "text": "what the texts are about",
-}
-DECAYED_WORDS = {
-    "count": "purchases",
-    "spend": "spend",
-    "refunded": "refunds",
-    "views": "product views",
-    "searches": "searches",
-    "carts": "cart additions",
-    "removals": "cart removals",
-    "wishes": "wishes",
-    "checkouts": "checkouts begun",
-    "sessions": "sessions",
-}
+# Each feature is declared with its words. The number in a decayed feature's name is its half-life, so "lately" is said
+# with it.
+FEATURE_WORDS = {feature.name: feature.words for feature in FEATURES if feature.words and not feature.decayed}
+FEATURE_WORDS["text"] = "what the texts are about"
+DECAYED_WORDS = {feature.name.rpartition("_")[0]: feature.words for feature in FEATURES if feature.decayed}
 
 
 # A reason in words, with the value in place of {}. A feature that isn't here becomes "<words> <value>".

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from models.features import FloatArray
+from models.labels import EXPOSE_DAYS
 from models.learning.challenger import Challenger
 from models.learning.evidence import Evidence
 from models.learning.inputs import links
@@ -28,7 +29,6 @@ from models.learning.plug import Plugged
 from models.learning.scoreboard import BG_NBD, HORIZON_OF, SERVED, losses
 from models.learning.scorer import SnapshotScorer
 from models.learning.snapshots import DEFAULT, PRIOR
-from models.step import EXPOSE_DAYS
 from schemas.learning import SCORES
 from schemas.times import DAY_S
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.features import FloatArray
+from models.labels import EXPOSE_DAYS
 from models.learning.corrections import averaged_corrector, corrector
 from models.learning.customers import CustomerCount, trust_in
 from models.learning.drift import DriftWatch
@@ -28,7 +29,6 @@ from models.learning.scoreboard import BG_NBD, HORIZON_OF, Block, Scoreboard, Ve
 from models.learning.snapshots import BLOCK, DYNAMIC, PENDING, Snapshot, version_of
 from models.river.dynamic import packed, unpacked
 from models.scores import COUNT_90, P_30, P_90, SPEND_90, Habits, PriorScorer, Scorer
-from models.step import EXPOSE_DAYS
 from schemas.learning import SCORES, Label
 from schemas.times import DAY_S
 

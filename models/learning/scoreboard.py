@@ -22,12 +22,12 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from models.features import FloatArray
+from models.labels import EXPOSE_DAYS
 from models.learning.evidence import Evidence
 from models.learning.forecasting import Fit, Forecaster
 from models.learning.measures import log_losses
 from models.learning.rivals import WIDTH, RfmCells
 from models.scores import P_30, P_90, SPEND_90, Scorer
-from models.step import EXPOSE_DAYS
 from schemas.learning import SCORES
 from schemas.times import DAY_S
 

@@ -142,6 +142,7 @@ class Rules:
         "_crossing_days",
         "crossing_s",
         "features",
+        "judged_scores",
         "label",
         "local",
         "policy",
@@ -161,6 +162,8 @@ class Rules:
         self.features = tuple(COLUMN[name] for name in over if name in COLUMN)
         numbers = (*SCORES, *(NAMES[column] for column in self.features))
         self.rulings = tuple(Ruling(dimension, numbers, self.local) for dimension in policy.dimensions)
+        #: Which of the numbers that `numbers` gives segments are cut on.
+        self.judged_scores = frozenset(ruling.score for ruling in self.rulings if ruling.score is not None)
         self._crossing_days = sorted(bound for bound in _bounds_over(policy, DAYS_SINCE_PURCHASE) if bound)
         self.crossing_s = tuple(days * DAY_S for days in self._crossing_days)
         scored = any(ruling.score is not None for ruling in self.rulings)

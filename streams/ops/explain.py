@@ -19,7 +19,8 @@ from models.learning.scorer import SnapshotScorer
 from models.standing import standing
 from schemas.changes import Change, Standing, decode_change, decode_standing
 from schemas.learning import SCORES
-from schemas.states import CustomerState, decode_state
+from schemas.states import CustomerState
+from schemas.stored import decode_state
 from schemas.times import from_rfc3339
 from schemas.topics import CUSTOMER_SEGMENTS, SEGMENT_CHANGES
 from streams.kafka.cluster import layout_of

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.states import CustomerState, Held, decode_state
+from schemas.states import CustomerState, Held
+from schemas.stored import decode_state
 from streams.kafka.changelog import latest_values
 from streams.settings import Settings
 

@@ -17,7 +17,8 @@ from models.features import FloatArray, rows
 from models.policy import Policy, Rules, Ruling
 from models.scores import Scorer
 from models.step import anew_at
-from schemas.states import CustomerState, PartitionState, decode_partition, decode_state
+from schemas.states import CustomerState, PartitionState
+from schemas.stored import decode_partition, decode_state
 from streams.kafka.changelog import latest_values
 from streams.ops.served_model import served_scorer
 from streams.settings import Settings

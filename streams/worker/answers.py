@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from models.shadow import Comparison
 from models.standing import standing
 from schemas.changes import Standing
-from schemas.states import decode_state
+from schemas.stored import decode_state
 from streams.kafka.broadcast import Broadcast
 from streams.kafka.topics import partition_of
 from streams.plane.pipeline import Pipeline

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from models.policy import Policy
 from models.standing import change, standing
-from models.state import CLICK, PURCHASE
+from models.state import PURCHASE
 from models.step import Heard, Outcome
 from schemas.changes import (
     Change,
@@ -21,7 +21,6 @@ from schemas.changes import (
 )
 from schemas.events import Purchase
 from schemas.learning import encode_label
-from schemas.states import CustomerState, encode_state
 from schemas.times import to_rfc3339
 from schemas.topics import CUSTOMER_SEGMENTS, MODEL_TRAIN, SEGMENT_CHANGES
 from streams.plane.records import Output, Put
@@ -65,68 +64,68 @@ class OutcomeWriter:
         trace = Trace(to_rfc3339(work.consumed_at), to_rfc3339(scored_at), to_rfc3339(time.time()))
         currency = part.rules.policy.currency
         written = Written([], [], [])
+        puts = written.puts
         for outcome in outcomes:
-            before, state = outcome.customer.state, outcome.state
-            self._count(work, outcome, currency)
-            key = outcome.customer.customer_id.encode()
-            now = before if state is None else state
-            if now is None or now.is_erased:
-                part.forget(key)
-            else:
+            customer, value = outcome.customer, outcome.value
+            key = customer.customer_id.encode()
+            if outcome.repeated or outcome.replayed or outcome.void:
+                _count_passed_over(work, outcome)
+            self._count_purchases(work, outcome, currency)
+            if outcome.is_there:
                 part.schedule(key, outcome.due)
-            if state is None:
+            else:
+                part.forget(key)
+            if value is None:
                 continue
-            part.customers += (not state.is_erased) - (before is not None and not before.is_erased)
-            outputs = self._outputs(written, key, outcome, state, versions, trace, part.rules.policy)
-            written.puts.append(Put(key, encode_state(state, outcome.due), outputs))
+            if outcome.is_there is not outcome.was_there:
+                part.customers += outcome.is_there - outcome.was_there
+            is_quiet = not (outcome.shows or outcome.moves or outcome.labels or outcome.erased)
+            outputs = [] if is_quiet else self._outputs(written, key, outcome, versions, trace, part.rules.policy)
+            puts.append(Put(key, value, outputs))
         return written
 
-    def _count(self, work: ChunkWork, outcome: Outcome, currency: str) -> None:
-        passed_over = (("duplicate", outcome.repeated), ("replayed", outcome.replayed), ("void", outcome.void))
-        for name, events in passed_over:
-            for heard in events:
-                work.counts[heard.topic, "applied"] -= 1
-                work.counts[heard.topic, name] += 1
-        for heard in self._conflicts.among(outcome.customer.heard, outcome.repeated):
+    def _count_purchases(self, work: ChunkWork, outcome: Outcome, currency: str) -> None:
+        """Counts purchases in another currency, and those whose id came before with another content."""
+        purchases = [heard for heard in outcome.customer.heard if heard.topic == PURCHASE]
+        if not purchases:
+            return
+        self.foreign.update(heard.topic_name for heard in purchases if _is_foreign(heard, outcome, currency))
+        for heard in self._conflicts.among(purchases, outcome.repeated):
             work.counts[heard.topic, "duplicate"] -= 1
             work.counts[heard.topic, "conflict"] += 1
-        for heard in outcome.customer.heard:
-            if heard.topic == PURCHASE and _is_foreign(heard, outcome, currency):
-                self.foreign[heard.topic_name] += 1
 
     def _outputs(
-        self,
-        written: Written,
-        key: bytes,
-        outcome: Outcome,
-        state: CustomerState,
-        versions: Versions,
-        trace: Trace,
-        policy: Policy,
+        self, written: Written, key: bytes, outcome: Outcome, versions: Versions, trace: Trace, policy: Policy
     ) -> list[Output]:
         """The records that the customer's new state causes, in order; adds the changes among them to `written`."""
-        customer_id, before = outcome.customer.customer_id, outcome.customer.state
+        customer_id = outcome.customer.customer_id
         outputs: list[Output] = []
         if outcome.erased:  # first, because the customer may come back in the same chunk
-            assert state.erased_at is not None
-            headers = erased_headers(state.erased_at, 0 if before is None else before.sequence)
-            outputs.append(Output(self._standings, key, None, headers))
+            outputs.append(Output(self._standings, key, None, _erased_headers(outcome)))
         for move in outcome.moves:
             moved = change(customer_id, move, versions, trace, policy)
             body = encode_change(moved)
             written.changes.append(moved)
             written.bodies.append(body)
             outputs.append(Output(self._changes, key, body, cloudevent_headers(moved, self._source)))
-        if outcome.moves or (not state.is_erased and _needs_standing(outcome, before, state)):
-            stands = standing(customer_id, state, versions, policy)
-            outputs.append(
-                Output(self._standings, key, encode_standing(stands), standing_headers(stands, self._source))
-            )
+        if outcome.shows:
+            assert outcome.state is not None
+            stands = standing(customer_id, outcome.state, versions, policy)
+            headers = standing_headers(stands, self._source)
+            outputs.append(Output(self._standings, key, encode_standing(stands), headers))
         outputs += [
             Output(self._train, label.label_id.partition(":")[0].encode(), encode_label(label), [])
             for label in outcome.labels
         ]
         return outputs
+
+
+def _count_passed_over(work: ChunkWork, outcome: Outcome) -> None:
+    passed_over = (("duplicate", outcome.repeated), ("replayed", outcome.replayed), ("void", outcome.void))
+    for name, events in passed_over:
+        for heard in events:
+            work.counts[heard.topic, "applied"] -= 1
+            work.counts[heard.topic, name] += 1
 
 
 def _is_foreign(heard: Heard, outcome: Outcome, currency: str) -> bool:
@@ -136,14 +135,8 @@ def _is_foreign(heard: Heard, outcome: Outcome, currency: str) -> bool:
     return not any(heard is other for other in (*outcome.repeated, *outcome.replayed, *outcome.void))
 
 
-def _needs_standing(outcome: Outcome, before: CustomerState | None, state: CustomerState) -> bool:
-    """Whether a standing is due though nobody moved: there was more than clicks, or another segment comes next.
-
-    A click that only delays what comes next is no reason: the standing says as of when it was promised.
-    """
-    if before is None:
-        return True
-    promised, now = before.promise, state.promise
-    if (promised is None) != (now is None) or (promised is not None and now is not None and promised[1:] != now[1:]):
-        return True
-    return any(heard.topic != CLICK for heard in outcome.customer.heard)
+def _erased_headers(outcome: Outcome) -> list[tuple[str, bytes]]:
+    before, state = outcome.customer.state, outcome.state
+    assert state is not None
+    assert state.erased_at is not None
+    return erased_headers(state.erased_at, 0 if before is None else before.sequence)

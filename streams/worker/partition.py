@@ -10,14 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from models.clock import UNKNOWN, PartitionClock
 from models.policy import Rules
 from schemas.positions import Incarnation
-from schemas.states import (
-    NEVER,
-    Held,
-    PartitionState,
-    decode_partition,
-    decode_state,
-    due_of,
-)
+from schemas.states import NEVER, Held, PartitionState
+from schemas.stored import decode_partition, decode_state, due_of
 from streams.kafka.changelog import PARTITION_KEY, RESERVED
 from streams.worker.chunk import Waiting
 

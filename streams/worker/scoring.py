@@ -17,13 +17,15 @@ import structlog
 from aiokafka.structs import ConsumerRecord
 
 from models.clock import UNKNOWN, PartitionClock
+from models.dispatch import advance_stored
 from models.policy import Rules
 from models.scores import Scorer
 from models.shadow import Shadow
-from models.step import Customer, Outcome, Terms, advance_groups
+from models.step import Customer, Outcome, Terms
 from schemas.changes import Change, Versions
 from schemas.learning import Origin
-from schemas.states import NEVER, Held, decode_state, due_of, encode_partition
+from schemas.states import NEVER, Held
+from schemas.stored import encode_partition
 from schemas.topics import CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN, SEGMENT_CHANGES
 from streams.kafka.changelog import PARTITION_KEY
 from streams.keys import pseudonym_key
@@ -206,7 +208,7 @@ class ScoringJob:
         for rules in {id(terms.rules): terms.rules for _, terms in groups}.values():
             # All have the same policy, but for the seconds in which a new one reaches one partition after another.
             same = [i for i, (_, terms) in enumerate(groups) if terms.rules is rules]
-            for i, of_one in zip(same, advance_groups([groups[i] for i in same]), strict=True):
+            for i, of_one in zip(same, advance_stored([groups[i] for i in same]), strict=True):
                 outcomes[i] = of_one
         scored_at = time.time()
         return [
@@ -228,7 +230,7 @@ class ScoringJob:
                     continue
                 customers.append(Customer(key.decode(), None, NEVER, heard, erasure))
             else:
-                customers.append(Customer(key.decode(), decode_state(value), due_of(value), heard, erasure))
+                customers.append(Customer(key.decode(), None, NEVER, heard, erasure, value))
         known = part.clock.purchases_known()
         return customers, Terms(part.rules, self.scorer, part.now(), known, part.counts_from(), self.pseudonym)
 

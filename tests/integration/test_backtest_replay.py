@@ -16,7 +16,7 @@ from models.learning.snapshots import decode_snapshot
 from models.policy import Rules, load
 from models.scores import PriorScorer
 from schemas.learning import Label, decode_label
-from schemas.states import decode_state
+from schemas.stored import decode_state
 from shop_worker import Shop
 from streams.kafka.changelog import RESERVED
 from streams.settings import Settings

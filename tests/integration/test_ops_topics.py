@@ -30,8 +30,10 @@ from schemas.changes import (
     encode_change,
     encode_standing,
 )
+from schemas.groups import Browsing, Spending
 from schemas.learning import SCORES
-from schemas.states import NEVER, Browsing, CustomerState, Held, Promise, Spending, encode_state
+from schemas.states import NEVER, CustomerState, Held, Promise
+from schemas.stored import encode_state
 from schemas.times import from_rfc3339
 from streams.cli import main
 from streams.kafka.changelog import PARTITION_KEY

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from models.policy import parse, read
-from schemas.states import decode_state
+from schemas.stored import decode_state
 from shop_worker import Shop, changes_of
 from streams.settings import Settings
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from models.state import CLICK, PURCHASE, REVIEW, Reading
 from models.step import Heard
 from schemas.events import Click, Item, Purchase, Review
-from schemas.states import TEXT_DIM
+from schemas.groups import TEXT_DIM
 from schemas.times import DAY_S
 
 START_S = 1_300_000_000.0

@@ -10,8 +10,10 @@ from models.policy import Rules, load
 from models.scores import PriorScorer
 from models.state import Reading
 from schemas.changes import Trace, decode_change
+from schemas.groups import TEXT_DIM
 from schemas.learning import decode_label
-from schemas.states import TEXT_DIM, Held, decode_state
+from schemas.states import Held
+from schemas.stored import decode_state
 from streams.settings import Settings
 from streams.worker.chunk import ChunkWork, Waiting
 from streams.worker.decoding import work_of

@@ -14,7 +14,9 @@ from models.scores import P_30, P_90, PriorScorer
 from models.season import Season
 from models.state import observe
 from models.step import Heard
-from schemas.states import Browsing, CustomerState, Spending, decode_state, due_of, encode_state
+from schemas.groups import Browsing, Spending
+from schemas.states import CustomerState
+from schemas.stored import decode_state, due_of, encode_state
 from schemas.times import DAY_S
 
 

@@ -17,7 +17,7 @@ from models.policy import Rules, load, read
 from models.scores import PriorScorer
 from models.state import Reading
 from schemas.events import Event, Purchase
-from schemas.states import TEXT_DIM
+from schemas.groups import TEXT_DIM
 from schemas.times import DAY_S
 from streams.commands.backtest import command
 from streams.report.backtest import Backtest

@@ -11,7 +11,8 @@ from models.features import rows
 from models.learning.further import expected_purchases
 from models.learning.population import PopulationFilter, fit_bgnbd, log_likelihood
 from models.scores import PUBLISHED, Population, PriorScorer, seasonal_days
-from schemas.states import CustomerState, Spending
+from schemas.groups import Spending
+from schemas.states import CustomerState
 from schemas.times import DAY_S
 
 CDNOW = Path(os.environ.get("REGULARS_SHARED", "../shared"), "data", "cdnow_sample.txt")

@@ -174,10 +174,10 @@ def test_contestants_are_judged_on_the_same_labels() -> None:
         judged += learner.learn_many(labels)
 
     assert len(judged) >= 2
-    for judged in judged:
-        assert {SERVED, BG_NBD, RFM} <= judged.forecasts.keys()
-        for forecasts in judged.forecasts.values():
-            assert forecasts.shape == (len(judged.block.x), 4)
+    for each in judged:
+        assert {SERVED, BG_NBD, RFM} <= each.forecasts.keys()
+        for forecasts in each.forecasts.values():
+            assert forecasts.shape == (len(each.block.x), 4)
             assert np.isfinite(forecasts).all()
             assert (forecasts >= 0).all()
             assert (forecasts[:, :2] <= 1).all()

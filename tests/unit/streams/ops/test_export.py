@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from models.state import Erasure, erased
-from schemas.states import NEVER, Browsing, CustomerState, Held, Spending, Voice, encode_state
+from schemas.groups import Browsing, Spending, Voice
+from schemas.states import NEVER, CustomerState, Held
+from schemas.stored import encode_state
 from streams.ops.export import SCHEMA, tables
 
 TIMES = st.floats(0.0, 2e9)

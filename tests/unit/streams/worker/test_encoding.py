@@ -12,7 +12,7 @@ from lanes import DIM, FakeEncoder, soon
 from models.text.directory import ModelDirectory
 from models.text.head import HeadRefused
 from models.text.sentiment import ANCHORS
-from schemas.states import TEXT_DIM
+from schemas.groups import TEXT_DIM
 from streams.settings import Settings
 from streams.worker.encoding import encoder_threads, open_lane
 from streams.worker.text_lane import TextLane

@@ -14,7 +14,8 @@ from models.state import Reading
 from models.step import Customer, Terms, step
 from schemas.changes import decode_change
 from schemas.headers import CLOCK_HEADER
-from schemas.states import NEVER, decode_partition, decode_state, encode_state
+from schemas.states import NEVER
+from schemas.stored import decode_partition, decode_state, encode_state
 from schemas.times import DAY_S, to_rfc3339
 from streams.kafka.changelog import PARTITION_KEY
 from streams.plane.records import Put

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from histories import START_S
 from schemas.events import INPUT_TOPICS
-from schemas.states import decode_state
+from schemas.stored import decode_state
 from schemas.times import DAY_S, to_rfc3339
 from scoring_desk import AT, Desk, Record
 from streams.kafka.changelog import PARTITION_KEY

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from histories import click, review
 from models.state import Reading
-from schemas.states import TEXT_DIM
+from schemas.groups import TEXT_DIM
 from streams.plane.records import PartitionGone
 from streams.worker.chunk import ChunkWork, Waiting
 from streams.worker.text_queue import TextQueue

@@ -1,0 +1,242 @@
+"""A state as bytes, laid out as `schemas.layout` says, and back: of one customer; of many at once, `models.stored`."""
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec.structs import astuple
+
+from schemas.groups import GROUPS, TEXT_DIM, Browsing, Spending, Voice
+from schemas.layout import ERASED, HEAD, LAYOUT, LAYOUT_AT, SCORED, Field, packer, parts_of
+from schemas.states import NEVER, CustomerState, Exposure, Held, PartitionState, Promise, ripe_at
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(CustomerState)
+_partition_decoder = msgspec.msgpack.Decoder(PartitionState)
+_names = msgspec.msgpack.Decoder(list[str])
+_exposures = msgspec.msgpack.Decoder(tuple[Exposure, ...])
+
+_due = struct.Struct("<d")
+_head = packer(HEAD)
+
+_PARTS_OF = {group: parts_of(group, numbers) for group, numbers in GROUPS.items()}
+_NUMBERS = {part: numbers for parts in _PARTS_OF.values() for part, numbers in parts.items()}
+
+#: The fixed-width parts behind the head, in their order: name, fields. The bit of the i-th is 1 << i.
+PARTS: tuple[tuple[str, tuple[Field, ...]], ...] = (
+    ("scores", SCORED),
+    *((part, tuple((number.name, number.dtype) for number in numbers)) for part, numbers in _NUMBERS.items()),
+    ("text", tuple((f"text_{i}", "<f8") for i in range(TEXT_DIM))),
+    ("erased", ERASED),
+)
+BITS: dict[str, int] = {name: 1 << i for i, (name, _) in enumerate(PARTS)}
+#: Parts that are absent where all their numbers are 0.
+APART: tuple[str, ...] = (*(part for part in _NUMBERS if part not in GROUPS), "text")
+#: How many numbers each part of a group has; where the head of a row says how many it had.
+FIELDS: dict[str, int] = {part: len(numbers) for part, numbers in _NUMBERS.items()}
+_FIELDS_AT = packer(HEAD[: [name for name, _ in HEAD].index("spending")]).size
+_GROUPS_AT = LAYOUT_AT + 1
+_NO_TEXT = (0.0,) * TEXT_DIM
+_packers = {name: packer(fields) for name, fields in PARTS}
+
+
+def _places(group: str, part: str) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Takes a part's numbers out of those of its group."""
+    names = [number.name for number in GROUPS[group]]
+    return itemgetter(*(names.index(number.name) for number in _NUMBERS[part]))
+
+
+_taken_from = {
+    group: tuple((part, _places(group, part), part in APART) for part in parts) for group, parts in _PARTS_OF.items()
+}
+
+
+def encode_state(state: CustomerState, due: float) -> bytes:
+    """The stored value of `state`, to be looked at again at `due` (epoch seconds; `NEVER`)."""
+    try:
+        return _row(state, due)
+    except struct.error:  # a number that doesn't fit its place
+        return _due.pack(due) + _encoder.encode(state)
+
+
+def _row(state: CustomerState, due: float) -> bytes:
+    groups, parts, voice = 0, [], state.voice
+    rows = [("scores", state.scores)]
+    for group, held in (("spending", state.spending), ("browsing", state.browsing), ("voice", voice)):
+        if held is not None:
+            numbers = astuple(held)
+            for part, taken, apart in _taken_from[group]:
+                row = taken(numbers)
+                if not apart or any(row):
+                    rows.append((part, row))
+    if voice is not None and any(voice.text_60d):
+        rows.append(("text", voice.text_60d))
+    if state.erased_at is not None:
+        rows.append(("erased", (state.erased_at,)))
+    for part, row in rows:
+        if row:
+            groups |= BITS[part]
+            parts.append(_packers[part].pack(*row))
+    promised = b""
+    if state.promise is not None:
+        promised = encode_names(state.promise[1:])
+        parts += [_due.pack(state.promise.at), promised]
+    names = encode_names([name for dimension, held in state.segments.items() for name in (dimension, held.segment)])
+    parts += [names, *(_due.pack(held.since) for held in state.segments.values()), *state.seen]
+    parts += map(_encoder.encode, state.exposures)
+    exposures = state.exposures
+    head = _head.pack(
+        due,
+        LAYOUT,
+        groups,
+        *(len(ids) // 8 for ids in state.seen),
+        len(promised),
+        len(state.segments),
+        len(exposures),
+        *FIELDS.values(),
+        len(names),
+        *state.offsets,
+        state.sequence,
+        state.ruled,
+        state.first_event_at,
+        state.last_event_at,
+        state.as_of,
+        state.landmark,
+        ripe_at(exposures),
+        exposures[-1].at if exposures else -NEVER,
+    )
+    return b"".join((head, *parts))
+
+
+def encode_names(names: Sequence[str]) -> bytes:
+    """Names as they are stored: of segments dimension, segment, ...; of a promise its two."""
+    return _encoder.encode(names)
+
+
+def names_in(stored: bytes) -> list[str]:
+    """The inverse of `encode_names`."""
+    return _names.decode(stored)
+
+
+def exposures_in(stored: bytes, count: int) -> tuple[Exposure, ...]:
+    """The exposures in the last part of a stored state."""
+    return _exposures.decode(b"\xdc" + count.to_bytes(2) + stored)
+
+
+def encode_exposure(exposure: Exposure) -> bytes:
+    """One exposure as it is stored."""
+    return _encoder.encode(exposure)
+
+
+def decode_state(value: bytes) -> CustomerState:
+    """Raises msgspec.DecodeError where `value` is no stored state."""
+    if len(value) <= LAYOUT_AT or value[LAYOUT_AT] != LAYOUT:
+        return _decoder.decode(memoryview(value)[LAYOUT_AT:])
+    try:
+        return _state(value)
+    except (struct.error, IndexError, ValueError) as exc:
+        raise msgspec.DecodeError(f"a stored state of {len(value)} bytes ends too early") from exc
+
+
+class _Fixed(NamedTuple):
+    """How head and parts of a row with certain parts are read at once.
+
+    Attributes:
+        row: reads all of them.
+        groups: takes each group that is there out of what `row` read, followed by what stands for the absent:
+            0, 0.0 and the text vector.
+        places: where scores, text and the time of an erasure are, of those that are there.
+    """
+
+    row: struct.Struct
+    groups: Mapping[str, Callable[[tuple[Any, ...]], tuple[Any, ...]]]
+    places: dict[str, slice]
+
+
+_INT, _FLOAT, _TEXT = -3, -2, -1
+_NAMES_AT = [name for name, _ in HEAD].index("names")
+
+
+@cache
+def _fixed(groups: int, fields: bytes) -> _Fixed:
+    """For the bits of a head, and how many numbers each part of a group has in this row."""
+    row, places, counts = list(HEAD), {}, dict(zip(FIELDS, fields, strict=True))
+    at: dict[str, int] = {}
+    for name, part in PARTS:
+        if groups & BITS[name]:
+            there = part[: counts.get(name)]
+            places[name] = slice(len(row), len(row) + len(there))
+            at |= {field: len(row) + i for i, (field, _) in enumerate(there)}
+            row += there
+    absent = {"": _TEXT, "<f8": _FLOAT}
+    takers = {
+        group: itemgetter(*(at.get(number.name, absent.get(number.dtype, _INT)) for number in numbers))
+        for group, numbers in GROUPS.items()
+        if groups & BITS[group]
+    }
+    return _Fixed(packer(tuple(row)), takers, places)
+
+
+def _state(value: bytes) -> CustomerState:
+    fixed = _fixed(
+        int.from_bytes(value[_GROUPS_AT : _GROUPS_AT + 2], "little"), value[_FIELDS_AT : _FIELDS_AT + len(FIELDS)]
+    )
+    row = fixed.row.unpack_from(value)
+    places, groups = fixed.places, fixed.groups
+    text = row[places["text"]] if "text" in places else _NO_TEXT
+    numbers = (*row, 0, 0.0, text)
+    (*counts, exposures) = row[3:9]
+    names_size = row[_NAMES_AT]
+    sequence, ruled, first, last, as_of, landmark = row[_NAMES_AT + 4 : _NAMES_AT + 10]
+    at = fixed.row.size
+    promise = None
+    if counts[3]:
+        (promised_at,) = _due.unpack_from(value, at)
+        at += _due.size
+        promise = Promise(promised_at, *names_in(value[at : at + counts[3]]))
+        at += counts[3]
+    names = names_in(value[at : at + names_size])
+    at += names_size
+    since = struct.unpack_from(f"<{counts[4]}d", value, at)
+    at += 8 * counts[4]
+    seen = []
+    for count in counts[:3]:
+        seen.append(value[at : at + 8 * count])
+        at += 8 * count
+    return CustomerState(
+        row[_NAMES_AT + 1 : _NAMES_AT + 4],
+        sequence,
+        {names[2 * i]: Held(names[2 * i + 1], each) for i, each in enumerate(since)},
+        first,
+        last,
+        as_of,
+        landmark,
+        Spending(*groups["spending"](numbers)) if "spending" in groups else None,
+        Browsing(*groups["browsing"](numbers)) if "browsing" in groups else None,
+        Voice(*groups["voice"](numbers)) if "voice" in groups else None,
+        (seen[0], seen[1], seen[2]),
+        row[places["scores"]] if "scores" in places else (),
+        promise,
+        exposures_in(value[at:], exposures) if exposures else (),
+        ruled,
+        row[places["erased"]][0] if "erased" in places else None,
+    )
+
+
+def due_of(value: bytes) -> float:
+    """When the stored state must be looked at again, without decoding it."""
+    due: float = _due.unpack_from(value)[0]
+    return due
+
+
+def encode_partition(state: PartitionState) -> bytes:
+    """The stored value of a partition's own state."""
+    return _encoder.encode(state)
+
+
+def decode_partition(value: bytes) -> PartitionState:
+    """Raises msgspec.DecodeError where `value` is no partition state."""
+    return _partition_decoder.decode(value)
