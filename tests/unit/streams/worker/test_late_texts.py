@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from schemas.states import decode_state
+from schemas.stored import decode_state
 from scoring_desk import AT, Desk, Record
 
 

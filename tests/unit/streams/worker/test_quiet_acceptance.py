@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from schemas.states import decode_state
+from schemas.stored import decode_state
 from scoring_desk import AT, SETTINGS, Desk, Record
 
 
