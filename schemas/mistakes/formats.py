@@ -126,7 +126,7 @@ def _nearly_json(text: str) -> tuple[str, str] | None:
         return None
     try:
         _, end = json.JSONDecoder().raw_decode(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         end = 0
     if 0 < end < len(text):
         more = text[end:].lstrip()

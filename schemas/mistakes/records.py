@@ -102,7 +102,7 @@ def _parsed(value: bytes | None, rejected: Rejected) -> Any:
         return None
     try:
         parsed = json.loads(as_validators_read(value), parse_int=Literal, parse_float=Literal)
-    except ValueError:
+    except (ValueError, RecursionError):  # a record that is too large, or has no key, may be nested to any depth
         return None
     return Literal("null") if parsed is None else parsed
 

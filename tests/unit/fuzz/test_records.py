@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from schemas.events import INPUT_TOPICS, id_mistake
 from schemas.headers import CLOCK_HEADER, ERASE_HEADER, REASON_HEADER, REPLAYED_HEADER
-from schemas.states import decode_state
+from schemas.stored import decode_state
 from streams.kafka.changelog import PARTITION_KEY, PLANE_PREFIX
 from streams.ops.export import tables
 from tests.support.scoring_desk import AT, Desk, Record

@@ -113,6 +113,28 @@ def test_any_bytes_are_explained(topic: str, key: bytes | None, value: bytes | N
     assert not isinstance(examined, list) or all(mistake.detail for mistake in examined)
 
 
+_DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        (None, _DEEP, "no-key"),
+        (table.KEY, _DEEP, "too-large"),
+        (None, b'{"x":' * 30_000, "no-key"),
+        (_DEEP, json.dumps(table.EVENTS[CLICKSTREAM]).encode(), "key-mismatch"),
+        (table.KEY, b"NaN " + _DEEP[:50_000], "not-json"),
+    ],
+    ids=["no key", "too large", "cut off", "key", "not JSON"],
+)
+def test_what_is_nested_to_any_depth_is_explained(key: bytes | None, value: bytes, reason: str) -> None:
+    """Whatever comes first of its mistakes, its depth ends no worker."""
+    mistakes = examine(CLICKSTREAM, key, value, table.LATEST_S)
+
+    assert isinstance(mistakes, list)
+    assert mistakes[0].reason == reason
+
+
 @given(st.text(st.characters(categories=["L"]), min_size=6, max_size=30).filter(lambda text: text.isalpha()))
 def test_no_detail_quotes_what_a_customer_may_have_written(word: str) -> None:
     """Texts, ids and names of people stay out of headers; only `type`, which a program writes, is named."""
