@@ -1,6 +1,7 @@
 """A refused record says what was found, what is allowed and the likely cause; and all of its mistakes, not the first."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,37 @@ def test_any_bytes_are_explained(topic: str, key: bytes | None, value: bytes | N
     examined = examine(topic, key, value, table.LATEST_S)
 
     assert not isinstance(examined, list) or all(mistake.detail for mistake in examined)
+
+
+_LONG = 65_000
+_EVENT = table.EVENTS[CLICKSTREAM]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"' + b'\\"' * (_LONG // 2),
+        b"{" + b"\n " * (_LONG // 2),
+        b"{" + b": " * (_LONG // 2),
+        b"[" + b", " * (_LONG // 2),
+        b"{" + b'"' * _LONG,
+        b"a=b&" * (_LONG // 4) + b"!",
+        b"A" * _LONG + b"(",
+        json.dumps(_EVENT | {"event_time": " " * 60_000 + "x"}).encode(),
+        json.dumps(_EVENT | {"price_minor": "1" + " " * 60_000 + "x"}).encode(),
+        json.dumps(_EVENT | {"type": "a." * 30_000}).encode(),
+        json.dumps({"event_id": "1", "items": [{}] * 15_000}).encode(),
+    ],
+    ids=lambda value: f"{value[:4]!r} {len(value)}",
+)
+@pytest.mark.parametrize("topic", [CLICKSTREAM, PURCHASES])
+def test_no_record_takes_long_to_explain(topic: str, value: bytes) -> None:
+    """A pattern that tries every place from every place takes a minute for 64 KiB, while the partition stands still."""
+    began = time.process_time()
+
+    examine(topic, table.KEY, value, table.LATEST_S)
+
+    assert time.process_time() - began < 1.0
 
 
 _DEEP = b"[" * 100_000 + b"]" * 100_000
