@@ -1,5 +1,7 @@
 """Turns moves and states into the records that the CRM reads."""
 
+from typing import NamedTuple
+
 from models.policy.document import Policy
 from models.step import Move
 from schemas.changes import Change, Next, Profile, Standing, Trace, Versions, timestamp
@@ -8,9 +10,32 @@ from schemas.states import CustomerState, Promise
 from schemas.times import DAY_S, to_rfc3339
 
 
-def change(customer_id: str, move: Move, versions: Versions, trace: Trace, policy: Policy | None = None) -> Change:
-    """The `segment-changes` record of a move. `policy`: the served one, which names currency and ranks; None: neither."""
-    ranks = _ranks(policy).get(move.dimension, {})
+class Wording(NamedTuple):
+    """What records say of the served policy beside its label.
+
+    Attributes:
+        currency: of all amounts.
+        unit_minor: minor units in a unit of it.
+        ranks: per dimension each segment's place, from the lowest bound up.
+        dwells_s: per dimension with a dwell, how long it holds.
+    """
+
+    currency: str
+    unit_minor: int
+    ranks: dict[str, dict[str, int]]
+    dwells_s: dict[str, float]
+
+    @classmethod
+    def of(cls, policy: Policy) -> "Wording":
+        """That of a policy."""
+        ranks = {each.name: {segment.name: i for i, segment in enumerate(each.segments)} for each in policy.dimensions}
+        dwells = {each.name: each.dwell_days * DAY_S for each in policy.dimensions if each.dwell_days}
+        return cls(policy.currency, policy.unit_minor, ranks, dwells)
+
+
+def change(customer_id: str, move: Move, versions: Versions, trace: Trace, wording: Wording | None = None) -> Change:
+    """The `segment-changes` record of a move. `wording`: of the served policy; None: no currency and no ranks."""
+    ranks = {} if wording is None else wording.ranks.get(move.dimension, {})
     return Change(
         f"{customer_id}:{move.sequence}",
         customer_id,
@@ -27,22 +52,22 @@ def change(customer_id: str, move: Move, versions: Versions, trace: Trace, polic
         versions,
         trace,
         move.baseline,
-        None if policy is None else policy.currency,
+        None if wording is None else wording.currency,
         ranks.get(move.current),
         None if move.previous is None else ranks.get(move.previous),
     )
 
 
-def standing(customer_id: str, state: CustomerState, versions: Versions, policy: Policy | None = None) -> Standing:
+def standing(customer_id: str, state: CustomerState, versions: Versions, wording: Wording | None = None) -> Standing:
     """The `customer-segments` record of a customer, as of the latest moment at which they were judged.
 
     Args:
         customer_id: whose it is.
         state: the customer's.
         versions: what judged the customer.
-        policy: the served one, which names currency, ranks and retired dimensions; None: none of them.
+        wording: of the served policy; None: no currency, ranks, dwells and retired dimensions.
     """
-    ranks = _ranks(policy)
+    ranks = {} if wording is None else wording.ranks
     at = max(state.as_of, state.last_event_at)
     bought_at, purchases = state.last_purchase_at, state.purchases
     return Standing(
@@ -68,32 +93,23 @@ def standing(customer_id: str, state: CustomerState, versions: Versions, policy:
         versions,
         to_rfc3339(at),
         {dimension: to_rfc3339(held.since) for dimension, held in state.segments.items()},
-        None if policy is None else policy.currency,
-        None if policy is None else policy.unit_minor,
+        None if wording is None else wording.currency,
+        None if wording is None else wording.unit_minor,
         {
             dimension: ranks[dimension][held.segment]
             for dimension, held in state.segments.items()
             if held.segment in ranks.get(dimension, {})
         },
-        {} if policy is None else _held_until(state, policy, at),
-        () if policy is None else tuple(dimension for dimension in state.segments if dimension not in ranks),
+        {} if wording is None else _held_until(state, wording, at),
+        () if wording is None else tuple(dimension for dimension in state.segments if dimension not in ranks),
     )
 
 
-def _held_until(state: CustomerState, policy: Policy, at: float) -> dict[str, str]:
+def _held_until(state: CustomerState, wording: Wording, at: float) -> dict[str, str]:
     """Per dimension the end of its dwell, where that is after `at`."""
-    ends = {
-        dimension.name: state.segments[dimension.name].since + dimension.dwell_days * DAY_S
-        for dimension in policy.dimensions
-        if dimension.dwell_days and dimension.name in state.segments
-    }
+    held = state.segments
+    ends = {name: held[name].since + dwell_s for name, dwell_s in wording.dwells_s.items() if name in held}
     return {name: to_rfc3339(end) for name, end in ends.items() if end > at}
-
-
-def _ranks(policy: Policy | None) -> dict[str, dict[str, int]]:
-    """Per dimension each segment's place, from the lowest bound up."""
-    dimensions = () if policy is None else policy.dimensions
-    return {each.name: {segment.name: i for i, segment in enumerate(each.segments)} for each in dimensions}
 
 
 def _scores(scores: tuple[float, ...]) -> dict[str, float]:

@@ -27,6 +27,8 @@ AMOUNT_LIMIT_MINOR = 10**13
 # The years of an event are those of its own offset, as a schema's pattern reads them; `EARLIEST_S` is the same in UTC.
 EARLIEST_YEAR, LATEST_YEAR = 1990, 2999
 EARLIEST_S = 631_152_000
+# The last second of the year 9999 in UTC, after which no time can be written down.
+LATEST_S = 253_402_300_799
 
 CLICKSTREAM, PURCHASES, REVIEWS = "clickstream", "purchases", "reviews"
 INPUT_TOPICS = (CLICKSTREAM, PURCHASES, REVIEWS)
@@ -330,13 +332,17 @@ def as_validators_read(value: bytes) -> str:
     each name once.
 
     Raises:
-        ValueError: `value` is no JSON text in UTF-8.
+        ValueError: `value` is no JSON text in UTF-8, or is nested too deep to be read.
 
     >>> as_validators_read(b'{"a": 1e2, "b": 0.5, "a": 7.0}')
     '{"a": 7, "b": 0.5}'
     """
-    parsed = json.loads(value.decode(), parse_float=_number, parse_constant=_no_number)
-    return json.dumps(parsed, ensure_ascii=False).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    try:
+        parsed = json.loads(value.decode(), parse_float=_number, parse_constant=_no_number)
+        text = json.dumps(parsed, ensure_ascii=False)
+    except RecursionError:
+        raise ValueError("nested deeper than can be read") from None
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _decoded_slowly(topic: str, value: bytes, refused: Exception) -> Event:

@@ -40,6 +40,7 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
 )
 _WORDS = re.compile(r"[\w.-]+=[^&=]*(?:&[\w.-]+=[^&=]*)*")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f]")
 _NUMBER_OR_NAME = re.compile(r"[:\[,]\s*(?:NaN|-?Infinity|undefined|None|True|False)\b")
 
 
@@ -126,7 +127,7 @@ def _nearly_json(text: str) -> tuple[str, str] | None:
         return None
     try:
         _, end = json.JSONDecoder().raw_decode(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         end = 0
     if 0 < end < len(text):
         more = text[end:].lstrip()
@@ -141,7 +142,7 @@ def _nearly_json(text: str) -> tuple[str, str] | None:
         return "holds a comment, which JSON does not have", _CUSTOM
     if re.search(r":\s*(?:-?0\d|\+\d|\.\d)", bare):
         return "holds a number that JSON does not have (a leading zero, plus or point)", _CUSTOM
-    if re.search(r'"(?:[^"\\]|\\.)*[\x00-\x1f]', text, re.DOTALL):
+    if any(_CONTROL.search(match.group()) for match in _STRING.finditer(text)):
         return "a text holds a line end or another control character as it is", "escape it, as \\n"
     return None
 

@@ -94,7 +94,7 @@ def _as_json(key: str, customer_id: str) -> tuple[str, str] | None:
         return "the key is customer_id in single quotes", STRING_KEY
     try:
         parsed = json.loads(key)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if parsed == customer_id:
         return "the key is customer_id in double quotes", f"{STRING_KEY}, not as JSON"

@@ -1,7 +1,7 @@
 """A record examined as a whole: the event in it, or all its mistakes."""
 
 import json
-from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from schemas.events import (
@@ -20,7 +20,8 @@ from schemas.mistakes.formats import PLAIN, likely_format, wrapped
 from schemas.mistakes.mistake import Mistake
 from schemas.times import from_rfc3339
 
-Headers = Sequence[tuple[str, bytes | None]]
+# Of the fields of a record: a basket of thousands of lines may be wrong in each.
+MOST_MISTAKES = 100
 
 
 def examine(topic: str, key: bytes | None, value: bytes | None, latest_s: float) -> Event | list[Mistake]:
@@ -102,7 +103,7 @@ def _parsed(value: bytes | None, rejected: Rejected) -> Any:
         return None
     try:
         parsed = json.loads(as_validators_read(value), parse_int=Literal, parse_float=Literal)
-    except ValueError:
+    except (ValueError, RecursionError):  # a record that is too large, or has no key, may be nested to any depth
         return None
     return Literal("null") if parsed is None else parsed
 
@@ -113,7 +114,7 @@ def _inside(parsed: Any, topic: str, key: bytes | None, latest_s: float) -> list
         return [Mistake("schema", "$", envelope[0], PLAIN, envelope[1])]
     if not isinstance(parsed, dict):
         return [Mistake("schema", "$", "a JSON value that is no object", PLAIN)]
-    mistakes = list(mistakes_of_object(EVENT_OF_TOPIC[topic], parsed, "$", topic))
+    mistakes = list(islice(mistakes_of_object(EVENT_OF_TOPIC[topic], parsed, "$", topic), MOST_MISTAKES))
     wrong = {mistake.field for mistake in mistakes}
     customer_id = parsed.get("customer_id")
     if key and "$.customer_id" not in wrong and isinstance(customer_id, str) and customer_id.encode() != key:

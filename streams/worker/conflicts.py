@@ -34,13 +34,15 @@ class Conflicts:
             events: all of a customer's events, in their order.
             repeated: those of them whose id was seen before.
         """
+        purchases = [heard for heard in events if heard.topic == PURCHASE]
+        if not purchases:
+            return []
         again = {id(heard) for heard in repeated}
         conflicts = []
         # Those that counted first: within a chunk events count in the order of their times, not as they came.
-        for heard in sorted(events, key=lambda each: id(each) in again):
+        for heard in sorted(purchases, key=lambda each: id(each) in again) if again else purchases:
             event = heard.event
-            if heard.topic != PURCHASE or not isinstance(event, Purchase):
-                continue
+            assert isinstance(event, Purchase)
             name, content = (event.customer_id, event.event_id), (event.type, event.amount_minor, event.currency)
             before = self._contents.setdefault(name, content)
             if before != content and id(heard) in again:

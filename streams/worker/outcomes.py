@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from models.policy import Policy
-from models.standing import change, standing
+from models.policy import Rules
+from models.standing import Wording, change, standing
 from models.state import PURCHASE
 from models.step import Heard, Outcome
 from schemas.changes import (
@@ -56,13 +56,15 @@ class OutcomeWriter:
         self._train, self._source = settings.topic(MODEL_TRAIN), settings.source
         self.foreign: Counter[str] = Counter()
         self._conflicts = Conflicts()
+        self._rules: Rules | None = None
+        self._wording: Wording
 
     def write(
         self, work: ChunkWork, part: Partition, outcomes: Sequence[Outcome], versions: Versions, scored_at: float
     ) -> Written:
         """The records of `outcomes`; counts what was not applied, and notes in `part` when each customer is due."""
         trace = Trace(to_rfc3339(work.consumed_at), to_rfc3339(scored_at), to_rfc3339(time.time()))
-        currency = part.rules.policy.currency
+        wording = self._wording_of(part.rules)
         written = Written([], [], [])
         puts = written.puts
         for outcome in outcomes:
@@ -70,7 +72,7 @@ class OutcomeWriter:
             key = customer.customer_id.encode()
             if outcome.repeated or outcome.replayed or outcome.void:
                 _count_passed_over(work, outcome)
-            self._count_purchases(work, outcome, currency)
+            self._count_purchases(work, outcome, wording.currency)
             if outcome.is_there:
                 part.schedule(key, outcome.due)
             else:
@@ -80,9 +82,14 @@ class OutcomeWriter:
             if outcome.is_there is not outcome.was_there:
                 part.customers += outcome.is_there - outcome.was_there
             is_quiet = not (outcome.shows or outcome.moves or outcome.labels or outcome.erased)
-            outputs = [] if is_quiet else self._outputs(written, key, outcome, versions, trace, part.rules.policy)
+            outputs = [] if is_quiet else self._outputs(written, key, outcome, versions, trace, wording)
             puts.append(Put(key, value, outputs))
         return written
+
+    def _wording_of(self, rules: Rules) -> Wording:
+        if self._rules is not rules:
+            self._rules, self._wording = rules, Wording.of(rules.policy)
+        return self._wording
 
     def _count_purchases(self, work: ChunkWork, outcome: Outcome, currency: str) -> None:
         """Counts purchases in another currency, and those whose id came before with another content."""
@@ -95,7 +102,7 @@ class OutcomeWriter:
             work.counts[heard.topic, "conflict"] += 1
 
     def _outputs(
-        self, written: Written, key: bytes, outcome: Outcome, versions: Versions, trace: Trace, policy: Policy
+        self, written: Written, key: bytes, outcome: Outcome, versions: Versions, trace: Trace, wording: Wording
     ) -> list[Output]:
         """The records that the customer's new state causes, in order; adds the changes among them to `written`."""
         customer_id = outcome.customer.customer_id
@@ -103,14 +110,14 @@ class OutcomeWriter:
         if outcome.erased:  # first, because the customer may come back in the same chunk
             outputs.append(Output(self._standings, key, None, _erased_headers(outcome)))
         for move in outcome.moves:
-            moved = change(customer_id, move, versions, trace, policy)
+            moved = change(customer_id, move, versions, trace, wording)
             body = encode_change(moved)
             written.changes.append(moved)
             written.bodies.append(body)
             outputs.append(Output(self._changes, key, body, cloudevent_headers(moved, self._source)))
         if outcome.shows:
             assert outcome.state is not None
-            stands = standing(customer_id, outcome.state, versions, policy)
+            stands = standing(customer_id, outcome.state, versions, wording)
             headers = standing_headers(stands, self._source)
             outputs.append(Output(self._standings, key, encode_standing(stands), headers))
         outputs += [

@@ -1,6 +1,7 @@
 """A refused record says what was found, what is allowed and the likely cause; and all of its mistakes, not the first."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,59 @@ def test_any_bytes_are_explained(topic: str, key: bytes | None, value: bytes | N
     examined = examine(topic, key, value, table.LATEST_S)
 
     assert not isinstance(examined, list) or all(mistake.detail for mistake in examined)
+
+
+_LONG = 65_000
+_EVENT = table.EVENTS[CLICKSTREAM]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"' + b'\\"' * (_LONG // 2),
+        b"{" + b"\n " * (_LONG // 2),
+        b"{" + b": " * (_LONG // 2),
+        b"[" + b", " * (_LONG // 2),
+        b"{" + b'"' * _LONG,
+        b"a=b&" * (_LONG // 4) + b"!",
+        b"A" * _LONG + b"(",
+        json.dumps(_EVENT | {"event_time": " " * 60_000 + "x"}).encode(),
+        json.dumps(_EVENT | {"price_minor": "1" + " " * 60_000 + "x"}).encode(),
+        json.dumps(_EVENT | {"type": "a." * 30_000}).encode(),
+        json.dumps({"event_id": "1", "items": [{}] * 15_000}).encode(),
+    ],
+    ids=lambda value: f"{value[:4]!r} {len(value)}",
+)
+@pytest.mark.parametrize("topic", [CLICKSTREAM, PURCHASES])
+def test_no_record_takes_long_to_explain(topic: str, value: bytes) -> None:
+    """A pattern that tries every place from every place takes a minute for 64 KiB, while the partition stands still."""
+    began = time.process_time()
+
+    examine(topic, table.KEY, value, table.LATEST_S)
+
+    assert time.process_time() - began < 1.0
+
+
+_DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        (None, _DEEP, "no-key"),
+        (table.KEY, _DEEP, "too-large"),
+        (None, b'{"x":' * 30_000, "no-key"),
+        (_DEEP, json.dumps(table.EVENTS[CLICKSTREAM]).encode(), "key-mismatch"),
+        (table.KEY, b"NaN " + _DEEP[:50_000], "not-json"),
+    ],
+    ids=["no key", "too large", "cut off", "key", "not JSON"],
+)
+def test_what_is_nested_to_any_depth_is_explained(key: bytes | None, value: bytes, reason: str) -> None:
+    """Whatever comes first of its mistakes, its depth ends no worker."""
+    mistakes = examine(CLICKSTREAM, key, value, table.LATEST_S)
+
+    assert isinstance(mistakes, list)
+    assert mistakes[0].reason == reason
 
 
 @given(st.text(st.characters(categories=["L"]), min_size=6, max_size=30).filter(lambda text: text.isalpha()))

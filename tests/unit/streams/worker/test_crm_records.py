@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from models.policy import Rules, load
-from models.standing import standing
+from models.standing import Wording, standing
 from schemas.changes import Versions, decode_standing
 from schemas.stored import decode_state
 from scoring_desk import AT, Desk, Record
@@ -88,7 +88,7 @@ def test_a_dimension_that_the_policy_dropped_is_retired_in_the_standing() -> Non
     policy = Rules(load()).policy
     fewer = type(policy)(policy.name, "2", tuple(each for each in policy.dimensions if each.name != "value"))
 
-    record = standing("a", decode_state(desk.states[b"a"]), Versions("p-2", "prior", "none"), fewer)
+    record = standing("a", decode_state(desk.states[b"a"]), Versions("p-2", "prior", "none"), Wording.of(fewer))
 
     assert record.retired == ("value",)
     assert "value" in record.segments
