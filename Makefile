@@ -6,9 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV_VERSION := 0.5
+CYCLONEDX_VERSION := 7.5.0
+PIP_AUDIT_VERSION := 2.10.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test t lint unit integration test-slow test-faults bench verify-replay verify-promises docs hooks release lock clean
+.PHONY: help setup demo test t lint unit integration test-slow test-faults bench verify-replay verify-promises docs hooks release sbom audit pin lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -72,6 +74,18 @@ hooks: $(STAMP) ## run the checks of `make lint` before each commit
 
 release: $(STAMP) ## wheel and sdist into dist/, tried in an empty environment
 	.ci/release $(ARGS)
+
+sbom: $(STAMP) ## the bill of materials of requirements.lock, out/sbom.cdx.json (CycloneDX)
+	@mkdir -p out
+	$(BIN)/uv tool run --from cyclonedx-bom==$(CYCLONEDX_VERSION) cyclonedx-py requirements requirements.lock \
+		--pyproject pyproject.toml --output-reproducible -o out/sbom.cdx.json
+
+audit: $(STAMP) ## known vulnerabilities of requirements.lock; asks pypi.org, or with ARGS="-s osv" osv.dev
+	$(BIN)/uv tool run --from pip-audit==$(PIP_AUDIT_VERSION) pip-audit --strict --no-deps --disable-pip \
+		-r requirements.lock --progress-spinner off $(ARGS)
+
+pin: ## the digests of others' images, into deploy/images.env; needs docker
+	deploy/pin-images
 
 lock: $(STAMP) ## resolve the dependencies of pyproject.toml again
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --all-extras --python-version 3.11 \

@@ -28,7 +28,7 @@ from models.features import COLUMN, FEATURE_SET, NAMES, FloatArray
 from models.learning.corrections import averaged_corrector, corrector
 from models.learning.forecasting import Forecaster, Mixtures, Stage
 from models.learning.inputs import input_names, log_of
-from models.learning.learner import COUNT_VIEWS, Learner
+from models.learning.learner import COUNT_VIEWS, Judged, Learner
 from models.learning.scoreboard import SERVED, Block
 from models.river.averaging import SPEEDS
 from models.scores import COUNT_90, P_30, P_90, SPEND_90, PriorScorer
@@ -138,9 +138,15 @@ class Isotonic(Uncalibrated):
     def __init__(self) -> None:
         super().__init__()
         self._told: dict[int, tuple[FloatArray, FloatArray]] = {}
-        self.on_judged = self._keep
 
-    def _keep(self, judged: Any) -> None:
+    def learn_many(self, labels: Sequence[Label]) -> list[Judged]:
+        """Learns the labels, and keeps what was forecast of them."""
+        judged = super().learn_many(labels)
+        for block in judged:
+            self._keep(block)
+        return judged
+
+    def _keep(self, judged: Judged) -> None:
         for score, days in ((P_30, 30), (P_90, 90)):
             of = judged.block.horizon == days
             said, came = self._told.get(score, (np.zeros(0), np.zeros(0)))
@@ -191,9 +197,9 @@ class BetaOfBoth(Served):
 class WithoutSeason(Served):
     """No month is unlike another."""
 
-    def learn_many(self, labels: Sequence[Label]) -> None:
+    def learn_many(self, labels: Sequence[Label]) -> list[Judged]:
         """Learns the labels, their season left out."""
-        super().learn_many([replaced(each, features=tuple(without_season(each.features))) for each in labels])
+        return super().learn_many([replaced(each, features=tuple(without_season(each.features))) for each in labels])
 
     def score(self, x: FloatArray) -> FloatArray:
         """Forecasts (n, 4)."""

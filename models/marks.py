@@ -1,12 +1,16 @@
 """A YAML document with the place of everything in it, so that a mistake can be named by line and column."""
 
 import re
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
 import yaml
 
 _PATH = re.compile(r" - at `(?P<path>\$[^`]*)`$")
+_KEY_PATH = re.compile(r" - at `key` in `(?P<path>\$[^`]*)`$")
+_EXPECTED = re.compile(r"Expected `(?P<wanted>[a-z |]+)`, got `(?P<got>[a-z]+)`")
+_NUMBER = re.compile(r"[^0-9-]*(?P<number>-?[0-9][0-9.,]*)\s*(?P<unit>[^0-9]*)")
 _KEY = re.compile(r"unknown field `(?P<key>[^`]*)`")
 _STEPS = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 
@@ -91,8 +95,45 @@ class Marked:
         """
         why = str(error)
         at, key = _PATH.search(why), _KEY.search(why)
+        if (in_key := _KEY_PATH.search(why)) is not None:
+            place = in_key["path"]
+            return f"{place}: {why[: in_key.start()]} as a name{self._comma_hint(place)}", self.mark(place)
         place = self.mark("$" if at is None else at["path"], None if key is None else key["key"])
-        return why if at is None else f"{at['path']}: {why[: at.start()]}", place
+        if at is None:
+            return why, place
+        wrong = why[: at.start()]
+        colon = "; a space must follow the colon" if key is not None and ":" in key["key"] else ""
+        return f"{at['path']}: {wrong}{colon}{self._scalar_hint(at['path'], wrong)}", place
+
+    def _node(self, path: str) -> yaml.Node | None:
+        node = self._root
+        for name, index in _STEPS.findall(path):
+            node = _value(node, name) if name else _item(node, int(index))
+        return node
+
+    def _comma_hint(self, path: str) -> str:
+        """The hint for a number with a comma in braces, which YAML takes for two fields."""
+        node = self._node(path)
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        for (_, before), (key, value) in pairwise(pairs):
+            parts = (before.value, key.value)
+            if value.value == "" and all(isinstance(part, str) and re.fullmatch("[0-9.]+", part) for part in parts):
+                number = f"{before.value.replace('.', '')}.{key.value}"
+                return f"; in braces a comma ends a field: write {number} instead of {before.value},{key.value}"
+        return "; a name that is a number, a date, yes or no needs quotes"
+
+    def _scalar_hint(self, path: str, wrong: str) -> str:
+        """The hint for a scalar that YAML reads as another type than is meant; empty: none is known."""
+        node, expected = self._node(path), _EXPECTED.search(wrong)
+        if not isinstance(node, yaml.ScalarNode):
+            return ""
+        if "matching regex '^[A-Z]{3}$'" in wrong:
+            return "; write the three capital letters of ISO 4217, as GBP"
+        if expected is None:
+            return ""
+        if expected["wanted"].startswith("str"):
+            return f'; put it in quotes: "{node.value}"' if node.value else ""
+        return _number_hint(node.value)
 
     def is_flow(self, path: str) -> bool:
         """Whether what stands at `path` is written in braces or brackets."""
@@ -100,6 +141,32 @@ class Marked:
         for name, index in _STEPS.findall(path):
             node = _value(node, name) if name else _item(node, int(index))
         return bool(isinstance(node, yaml.CollectionNode) and node.flow_style)
+
+
+def _number_hint(text: str) -> str:
+    """How a number that has a unit or a comma is written.
+
+    >>> _number_hint("10%"), _number_hint("600,00"), _number_hint("1.250,50"), _number_hint("30 days")
+    ('; write 0.1', '; write 600.00', '; write 1250.50', '; write the number alone: 30')
+    """
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return ""
+    number, unit = match["number"], match["unit"].strip()
+    whole, comma, rest = number.rpartition(",")
+    if comma:
+        # One comma with three digits behind it may end the thousands; in any other place it is a decimal comma.
+        decimal = len(rest) != 3 or "." in whole
+        number = f"{whole.replace('.', '').replace(',', '')}.{rest}" if decimal else number.replace(",", "")
+    elif number.count(".") > 1:
+        number = number.replace(".", "")
+    if unit == "%":
+        return f"; write {float(number) / 100:g}"
+    return (
+        f"; write the number alone: {number}"
+        if unit or not text.lstrip().startswith(match["number"])
+        else f"; write {number}"
+    )
 
 
 def _value(node: yaml.Node | None, name: str) -> yaml.Node | None:

@@ -9,6 +9,7 @@ from schemas.headers import ERASED_AT_HEADER, SEQUENCE_HEADER
 from schemas.times import to_rfc3339
 
 CHANGE_TYPE = "regulars.segment-change.v1"
+STANDING_TYPE = "regulars.standing.v1"
 
 Timestamp = Annotated[str, Meta(description="RFC 3339, UTC")]
 Scores = Annotated[
@@ -120,6 +121,13 @@ class Change(Struct, frozen=True, omit_defaults=True):
         float | None,
         Meta(description="where the reasons start: with their contributions it sums to the number that was judged"),
     ] = None
+    currency: Annotated[
+        str | None, Meta(description="ISO 4217: of every amount here, whole units and not minor ones")
+    ] = None
+    rank: Annotated[int | None, Meta(description="place of `current` in the policy's order; 0: the lowest bound")] = (
+        None
+    )
+    previous_rank: Annotated[int | None, Meta(description="of `previous`; null if the policy does not have it")] = None
 
 
 class Profile(Struct, frozen=True):
@@ -139,8 +147,12 @@ class Profile(Struct, frozen=True):
     last_event_at: Timestamp | None
 
 
-class Standing(Struct, frozen=True):
-    """The fold of a customer's changes, with the profile they were judged on."""
+class Standing(Struct, frozen=True, omit_defaults=True):
+    """The fold of a customer's changes, with the profile they were judged on.
+
+    A click that moves nobody and changes only when the next move would come writes no standing, so that the table is no
+    log of clicks: scores, profile and `next` are as of `as_of`. Other events, moves and another next segment write one.
+    """
 
     customer_id: str
     sequence: int
@@ -150,6 +162,21 @@ class Standing(Struct, frozen=True):
     next: Next | None
     versions: Versions
     as_of: Timestamp
+    since: Annotated[
+        dict[str, Timestamp], Meta(description="dimension -> when its segment was entered, event time")
+    ] = {}
+    currency: Annotated[str | None, Meta(description="ISO 4217: of every amount here")] = None
+    unit_minor: Annotated[int | None, Meta(description="minor units (..._minor) in a unit of the currency")] = None
+    ranks: Annotated[
+        dict[str, int], Meta(description="dimension -> place of its segment in the policy's order; 0: the lowest bound")
+    ] = {}
+    held_until: Annotated[
+        dict[str, Timestamp],
+        Meta(description="dimension -> until when its dwell holds, if later than as_of: purchases and refunds pass it"),
+    ] = {}
+    retired: Annotated[
+        tuple[str, ...], Meta(description="dimensions that the policy no longer has: their segments stay as they were")
+    ] = ()
 
 
 _encoder = msgspec.json.Encoder()
@@ -178,14 +205,32 @@ def decode_standing(body: bytes) -> Standing:
 
 
 def cloudevent_headers(change: Change, source: str) -> list[tuple[str, bytes]]:
-    """The CloudEvents 1.0 attributes of `change` as Kafka headers (binary content mode)."""
+    """The CloudEvents 1.0 attributes of `change` as Kafka headers (binary content mode).
+
+    Three extensions let a consumer filter without reading the body: `dimension`, `current` and, where there is one,
+    `previous`.
+    """
+    headers = _attributes(change.change_id, source, CHANGE_TYPE, change.customer_id, change.changed_at)
+    headers += [("ce_dimension", change.dimension.encode()), ("ce_current", change.current.encode())]
+    if change.previous is not None:
+        headers.append(("ce_previous", change.previous.encode()))
+    return headers
+
+
+def standing_headers(standing: Standing, source: str) -> list[tuple[str, bytes]]:
+    """The CloudEvents 1.0 attributes of `standing` as Kafka headers; two standings with one id say the same."""
+    name = f"{standing.customer_id}:{standing.sequence}:{standing.as_of}"
+    return _attributes(name, source, STANDING_TYPE, standing.customer_id, standing.as_of)
+
+
+def _attributes(name: str, source: str, kind: str, customer_id: str, at: str) -> list[tuple[str, bytes]]:
     return [
         ("ce_specversion", b"1.0"),
-        ("ce_id", change.change_id.encode()),
+        ("ce_id", name.encode()),
         ("ce_source", source.encode()),
-        ("ce_type", CHANGE_TYPE.encode()),
-        ("ce_subject", change.customer_id.encode()),
-        ("ce_time", change.changed_at.encode()),
+        ("ce_type", kind.encode()),
+        ("ce_subject", customer_id.encode()),
+        ("ce_time", at.encode()),
         ("content-type", b"application/json"),
     ]
 

@@ -23,9 +23,10 @@ TEXT_LIMIT_CHARS = 8_192
 NESTING_LIMIT = 64
 # 10^13 minor units: a hundred billion of a currency with cents; far from 2^53, where sums would lose a unit.
 AMOUNT_LIMIT_MINOR = 10**13
-# 1990-01-01 to the year 9999 in UTC. No shop on line is older, but zero times are: one of the year 1 would be a customer's
-# first purchase for good. An offset can push a time beyond 9999, where it could not be written down again.
-EARLIEST_S, LATEST_S = 631_152_000, 253_402_300_799
+# No shop on line is older than 1990, but zero times are: one of the year 1 would be a customer's first purchase for good.
+# The years of an event are those of its own offset, as a schema's pattern reads them; `EARLIEST_S` is the same in UTC.
+EARLIEST_YEAR, LATEST_YEAR = 1990, 2999
+EARLIEST_S = 631_152_000
 
 CLICKSTREAM, PURCHASES, REVIEWS = "clickstream", "purchases", "reviews"
 INPUT_TOPICS = (CLICKSTREAM, PURCHASES, REVIEWS)
@@ -41,14 +42,14 @@ _DAY = (
     "|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)"
 )
 _HOUR = "(?:[01][0-9]|2[0-3])"
-# The last day of 1989 is 1990 in UTC, west of it.
+# A time is rounded to the nearest microsecond before its year is looked at.
+_ROUNDED_UP = r"-12-31[Tt ]23:59:59\.999999[5-9]"
 EVENT_TIME_PATTERN = (
-    rf"^(?=1989-12-31|199|[2-9]){_DAY}[Tt ]{_HOUR}:[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
+    rf"^(?=199|2|1989{_ROUNDED_UP})(?!2999{_ROUNDED_UP}){_DAY}[Tt ]{_HOUR}:[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
     rf"(?:[Zz]|[+-]{_HOUR}:?[0-5][0-9]){_END}"
 )
 
-_WRITTEN = "written without point or exponent"
-_MINOR = f"minor units (pence, cents), {_WRITTEN}"
+_MINOR = "minor units (pence, cents)"
 
 EventId = Annotated[
     str,
@@ -73,15 +74,15 @@ EventTime = Annotated[
     datetime,
     Meta(
         tz=True,
-        description="RFC 3339 with an offset, from 1990-01-01T00:00:00Z on; a space in place of T and an offset without "
-        "colon are taken, too; rounded to the nearest microsecond",
+        description="RFC 3339 with an offset, of the years 1990 to 2999; a space in place of T and an offset without colon "
+        "are accepted, too; rounded to the nearest microsecond",
         extra_json_schema={"pattern": EVENT_TIME_PATTERN},
     ),
 ]
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3, description="ISO 4217")]
-Amount = Annotated[int, Meta(gt=0, le=AMOUNT_LIMIT_MINOR, description=_MINOR)]
+Amount = Annotated[int, Meta(ge=0, le=AMOUNT_LIMIT_MINOR, description=f"{_MINOR}; 0: a free order")]
 Price = Annotated[int, Meta(ge=0, le=AMOUNT_LIMIT_MINOR, description=_MINOR)]
-Quantity = Annotated[int, Meta(gt=0, le=10**9, description=_WRITTEN)]
+Quantity = Annotated[int, Meta(gt=0, le=10**9)]
 Name = Annotated[str, Meta(max_length=256)]
 Text = Annotated[str, Meta(description=f"at most {TEXT_LIMIT_CHARS:,} characters count; longer is cut")]
 
@@ -139,7 +140,7 @@ class Review(Struct, frozen=True, gc=False, omit_defaults=True):
     event_time: EventTime
     type: ReviewType
     text: Text
-    rating: Annotated[int, Meta(ge=1, le=5, description=_WRITTEN)] | None = None
+    rating: Annotated[int, Meta(ge=1, le=5)] | None = None
     product_id: Name | None = None
     language: Name | None = None
 
@@ -209,22 +210,18 @@ def decode(topic: str, key: bytes | None, value: bytes | None, latest_s: float) 
         raise Rejected("not-json", "$", f"nested deeper than {NESTING_LIMIT}")
     try:
         event: Event = _decoders[topic].decode(value)
-    except msgspec.ValidationError as exc:
-        raise _invalid(exc) from None
-    except msgspec.DecodeError as exc:
-        raise Rejected("not-json", "$", _not_json(value, exc)) from None
-    except UnicodeDecodeError as exc:
-        raise Rejected("not-utf8", "$", _not_utf8(value, exc)) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        event = _decoded_slowly(topic, value, exc)
     customer_id = event.customer_id
     if (mistake := id_mistake(customer_id)) is not None:
         raise Rejected("schema", "$.customer_id", mistake)
     if customer_id.encode() != key:
         raise Rejected("key-mismatch", "$.customer_id", "the record's key is another than customer_id")
-    at_s = event.event_time.timestamp()
-    if at_s < EARLIEST_S:
-        raise Rejected("schema", "$.event_time", too_early(at_s))
-    if at_s > LATEST_S:
-        raise Rejected("schema", "$.event_time", "in UTC after the year 9999")
+    at = event.event_time
+    at_s = at.timestamp()
+    if not EARLIEST_YEAR <= at.year <= LATEST_YEAR:
+        early = at.year < EARLIEST_YEAR
+        raise Rejected("schema", "$.event_time", too_early(at_s) if early else f"after the year {LATEST_YEAR}")
     if at_s > latest_s:
         raise Rejected("future-time", "$.event_time", "later than this worker's clock allows")
     return event
@@ -325,6 +322,59 @@ def id_mistake(customer_id: str) -> str | None:
     return None
 
 
+def as_validators_read(value: bytes) -> str:
+    """The JSON text `value` as a validator of a JSON Schema reads it, written anew.
+
+    To it `100.0` and `1e2` are integers, half of a surrogate pair is a character, and of a name that comes twice only
+    the last value is there. So integers are written as integers, half of a pair as U+FFFD, as encoders to UTF-8 do, and
+    each name once.
+
+    Raises:
+        ValueError: `value` is no JSON text in UTF-8.
+
+    >>> as_validators_read(b'{"a": 1e2, "b": 0.5, "a": 7.0}')
+    '{"a": 7, "b": 0.5}'
+    """
+    parsed = json.loads(value.decode(), parse_float=_number, parse_constant=_no_number)
+    return json.dumps(parsed, ensure_ascii=False).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _decoded_slowly(topic: str, value: bytes, refused: Exception) -> Event:
+    """The event in `value`, which the fast reader refused, if a validator of the published schema accepts it.
+
+    Raises:
+        Rejected: the record isn't a valid event of this topic.
+    """
+    try:
+        anew = as_validators_read(value)
+    except ValueError:
+        raise _refusal(value, refused) from None
+    try:
+        event: Event = _decoders[topic].decode(anew)
+    except msgspec.MsgspecError as exc:
+        raise _refusal(value, exc) from None
+    return event
+
+
+def _number(literal: str) -> int | float:
+    number = float(literal)
+    if number.is_integer() and abs(number) < 1e30:
+        return int(number)
+    return min(max(number, -1e308), 1e308)  # infinity has no spelling in JSON
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _refusal(value: bytes, exc: Exception) -> Rejected:
+    if isinstance(exc, msgspec.ValidationError):
+        return _invalid(exc)
+    if isinstance(exc, UnicodeDecodeError):
+        return Rejected("not-utf8", "$", _not_utf8(value, exc))
+    return Rejected("not-json", "$", _not_json(value, exc))
+
+
 def _depth(value: bytes) -> int:
     brackets = _STRING.sub(b"", value).translate(None, _NO_BRACKETS)
     return max(accumulate(1 if each in b"[{" else -1 for each in brackets), default=0)
@@ -345,16 +395,10 @@ def _invalid(exc: msgspec.ValidationError) -> Rejected:
     return Rejected("schema", field, message)
 
 
-def _not_json(value: bytes, exc: msgspec.DecodeError) -> str:
+def _not_json(value: bytes, exc: Exception) -> str:
     for mark, encoding in _MARKS.items():
         if value.startswith(mark):
             return f"begins with a byte order mark of {encoding}; UTF-8 without one is allowed"
-    try:
-        json.dumps(json.loads(value), ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return "a text holds half of a surrogate pair (\\ud800 to \\udfff); whole pairs are allowed"
-    except ValueError:
-        pass
     return str(exc)
 
 

@@ -7,9 +7,15 @@ import msgspec
 from msgspec import Meta, Struct
 
 from schemas.headers import ORIGIN_HEADER
+from schemas.times import LATEST_S
 
 # In this order wherever scores are a row of numbers.
 SCORES = ("p_purchase_30d", "p_purchase_90d", "expected_purchases_90d", "expected_spend_90d")
+
+
+# Features are logarithms, shares and means: the logarithm of a sum that 64 bits hold is 44. Far beyond lies no feature,
+# and its exponential is nothing to compute with.
+FEATURE_LIMIT = 100.0
 
 
 class Label(Struct, frozen=True):
@@ -19,14 +25,16 @@ class Label(Struct, frozen=True):
     """
 
     label_id: Annotated[str, Meta(description="<pseudonym>:<as_of epoch seconds>:<horizon_days>")]
-    as_of: Annotated[float, Meta(description="epoch seconds, event time: the moment of the features")]
-    matured_at: Annotated[float, Meta(description="epoch seconds, event time: as_of + horizon")]
+    as_of: Annotated[
+        float, Meta(ge=0, le=LATEST_S, description="epoch seconds, event time: the moment of the features")
+    ]
+    matured_at: Annotated[float, Meta(ge=0, le=LATEST_S, description="epoch seconds, event time: as_of + horizon")]
     horizon_days: Literal[30, 90]
     feature_set: Annotated[str, Meta(description="digest of the feature names, in order")]
-    features: tuple[float, ...]
+    features: tuple[Annotated[float, Meta(ge=-FEATURE_LIMIT, le=FEATURE_LIMIT)], ...]
     bought: Annotated[bool, Meta(description="a purchase in (as_of, as_of + horizon]; one at as_of is a feature")]
-    purchases: Annotated[int, Meta(ge=0)]
-    spend: Annotated[float, Meta(ge=0, description="gross, in units of the shop's currency (not minor units)")]
+    purchases: Annotated[int, Meta(ge=0, le=10**9)]
+    spend: Annotated[float, Meta(ge=0, le=1e17, description="gross, in units of the shop's currency (not minor units)")]
 
 
 _encoder = msgspec.json.Encoder()
@@ -39,7 +47,7 @@ def encode_label(label: Label) -> bytes:
 
 
 def decode_label(body: bytes) -> Label:
-    """Raises msgspec.DecodeError where `body` is no label."""
+    """Raises msgspec.DecodeError or UnicodeDecodeError where `body` is no label."""
     return _decoder.decode(body)
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 
 DAY_S = 86_400.0
+LATEST_S = 253_402_300_799  # the last second that RFC 3339 can write
 
 _aware = msgspec.json.Decoder(datetime)
 _encode = msgspec.json.Encoder().encode  # a third of isoformat()'s time

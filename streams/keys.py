@@ -18,6 +18,7 @@ from streams.settings import Settings, WrongSetting
 # `openssl rand -hex 16` gives so many. Whoever has the labels can try keys as fast as a machine computes digests.
 SHORTEST_SECRET_CHARS = 32
 KEY_BYTES = 32
+LOOPBACK_NAMES = frozenset({"localhost", "localhost."})
 LOCAL_SECRET_FILE = "pseudonym.key"  # in `cache_dir`
 
 WAY_OUT = (
@@ -48,12 +49,19 @@ def is_local(bootstrap_servers: str) -> bool:
     >>> is_local("127.0.0.1:9092"), is_local("localhost:9092,[::1]:9093"), is_local("127.0.0.1:9092,kafka-1:9092")
     (True, True, False)
     """
-    return all(_is_loopback(server.strip().rpartition(":")[0].strip("[]")) for server in bootstrap_servers.split(","))
+    return all(is_loopback(server.strip().rpartition(":")[0]) for server in bootstrap_servers.split(","))
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address, as in a URL or a setting, is this machine's own.
+
+    >>> [is_loopback(host) for host in ("localhost", "127.0.0.1", "::1", "[::1]", "0.0.0.0", "shop.example")]
+    [True, True, True, True, False, False]
+    """
+    if host.lower() in LOOPBACK_NAMES:
+        return True
     try:
-        return host == "localhost" or ip_address(host).is_loopback
+        return ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
     except ValueError:
         return False
 

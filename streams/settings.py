@@ -87,6 +87,34 @@ class Settings(BaseSettings):
     )
     web_port: int = Field(6066, ge=0, le=65535, description="/live, /ready, /metrics, dashboard; 0: off")
     web_host: str = Field("127.0.0.1", description="address that the web server binds")
+    web_customer_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="port of their own for all pages; --web-port then has no customer ids; 0: one port",
+    )
+    web_open: Literal["metrics", "probes"] = Field(
+        "metrics", description="what needs no sign-in; metrics: /live, /ready and /metrics; probes: /live and /ready"
+    )
+    web_tokens: SecretStr = Field(
+        SecretStr(""), description="lines `role:token` or `role/name:token`, role viewer or operator; better in a file"
+    )
+    web_token_file: Path | None = Field(
+        None, description="file with such lines, read again when it changes; viewer: no customer ids, operator: all"
+    )
+    web_trusted_header: str = Field(
+        "", description="header in which a sign-in in front names who asks; it must drop what clients send of it"
+    )
+    web_trusted_role: Literal["viewer", "operator"] = Field(
+        "viewer", description="role of everybody whom the sign-in in front names"
+    )
+    web_trusted_proxies: str = Field(
+        "127.0.0.0/8,::1", description="addresses or networks, comma between them, from which that header counts"
+    )
+    web_hosts: str = Field(
+        "", description="names by which pages may be asked, comma between them, against DNS rebinding; empty: any"
+    )
+    web_readers: int = Field(16, ge=0, description="readers of /api/changes at a time")
     instance_id: str = Field(
         "", description="static membership: this worker's permanent name; empty: dynamic membership"
     )
@@ -96,6 +124,13 @@ class Settings(BaseSettings):
     )
     clock_grace_s: float = Field(5.0, ge=0, description="seconds that partition time stays behind the wall clock")
     future_limit_s: float = Field(3600.0, ge=0, description="an event further ahead than this is a dead letter")
+    customer_id_case: Literal["any", "lower", "upper"] = Field(
+        "any", description="the case that customer ids must have; an event with another is a dead letter"
+    )
+    foreign_currency: Literal["count", "refuse"] = Field(
+        "count",
+        description="purchases in another currency than the policy's: count them at face value, or make dead letters",
+    )
     max_poll_records: int = Field(8000, ge=1, description="records per poll; more are faster under backlog")
     commit_interval_s: float = Field(0.5, gt=0, description="seconds between commits of progress")
     session_timeout_s: float = Field(10.0, gt=0, description="seconds of silence after which the group drops a worker")
@@ -140,11 +175,19 @@ class Settings(BaseSettings):
     )
 
     @field_validator(
-        "sasl_password_file", "ssl_cafile", "ssl_certfile", "ssl_keyfile", "pseudonym_key_file", mode="before"
+        *("sasl_password_file", "ssl_cafile", "ssl_certfile", "ssl_keyfile", "pseudonym_key_file", "web_token_file"),
+        mode="before",
     )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("web_trusted_header")
+    @classmethod
+    def _is_a_header(cls, value: str) -> str:
+        if value and re.fullmatch(r"[A-Za-z0-9-]+", value) is None:
+            raise ValueError("write the name of a header, as in X-Forwarded-User")
+        return value
 
     @model_validator(mode="after")
     def _names_a_user(self) -> Self:

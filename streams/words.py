@@ -88,7 +88,7 @@ TEMPLATES = {
     "text_days": "last text {} days ago",
     "dwell_days": "held back until {} days in the segment were over",
     "version": "a newer model or policy judged; the bound is {}",
-    "policy": "the policy's bound is {} now",
+    "policy": "the policy's bound is {}",
     "others": "{} more",
 }
 DECAYED_TEMPLATE = "{} {} lately (half as much each {} d)"
@@ -175,11 +175,11 @@ def reason_words(reason: Contribution) -> str:
     >>> reason_words(Contribution("purchases", 12.0, 31.4))
     '12 purchases (+31.40)'
     >>> reason_words(Contribution("policy", 50.0, -3.0)), reason_words(Contribution("policy", 61.5, 0.0))
-    ("the policy's bound is 50 now (-3)", "the policy's first look, at 61.50")
+    ("the policy's bound is 50 (-3)", 'the policy judged anew, at 61.50')
     """
     words = value_words(reason.feature, reason.value)
     if reason.feature == "policy" and not reason.contribution:
-        return f"the policy's first look, at {number(reason.value)}"
+        return f"the policy judged anew, at {number(reason.value)}"
     if not reason.contribution:
         return words
     sign = "+" if reason.contribution >= 0 else "-"

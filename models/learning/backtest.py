@@ -16,10 +16,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from models.features import FloatArray, rows
-from models.learning.contest import Contest, WithChallengers
+from models.learning.contest import Contest, Promotion, WithChallengers
 from models.learning.inputs import links
 from models.learning.lapsing import lapsing
-from models.learning.learner import Learner
+from models.learning.learner import Judged, Learner
 from models.learning.scoreboard import PREVIOUS
 from models.learning.scorer import SnapshotScorer
 from models.learning.snapshots import DEFAULT, Snapshot
@@ -96,6 +96,8 @@ class History:
         seed: orders the labels that mature between two calls of `reach`: live, they come from several partitions.
         read: what an event's text says; by default no text is read.
         contest: challengers that are judged by, and learn, the same labels; those that it serves take part.
+        on_outcome: called with every outcome, a customer's in their order.
+        on_judged: called with every block of labels that was judged, and with what is served differently since.
 
     Attributes:
         sales: every purchase heard, in order.
@@ -109,8 +111,10 @@ class History:
         seed: int = 0,
         read: Callable[[Event], Reading | None] = lambda _: None,
         contest: Contest | None = None,
+        on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+        on_judged: Callable[[Judged, Sequence[Promotion]], None] = lambda judged, promotions: None,
     ) -> None:
-        self._read = read
+        self._read, self._on_outcome, self._on_judged = read, on_outcome, on_judged
         self.learner = learner
         self.events = 0
         self.now = -NEVER
@@ -126,8 +130,6 @@ class History:
         self._states: dict[str, tuple[CustomerState, float]] = {}
         self._heard: defaultdict[str, list[Heard]] = defaultdict(list)
         self._due: list[tuple[float, str]] = []
-        #: Told of every outcome, a customer's in their order.
-        self.on_outcome: Callable[[Outcome], None] = lambda outcome: None
 
     def hear(self, at: float, topic: str, key: bytes, value: bytes) -> None:
         """One record of an input topic, at its event time; never before what was reached.
@@ -162,7 +164,8 @@ class History:
         self.now = at
         if labels:
             labels.sort(key=lambda label: (label.matured_at, label.label_id))
-            self.learner.learn_many([labels[i] for i in self._random.permutation(len(labels))])
+            for judged in self.learner.learn_many([labels[i] for i in self._random.permutation(len(labels))]):
+                self._on_judged(judged, () if self._contest is None else self._contest.take(judged))
             self._learnt = SnapshotScorer(self._snapshot(), self._prior)
             served = () if self._contest is None else self._contest.overriding()
             self._scorer = WithChallengers(self._learnt, served) if served else self._learnt
@@ -174,7 +177,7 @@ class History:
             customers.append(Customer(each, state, due, self._heard.get(each, ())))
         for outcome in advance(customers, Terms(self._rules, self._scorer, horizon=at)):
             self._keep(outcome)
-            self.on_outcome(outcome)
+            self._on_outcome(outcome)
             yield from outcome.labels
 
     def _keep(self, outcome: Outcome) -> None:

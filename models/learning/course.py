@@ -3,7 +3,7 @@
 The three move together and go into one snapshot, so whoever restores it goes on as if nothing had happened.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple, Self
 
@@ -16,11 +16,21 @@ from schemas.learning import Label, Origin
 
 
 class Learnt(NamedTuple):
-    """How many labels of a chunk were learnt, had been seen, or are of a feature set that isn't this learner's."""
+    """What became of a chunk of labels.
+
+    Attributes:
+        learnt: labels that were learnt.
+        repeated: labels that had been seen.
+        foreign: labels of a feature set that isn't this learner's.
+        judged: each block that became full, with the forecasts made before it was learnt.
+        promotions: what is served differently now.
+    """
 
     learnt: int
     repeated: int
     foreign: int
+    judged: Sequence[Judged] = ()
+    promotions: Sequence[Promotion] = ()
 
 
 class Course:
@@ -28,8 +38,6 @@ class Course:
 
     Attributes:
         topic_id: Kafka's id of the topic that the offset is of; empty: not known.
-        changes: what is served differently since somebody last emptied it.
-        on_judged: called with each block before the learner learns it.
     """
 
     def __init__(
@@ -43,15 +51,8 @@ class Course:
         self.learner = learner
         self.next_offset, self.topic_id = next_offset, ""
         self.contest = Contest((), learner.names) if contest is None else contest
-        self.changes: list[Promotion] = []
-        self.on_judged: Callable[[Judged], None] = lambda judged: None
         self._seen = SeenLabels() if seen is None else seen
         self._places = LearntPlaces() if places is None else places
-        learner.on_judged = self._judged
-
-    def _judged(self, judged: Judged) -> None:
-        self.changes += self.contest.take(judged)
-        self.on_judged(judged)
 
     def learn(self, labels: Sequence[Label], next_offset: int, origins: Sequence[Origin | None] = ()) -> Learnt:
         """Learns what is new among `labels`, in order.
@@ -68,9 +69,10 @@ class Course:
             if label.feature_set == self.learner.feature_set
         ]
         new = [label for label, origin in own if self._is_new(label, origin)]
-        self.learner.learn_many(new)
+        judged = self.learner.learn_many(new)
+        promotions = [change for block in judged for change in self.contest.take(block)]
         self.next_offset = next_offset
-        return Learnt(len(new), len(own) - len(new), len(labels) - len(own))
+        return Learnt(len(new), len(own) - len(new), len(labels) - len(own), tuple(judged), tuple(promotions))
 
     def _is_new(self, label: Label, origin: Origin | None) -> bool:
         return self._seen.add(label.label_id) if origin is None else self._places.add(origin)

@@ -9,7 +9,7 @@ rest. A version that the scoreboard finds worse than the one before is taken bac
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -60,21 +60,15 @@ class Judged(NamedTuple):
     unit: float = 1.0  # the mean purchase, units of currency
 
 
-def _unheard(_: Judged) -> None:
-    return
-
-
 class Learner:
     """Learns from matured labels, in their order. Deterministic: equal labels in equal order, equal weights.
 
     Attributes:
-        on_judged: called with each block before it is learnt.
         rollbacks: versions taken back so far.
     """
 
     def __init__(self, names: tuple[str, ...], feature_set: str, prior: Scorer) -> None:
         self.names, self.feature_set = names, feature_set
-        self.on_judged: Callable[[Judged], None] = _unheard
         self.rollbacks = 0
         self.labels = 0
         self.learnt_to = 0.0
@@ -116,18 +110,22 @@ class Learner:
         self._carried_quality: Mapping[str, Mapping[str, float]] = {}
         self._carried_scoreboard: Mapping[str, Mapping[str, float]] = {}
 
-    def learn_one(self, label: Label) -> None:
+    def learn_one(self, label: Label) -> list[Judged]:
         """`learn_many` of one label."""
-        self.learn_many([label])
+        return self.learn_many([label])
 
-    def learn_many(self, labels: Sequence[Label]) -> None:
+    def learn_many(self, labels: Sequence[Label]) -> list[Judged]:
         """Takes labels in order; of each full block it counts the losses of forecasts made before, then learns it.
+
+        Returns:
+            Each block that became full, with the forecasts made before it was learnt.
 
         Raises:
             ValueError: a label of another feature set, or whose features aren't finite; none was taken then.
         """
+        judged: list[Judged] = []
         if not labels:
-            return
+            return judged
         for label in labels:
             if label.feature_set != self.feature_set or len(label.features) != len(self.names):
                 raise ValueError(f"a label of feature set {label.feature_set}, this learner has {self.feature_set}")
@@ -136,13 +134,14 @@ class Learner:
         for label in labels:
             row = (*label.features, float(label.horizon_days), label.matured_at, float(label.purchases), label.spend)
             if self._pending and label.matured_at > self._pending[0][-3] + DAY_S:
-                self._learn_block()
+                judged.append(self._learn_block())
             self._pending.append(row)
             self._customers.add(label.label_id)
             self.labels += 1
             self.learnt_to = max(self.learnt_to, label.matured_at)
             if len(self._pending) == BLOCK:
-                self._learn_block()
+                judged.append(self._learn_block())
+        return judged
 
     def predict_one(self, features: Sequence[float]) -> tuple[float, float, float, float]:
         """Forecasts in the order of SCORES; before the first block was learnt, the prior's."""
@@ -206,13 +205,13 @@ class Learner:
     def _forecaster(self) -> Forecaster:
         return Forecaster(self.names, self._prior, self.fit(), self._trust)
 
-    def _learn_block(self) -> None:
+    def _learn_block(self) -> Judged:
         block = np.array(self._pending, dtype=np.float64)
         self._pending = []
         x, (horizon, matured_at, purchases, spend) = block[:, : len(self.names)], block[:, len(self.names) :].T
         days = max(float(matured_at.max()) - self._clock, 0.0) / DAY_S if self._learnt else 0.0
         self._clock = max(self._clock, float(matured_at.max()))
-        self._judge(Block(self._clock, x, horizon, purchases, spend), days)
+        judged = self._judge(Block(self._clock, x, horizon, purchases, spend), days)
         self._population.learn_amounts(purchases, spend, days)
         if isinstance(self._prior, PriorScorer) and type(self._prior) is PriorScorer:
             self._population.learn_habits(x, horizon, purchases, days, _WEIGHT)
@@ -222,8 +221,9 @@ class Learner:
         self._teach(x, horizon, purchases, spend, days)
         self._learnt += len(x)
         self._trust = max(self._trust, self._customers.trust)
+        return judged
 
-    def _judge(self, block: Block, days: float) -> None:
+    def _judge(self, block: Block, days: float) -> Judged:
         """Forecasts made with what was known before this block, beside those of the others; what they teach."""
         forecaster = self._forecaster()
         prior = forecaster.prior.score(block.x)
@@ -240,7 +240,6 @@ class Learner:
             if self._drifts.update_many(score, truth, served[of, score], worth):
                 drifts.append(SCORES[score])
         verdict = self._scoreboard.judge(block, forecasts, forecaster.unit)
-        self.on_judged(Judged(block, forecasts, tuple(drifts), verdict, forecaster.unit))
         if self._learnt:
             self._calibrate(block, raw, days)
             # Of the first moments everybody is new and no model has been taught: a level that learnt what those forecasts
@@ -255,6 +254,7 @@ class Learner:
         else:
             self.rollbacks += 1
             self._take_back(self._scoreboard.go_back(self.fit()))
+        return Judged(block, forecasts, tuple(drifts), verdict, forecaster.unit)
 
     def _calibrate(self, block: Block, raw: FloatArray, days: float) -> None:
         of = block.horizon == 30

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import inspect
 
 from schemas.currencies import unit_minor_of
-from schemas.events import EARLIEST_S, EVENT_OF_TOPIC, LATEST_S, Currency, id_mistake, too_early
+from schemas.events import EARLIEST_YEAR, EVENT_OF_TOPIC, LATEST_YEAR, Currency, id_mistake, too_early
 from schemas.mistakes import names, times
 from schemas.mistakes.mistake import Mistake
 
@@ -24,10 +24,6 @@ class Literal(str):
     __slots__ = ()
 
 
-class Pairs(list[tuple[str, Any]]):
-    """A JSON object as it was written: a name may come twice, and each of its values is read."""
-
-
 @cache
 def _fields(struct: type[msgspec.Struct]) -> dict[str, inspect.Field]:
     info = inspect.type_info(struct)
@@ -35,15 +31,15 @@ def _fields(struct: type[msgspec.Struct]) -> dict[str, inspect.Field]:
     return {field.encode_name: field for field in info.fields}
 
 
-def mistakes_of_object(struct: type[msgspec.Struct], pairs: Pairs, path: str, topic: str) -> Iterator[Mistake]:
-    """What keeps `pairs` from being a `struct`, first by the fields that are there, then those that are missing."""
-    fields, last = _fields(struct), dict(pairs)
-    for name, value in pairs:
+def mistakes_of_object(struct: type[msgspec.Struct], event: dict[str, Any], path: str, topic: str) -> Iterator[Mistake]:
+    """What keeps `event` from being a `struct`, first by the fields that are there, then those that are missing."""
+    fields = _fields(struct)
+    for name, value in event.items():
         if (field := fields.get(name)) is not None:
-            yield from _of_value(field.type, value, f"{path}.{name}", topic, last)
-    unknown = [name for name in last if name not in fields]
+            yield from _of_value(field.type, value, f"{path}.{name}", topic, event)
+    unknown = [name for name in event if name not in fields]
     for name, field in fields.items():
-        if field.required and name not in last:
+        if field.required and name not in event:
             other = names.meant(name, unknown)
             hint = f"the record has `{other}`; is it meant?" if other is not None else ""
             yield Mistake("schema", f"{path}.{name}", "missing", _allowed(field.type, name), hint)
@@ -59,13 +55,13 @@ def _of_value(kind: inspect.Type, value: Any, path: str, topic: str, event: dict
     name = path.rpartition(".")[2]
     mistake: tuple[str, str] | None = None
     if isinstance(kind, inspect.VarTupleType):
-        if isinstance(value, list) and not isinstance(value, Pairs):
+        if isinstance(value, list):
             for i, item in enumerate(value):
                 yield from _of_value(kind.item_type, item, f"{path}[{i}]", topic, event)
             return
         mistake = _kind_of(value), "an array, also around one item"
     elif isinstance(kind, inspect.StructType):
-        if isinstance(value, Pairs):
+        if isinstance(value, dict):
             yield from mistakes_of_object(kind.cls, value, path, topic)
             return
         mistake = _kind_of(value), ""
@@ -92,19 +88,15 @@ def _of_integer(kind: inspect.IntType, value: Any, name: str, event: dict[str, A
                 return "an amount as text", _minor_hint(event) if name.endswith(_MINOR) else "write a whole number"
             return "a text", "write a whole number without quotes"
         return _kind_of(value), ""
-    if not re.fullmatch("-?[0-9]+", value):
-        number = float(value)
-        # The whole number may be a text's length, no customer's words: a number that is written as such can be shown.
+    number = float(value)
+    if not number.is_integer() and abs(number) < 1e30:
+        # A number that is written as such is no customer's words: it can be shown.
         shown = value if len(value) <= 20 else "a number with point or exponent"
-        if name.endswith(_MINOR) and not number.is_integer():
-            return shown, _minor_hint(event, value)
-        return shown, "write it without point or exponent" if number.is_integer() else "write a whole number"
-    number_int = int(value[:400])
+        return shown, _minor_hint(event, value) if name.endswith(_MINOR) else "write a whole number"
+    number_int = int(min(max(number, -1e30), 1e30))
     low = kind.ge if kind.ge is not None else (kind.gt or 0) + 1
     high = kind.le
     if number_int < low:
-        if name == "amount_minor" and number_int == 0:
-            return "0", "leave out events without money"
         if name.endswith(_MINOR):
             return "less than 0", "money that goes back is of type refund, with an amount above 0"
         return (value if len(value) <= 20 else "a negative number"), ""
@@ -153,9 +145,9 @@ def _of_time(value: Any) -> tuple[str, str] | None:
         return times.untimely(value)
     if at.tzinfo is None:
         return times.untimely(value)
-    if at.timestamp() < EARLIEST_S:
+    if at.year < EARLIEST_YEAR:
         return too_early(at.timestamp()).partition(";")[0], "events are from 1990 on"
-    return ("a time that in UTC is after the year 9999", "") if at.timestamp() > LATEST_S else None
+    return (f"a time after the year {LATEST_YEAR}", "") if at.year > LATEST_YEAR else None
 
 
 _aware = msgspec.json.Decoder(datetime)
@@ -196,7 +188,7 @@ def _kind_of(value: Any) -> str:
         return "a number"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, Pairs):
+    if isinstance(value, dict):
         return "an object"
     if isinstance(value, str):
         return "a text"

@@ -10,11 +10,12 @@ from schemas.events import (
     RECORD_LIMIT_BYTES,
     Event,
     Rejected,
+    as_validators_read,
     decode,
 )
 from schemas.headers import ERASE_HEADER
 from schemas.mistakes import keys, times
-from schemas.mistakes.fields import Literal, Pairs, mistakes_of_object
+from schemas.mistakes.fields import Literal, mistakes_of_object
 from schemas.mistakes.formats import PLAIN, likely_format, wrapped
 from schemas.mistakes.mistake import Mistake
 from schemas.times import from_rfc3339
@@ -84,9 +85,6 @@ def _whole(rejected: Rejected, topic: str, key: bytes | None, value: bytes | Non
 def _unreadable(rejected: Rejected, value: bytes) -> Mistake:
     if "nested" in rejected.detail:
         return Mistake(rejected.reason, "$", rejected.detail, f"at most {NESTING_LIMIT} levels")
-    if "surrogate" in rejected.detail:
-        hint = "a text that was cut between the halves of a character"
-        return Mistake(rejected.reason, "$", rejected.detail.partition(";")[0], "whole pairs", hint)
     likely = likely_format(value)
     if likely is not None:
         return Mistake(rejected.reason, "$", likely[0], PLAIN, likely[1])
@@ -99,36 +97,29 @@ def _unreadable(rejected: Rejected, value: bytes) -> Mistake:
 
 
 def _parsed(value: bytes | None, rejected: Rejected) -> Any:
-    """The JSON value as it was written; None where it can't be read, or is too large to be worth it."""
+    """The JSON value, numbers as `Literal`; None where it can't be read, or is too large to be worth it."""
     if value is None or rejected.reason in ("not-json", "not-utf8") or len(value) > 4 * RECORD_LIMIT_BYTES:
         return None
     try:
-        parsed = json.loads(
-            value.decode(),
-            object_pairs_hook=Pairs,
-            parse_int=Literal,
-            parse_float=Literal,
-            parse_constant=Literal,
-        )
-    except (ValueError, RecursionError):
+        parsed = json.loads(as_validators_read(value), parse_int=Literal, parse_float=Literal)
+    except ValueError:
         return None
     return Literal("null") if parsed is None else parsed
 
 
 def _inside(parsed: Any, topic: str, key: bytes | None, latest_s: float) -> list[Mistake]:
-    envelope = wrapped(_plain(parsed), topic)
+    envelope = wrapped(parsed, topic)
     if envelope is not None:
         return [Mistake("schema", "$", envelope[0], PLAIN, envelope[1])]
-    if not isinstance(parsed, Pairs):
+    if not isinstance(parsed, dict):
         return [Mistake("schema", "$", "a JSON value that is no object", PLAIN)]
-    event = dict(parsed)
     mistakes = list(mistakes_of_object(EVENT_OF_TOPIC[topic], parsed, "$", topic))
     wrong = {mistake.field for mistake in mistakes}
-    customer_id = event.get("customer_id")
+    customer_id = parsed.get("customer_id")
     if key and "$.customer_id" not in wrong and isinstance(customer_id, str) and customer_id.encode() != key:
-        found, hint = keys.difference(key, customer_id, {n: v for n, v in event.items() if n != "customer_id"})
+        found, hint = keys.difference(key, customer_id, {n: v for n, v in parsed.items() if n != "customer_id"})
         mistakes.append(Mistake("key-mismatch", "$.customer_id", found, "the record's key", hint))
-    if "$.event_time" not in wrong and (at_s := _time_of(event)) is not None and at_s > latest_s:
+    if "$.event_time" not in wrong and (at_s := _time_of(parsed)) is not None and at_s > latest_s:
         found, hint = times.ahead(at_s - latest_s)
         mistakes.append(Mistake("future-time", "$.event_time", found, "up to that clock", hint))
     return mistakes
@@ -139,12 +130,3 @@ def _time_of(event: dict[str, Any]) -> float | None:
         return from_rfc3339(event["event_time"])
     except (KeyError, ValueError):
         return None
-
-
-def _plain(parsed: Any) -> Any:
-    """`parsed` with its objects as dicts."""
-    if isinstance(parsed, Pairs):
-        return {name: _plain(value) for name, value in parsed}
-    if isinstance(parsed, list):
-        return [_plain(each) for each in parsed]
-    return parsed

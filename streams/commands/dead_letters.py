@@ -12,7 +12,7 @@ from streams.commands.failures import kafka_errors_as_failures
 from streams.commands.options import Decorated, Failure, Moment, setting_options, settings_from
 
 if TYPE_CHECKING:
-    from streams.ops.dead_letters import Choice
+    from streams.ops.dead_letters import Choice, RefusalGroup, RefusedRecord
     from streams.settings import Settings
 
 _connection = setting_options("bootstrap_servers", "topic_prefix", "app_id")
@@ -66,46 +66,12 @@ def list_(
 
     A record that was sent back and refused again counts once, by its latest letter.
     """
-    from schemas.times import to_rfc3339
     from streams.ops.dead_letters import grouped, survey
 
     settings = settings_from(**options)
     choice = _chosen(settings, reasons, fields, topics, since_s)
     refused = [record for record in _run(survey(settings)) if choice.takes(record.letter)]
-    if each:
-        rows = [
-            {
-                "reason": letter.reason,
-                "field": letter.field,
-                "topic": letter.topic,
-                "partition": letter.source_partition,
-                "offset": letter.source_offset,
-                "at": to_rfc3339(int(letter.written_s)),
-                "again": again,
-                "sent_back": sent_back,
-                "producer": letter.producer,
-                "detail": letter.detail,
-            }
-            for letter, again, sent_back, _ in refused
-        ]
-    else:
-        rows = [
-            {
-                "reason": group.reason,
-                "field": group.field,
-                "topic": group.topic,
-                "count": group.records,
-                "sent_back": group.sent_back,
-                "again": group.again,
-                "first": f"{group.first.source_partition}/{group.first.source_offset}",
-                "first_at": to_rfc3339(int(group.first.written_s)),
-                "last": f"{group.last.source_partition}/{group.last.source_offset}",
-                "last_at": to_rfc3339(int(group.last.written_s)),
-                "producer": group.producer,
-                "detail": group.last.detail,
-            }
-            for group in grouped(refused)
-        ]
+    rows = [_letter_row(record) for record in refused] if each else [_group_row(group) for group in grouped(refused)]
     if as_json:
         for row in rows:
             click.echo(json.dumps(row))
@@ -114,6 +80,45 @@ def list_(
     else:
         is_limited = reasons or fields or topics or since_s is not None
         click.echo("no dead letters" + (" of those that were asked for" if is_limited else ""))
+
+
+def _letter_row(record: "RefusedRecord") -> dict[str, Any]:
+    """One refused record, as the list shows it."""
+    from schemas.times import to_rfc3339
+
+    letter, again, sent_back, _ = record
+    return {
+        "reason": letter.reason,
+        "field": letter.field,
+        "topic": letter.topic,
+        "partition": letter.source_partition,
+        "offset": letter.source_offset,
+        "at": to_rfc3339(int(letter.written_s)),
+        "again": again,
+        "sent_back": sent_back,
+        "producer": letter.producer,
+        "detail": letter.detail,
+    }
+
+
+def _group_row(group: "RefusalGroup") -> dict[str, Any]:
+    """Records that are one line of the list."""
+    from schemas.times import to_rfc3339
+
+    return {
+        "reason": group.reason,
+        "field": group.field,
+        "topic": group.topic,
+        "count": group.records,
+        "sent_back": group.sent_back,
+        "again": group.again,
+        "first": f"{group.first.source_partition}/{group.first.source_offset}",
+        "first_at": to_rfc3339(int(group.first.written_s)),
+        "last": f"{group.last.source_partition}/{group.last.source_offset}",
+        "last_at": to_rfc3339(int(group.last.written_s)),
+        "producer": group.producer,
+        "detail": group.last.detail,
+    }
 
 
 @command.command()

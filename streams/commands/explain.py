@@ -75,6 +75,10 @@ def _print_standing(console: "Console", customer: "CustomerHistory", interval: t
     table = _grid("standing")
     for dimension, segment in customer.standing.segments.items():
         since = f"since {day(to_rfc3339(held[dimension].since))}" if dimension in held else ""
+        if (until := customer.standing.held_until.get(dimension)) is not None:
+            since += f", held until {day(until)} unless they buy or return"
+        if dimension in customer.standing.retired:
+            since += ", retired: the policy no longer has it"
         table.add_row(escape(dimension), f"[bold]{escape(segment)}[/bold]", since)
     console.print(table)
     scores = _grid("scores")
@@ -88,21 +92,26 @@ def _print_standing(console: "Console", customer: "CustomerHistory", interval: t
 
 
 def _print_profile(console: "Console", customer: "CustomerHistory") -> None:
+    from schemas.currencies import unit_minor_of
     from streams.words import day
 
     if customer.standing is None:
         return
-    profile = customer.standing.profile
+    profile, currency = customer.standing.profile, customer.standing.currency or ""
+    unit = customer.standing.unit_minor or unit_minor_of(currency) or 100
+
+    def money(minor: float) -> str:
+        return f"{minor / unit:,.{len(str(unit)) - 1}f} {currency}".rstrip()
+
     table = _grid("profile")
-    table.add_row("purchases", f"{profile.purchases:,}", f"{profile.spend_minor / 100:,.2f} in all")
+    table.add_row("purchases", f"{profile.purchases:,}", f"{money(profile.spend_minor)} in all")
     if profile.purchases:
-        mean = 0.0 if profile.monetary_minor is None else profile.monetary_minor / 100
-        table.add_row("mean purchase", f"{mean:,.2f}", "")
+        table.add_row("mean purchase", money(profile.monetary_minor or 0.0), "")
         table.add_row(
             "first, last", f"{day(profile.first_purchase_at or '')}, {day(profile.last_purchase_at or '')}", ""
         )
     if profile.refunds:
-        table.add_row("refunds", f"{profile.refunds:,}", f"{profile.refunded_minor / 100:,.2f} in all")
+        table.add_row("refunds", f"{profile.refunds:,}", f"{money(profile.refunded_minor)} in all")
     table.add_row("clicks, reviews", f"{profile.clicks:,}, {profile.reviews:,}", "")
     table.add_row("last heard of", day(profile.last_event_at or ""), f"as of {day(customer.standing.as_of)}")
     console.print(table)
@@ -118,7 +127,9 @@ def _print_next(console: "Console", customer: "CustomerHistory") -> None:
     if customer.standing is not None:
         table.add_row("next", next_words(customer.standing.next), "")
     for dimension, change in latest.items():
-        if change.counterfactual is not None:
+        # Of another policy, or before a later move that fell out of the history, it would be no advice.
+        served = customer.standing is not None and change.versions.policy == customer.standing.versions.policy
+        if change.counterfactual is not None and served:
             table.add_row(dimension, counterfactual_words(change.counterfactual, change.previous), "")
     console.print(table)
 

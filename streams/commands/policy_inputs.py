@@ -80,6 +80,32 @@ def warn_of_restless(policy: "Policy") -> None:
         )
 
 
+def confirm(question: str) -> None:
+    """Asks; without a terminal, or with another answer than yes, nothing is done.
+
+    Raises:
+        Failure: the answer is not yes.
+    """
+    try:
+        if click.confirm(question, err=True):
+            return
+    except click.Abort:
+        pass
+    raise Failure("nothing was published", "answer yes, or give --yes")
+
+
+def warn_of_dropped(policy: "Policy", served: "Policy") -> None:
+    """Prints a warning to stderr for each dimension of the served policy that `policy` does not have."""
+    kept = {dimension.name for dimension in policy.dimensions}
+    for dimension in served.dimensions:
+        if dimension.name not in kept:
+            click.echo(
+                f"warning: {policy.label} has no dimension {dimension.name}, which {served.label} has: its segments stay in "
+                "the standings as they are, marked as retired, and no change says so",
+                err=True,
+            )
+
+
 def warn_of_currency(policy: "Policy", served: "Policy") -> None:
     """Prints a warning to stderr if `policy` has another currency than the one that is served."""
     if policy.currency != served.currency:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams.commands.options import setting_options, settings_from
-from streams.commands.policy_inputs import FILE, STATES, load_policy, run, warn_of_currency
+from streams.commands.policy_inputs import FILE, STATES, load_policy, run, warn_of_currency, warn_of_dropped
 
 if TYPE_CHECKING:
     from models.policy import Policy
     from streams.policy.preview import Preview
+    from streams.settings import Settings
 
 
 @click.command("preview")
@@ -24,14 +25,21 @@ if TYPE_CHECKING:
 @setting_options(*STATES)
 def preview(file: Path, sample: int, as_json: bool, **options: Any) -> None:
     """Show which customers would move if FILE were published now, from every customer's current state; nobody moves."""
-    from streams.policy.preview import preview as compute
     from streams.policy.published import served
 
     policy, settings = load_policy(file), settings_from(**options)
+    show_preview(settings, policy, run(served(settings)), sample, as_json)
+
+
+def show_preview(settings: "Settings", policy: "Policy", before: "Policy", sample: int, as_json: bool) -> None:
+    """Prints who would move if `policy` were served instead of `before`."""
+    from streams.policy.preview import preview as compute
+
     began = time.perf_counter()
-    result = run(compute(settings, policy, sample))
+    result = run(compute(settings, policy, sample, before))
     took_s = time.perf_counter() - began
-    warn_of_currency(policy, run(served(settings)))
+    warn_of_currency(policy, before)
+    warn_of_dropped(policy, before)
     if as_json:
         click.echo(json.dumps(_as_json(policy, result, took_s)))
     else:
@@ -45,8 +53,18 @@ def _as_json(policy: "Policy", result: "Preview", took_s: float) -> dict[str, An
         "customers": result.customers,
         "moving": result.moving,
         "moves": [
-            {"dimension": dimension, "previous": previous, "current": current, "customers": count}
+            {
+                "dimension": dimension,
+                "previous": previous,
+                "current": current,
+                "customers": count,
+                "lifted_dwells": result.lifted[dimension, previous, current],
+            }
             for (dimension, previous, current), count in result.moves.most_common()
+        ],
+        "before": [
+            {"dimension": dimension, "segment": segment, "customers": count}
+            for (dimension, segment), count in sorted(result.before.items())
         ],
         "places": [
             {"dimension": dimension, "segment": segment, "customers": count}
@@ -70,7 +88,7 @@ def _print(policy: "Policy", result: "Preview", took_s: float) -> None:
     )
     for title, rows in (
         ("moves", _moves(result)),
-        ("where all would stand", _places(policy, result)),
+        ("where all stand now, and would stand", _places(policy, result)),
         ("some who would move", _sample(result)),
     ):
         if rows:
@@ -82,16 +100,26 @@ def _print(policy: "Policy", result: "Preview", took_s: float) -> None:
 
 def _moves(result: "Preview") -> list[tuple[str, ...]]:
     return [
-        (dimension, f"{previous or '(new)'} -> {current}", f"{count:,}")
-        for (dimension, previous, current), count in result.moves.most_common()
+        (
+            dimension,
+            f"{previous or '(new)'} -> {current}",
+            f"{count:,}",
+            f"{lifted:,} of them only because a dwell ends" if (lifted := result.lifted[kind]) else "",
+        )
+        for kind, count in result.moves.most_common()
+        for dimension, previous, current in (kind,)
     ]
 
 
 def _places(policy: "Policy", result: "Preview") -> list[tuple[str, ...]]:
-    return [
-        (dimension.name, segment.name, f"{result.places[dimension.name, segment.name]:,}")
-        for dimension in policy.dimensions
-        for segment in dimension.segments
+    kept = [(dimension.name, segment.name) for dimension in policy.dimensions for segment in dimension.segments]
+    names = {dimension.name for dimension in policy.dimensions}
+    gone = [place for place in sorted(result.before) if place not in kept]
+    rows: list[tuple[str, ...]] = [
+        (*place, f"{result.before[place]:,}", "->", f"{result.places[place]:,}") for place in kept
+    ]
+    return rows + [
+        (*place, f"{result.before[place]:,}", "->", "0" if place[0] in names else "stays, retired") for place in gone
     ]
 
 

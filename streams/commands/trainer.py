@@ -6,11 +6,21 @@ import click
 
 from streams.commands.failures import kafka_errors_as_failures
 from streams.commands.options import Failure, setting_option, setting_options, settings_from
+from streams.settings import WrongSetting
 
 
 @click.command()
 @setting_option("trainer_web_port", "--web-port")
-@setting_options("models", "web_host", "bootstrap_servers", "topic_prefix", "app_id", "session_timeout_s")
+@setting_options(
+    "models",
+    "web_host",
+    "web_open",
+    "web_token_file",
+    "bootstrap_servers",
+    "topic_prefix",
+    "app_id",
+    "session_timeout_s",
+)
 @click.option(
     "--publish-every",
     type=click.IntRange(min=1),
@@ -61,17 +71,20 @@ def command(publish_every: int, publish_interval: float, **options: Any) -> None
         stopping = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-        view, host, port = TrainerView(settings.app_id), settings.web_host, settings.trainer_web_port
+        view = TrainerView(settings.app_id)
         async with contextlib.AsyncExitStack() as stack:
             try:
-                await stack.enter_async_context(pages(view, host, port))
+                await stack.enter_async_context(pages(view, settings))
             except OSError as exc:
-                raise Failure(f"no pages at {host}:{port}: {exc}", "choose another --web-port, or 0 for none") from exc
+                where = f"{settings.web_host}:{settings.trainer_web_port}"
+                raise Failure(f"no pages at {where}: {exc}", "choose another --web-port, or 0 for none") from exc
             await Trainer(settings, beginner, schedule, view).run(stopping)
 
     try:
         with kafka_errors_as_failures(f"the broker at {settings.bootstrap_servers} failed", way_out):
             asyncio.run(run())
+    except WrongSetting as exc:  # of the sign-in
+        raise click.UsageError(str(exc)) from exc
     except BrokerLost as exc:
         broker = f"start the broker at {settings.bootstrap_servers} (`regulars broker start`), or correct"
         raise Failure(str(exc), f"{broker} REGULARS_BOOTSTRAP_SERVERS; then {way_out}") from exc

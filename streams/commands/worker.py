@@ -14,6 +14,14 @@ SETTINGS = (
     "store_memory_mb",
     "web_port",
     "web_host",
+    "web_customer_port",
+    "web_open",
+    "web_token_file",
+    "web_trusted_header",
+    "web_trusted_role",
+    "web_trusted_proxies",
+    "web_hosts",
+    "web_readers",
     "models",
     "bootstrap_servers",
     "security_protocol",
@@ -70,28 +78,34 @@ def command(**options: Any) -> None:
     except WrongSetting as exc:  # a file that a setting names holds something else
         raise click.UsageError(str(exc)) from exc
     app.hold_directory()  # first: a worker before this one that is still ending holds the port, too
-    check_port(settings)
+    check_ports(settings)
     run_worker(app)
 
 
-def check_port(settings: Settings) -> None:
-    """Refuses an address that the web server could not bind. Otherwise the group rebalances for a worker that then ends.
+def check_ports(settings: Settings) -> None:
+    """Refuses addresses that the web servers could not bind. Otherwise the group rebalances for a worker that then ends.
 
     Raises:
-        Failure: the port is taken, or the address is not this host's.
+        Failure: a port is taken or given twice, or the address is not this host's.
     """
-    if settings.web_port == 0:
-        return
+    if settings.web_port and settings.web_port == settings.web_customer_port:
+        raise Failure(f"--web-port and --web-customer-port are both {settings.web_port}", "give each a port of its own")
+    for name in ("web_port", "web_customer_port"):
+        if (port := getattr(settings, name)) != 0:
+            _check_port(settings, port, f"REGULARS_{name.upper()}")
+
+
+def _check_port(settings: Settings, port: int, variable: str) -> None:
     try:
         addresses = socket.getaddrinfo(
-            settings.web_host or None, settings.web_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            settings.web_host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError as exc:
         raise Failure(f"web address {settings.web_host}: {exc.strerror}", "set REGULARS_WEB_HOST") from exc
     refusals = {address: _refusal(family, address) for family, *_, address in addresses}
     for why in refusals.values():
         if why is not None and why.errno != errno.EADDRNOTAVAIL:
-            raise Failure(f"web port {settings.web_port}: {_text_of(why)}", "set REGULARS_WEB_PORT") from why
+            raise Failure(f"web port {port}: {_text_of(why)}", f"set {variable}") from why
     elsewhere = [why for why in refusals.values() if why is not None]
     if len(elsewhere) == len(
         refusals

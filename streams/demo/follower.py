@@ -20,6 +20,7 @@ from streams import words
 from streams.kafka.cluster import Layout, connect, first_timestamp, layout
 from streams.kafka.readers import reader
 from streams.settings import Settings
+from streams.signin.tokens import own_headers
 
 SHOWN = 40
 # Percentiles cover this many latest values: all values of a demo.
@@ -65,7 +66,10 @@ class Watch:
         """
         client = await connect(self._settings)
         try:
-            async with reader(self._settings) as consumer, aiohttp.ClientSession() as session:
+            async with (
+                reader(self._settings) as consumer,
+                aiohttp.ClientSession(headers=own_headers(self._settings)) as session,
+            ):
                 await self._lay_out(client, consumer)
                 asking = asyncio.create_task(self._ask(session))
                 sampling: set[asyncio.Task[None]] = set()

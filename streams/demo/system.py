@@ -21,7 +21,9 @@ from pydantic import SecretStr
 
 from streams.broker import Broker
 from streams.demo.children import Child, Children
+from streams.keys import is_loopback
 from streams.settings import Settings
+from streams.signin.tokens import own_headers
 
 WEB_PORT = 6066
 # A worker imports torch and loads its encoder: about 5 s with a warm disk cache, half a minute without.
@@ -75,6 +77,10 @@ def demo_system(settings: Settings, folder: Path, broker_port: int, say: Say) ->
         children = stack.enter_context(Children(folder / "logs"))
         broker = _start_broker(settings, folder, broker_port, children, stack, say)
         served = settings.model_copy(update=_placed(settings, broker, folder))
+        if not is_loopback(served.web_host) and not own_headers(served):
+            token = secrets.token_hex(32)
+            served = served.model_copy(update={"web_tokens": SecretStr(f"operator/demo:{token}")})
+            say(f"the dashboard is not on a loopback address; its password is {token}")
         env = _environment(served)
         _create_topics(served)
         stack.callback(children.stop_all)
@@ -124,6 +130,8 @@ def _environment(settings: Settings) -> dict[str, str]:
     if not settings.pseudonym_key.get_secret_value() and settings.pseudonym_key_file is None:
         # Nobody needs the demo's pseudonyms afterwards.
         environment["REGULARS_PSEUDONYM_KEY"] = secrets.token_hex(32)
+    if tokens := settings.web_tokens.get_secret_value():
+        environment["REGULARS_WEB_TOKENS"] = tokens
     return environment
 
 

@@ -10,6 +10,7 @@ found without reading the older ones.
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
@@ -71,7 +72,16 @@ async def look_up(
         changes = tuple(change for change in changes if from_rfc3339(change.changed_at) > since)
     record = None if published is None else decode_standing(published)
     if record is not None and decoded is not None and not decoded.is_erased:
-        record = standing(customer_id, decoded, record.versions)
+        now = standing(customer_id, decoded, record.versions)
+        record = msgspec.structs.replace(
+            now,
+            currency=record.currency,
+            unit_minor=record.unit_minor,
+            retired=record.retired,
+            held_until={
+                name: at for name, at in record.held_until.items() if record.since.get(name) == now.since.get(name)
+            },
+        )
     return CustomerHistory(customer_id, partition, decoded, record, changes)
 
 

@@ -15,6 +15,14 @@ from streams.settings import Settings
 REBALANCE_TIMEOUT_S = 20.0
 HEARTBEAT_S = 1.0
 
+FAUST_PAGES = (
+    "web_graph_enabled",
+    "web_metrics_enabled",
+    "web_router_enabled",
+    "web_stats_enabled",
+    "web_tables_enabled",
+)
+
 
 def faust_options(settings: Settings) -> dict[str, Any]:
     """The keyword arguments of `faust.App`.
@@ -52,6 +60,8 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         "topic_partitions": settings.partitions,
         "topic_replication_factor": settings.replication_factor,
         "web_bind": settings.web_host,
+        # Faust's own pages: its table page gives any state to whoever asks.
+        **dict.fromkeys(FAUST_PAGES, False),
         "web_enabled": settings.web_port != 0,
         "web_host": settings.web_host,
         "web_port": settings.web_port or 6066,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -32,13 +32,14 @@ class Compared(NamedTuple):
         ]
 
 
-async def ask(workers: Sequence[str]) -> Compared:
-    """The figures of the workers at these addresses (`http://HOST:PORT`), added up.
+async def ask(workers: Sequence[str], headers: Mapping[str, str]) -> Compared:
+    """The figures of the workers at these addresses (`http://HOST:PORT`), added up; `headers` hold the token, if any.
 
     Raises:
         NoComparison: a worker does not answer, has no shadow policy, or compares other policies than the rest.
     """
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_S)) as session:
+    timeout = aiohttp.ClientTimeout(TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
         pages = await asyncio.gather(*(_page(session, worker) for worker in workers))
     return added(dict(zip(workers, pages, strict=True)))
 
@@ -82,6 +83,8 @@ async def _page(session: aiohttp.ClientSession, worker: str) -> dict[str, Any]:
     url = f"{worker.rstrip('/')}/api/shadow"
     try:
         async with session.get(url) as answer:
+            if answer.status in (401, 403):
+                raise NoComparison(f"{worker} wants a token (status {answer.status}); set REGULARS_WEB_TOKEN_FILE")
             answer.raise_for_status()
             page: dict[str, Any] = await answer.json()
     except (aiohttp.ClientError, TimeoutError, ValueError) as exc:

@@ -140,8 +140,12 @@ def _flap(flaps: Flaps, dimension: Dimension, name: str) -> Flap:
 
 def _replay(policy: Policy, dataset: str, file: Path) -> Flaps:
     source, prior, flaps = open_dataset(dataset, file, unit_minor=policy.unit_minor), PriorScorer(), Flaps()
-    history = History(Rules(policy), Learner(NAMES, FEATURE_SET, prior), prior)
-    history.on_outcome = lambda outcome: flaps.count(outcome.customer.customer_id, outcome.moves)
+    history = History(
+        Rules(policy),
+        Learner(NAMES, FEATURE_SET, prior),
+        prior,
+        on_outcome=lambda outcome: flaps.count(outcome.customer.customer_id, outcome.moves),
+    )
     tick: float | None = None
     for record in source.items(0, len(source.times_s)):
         while tick is not None and tick <= record.at_s:

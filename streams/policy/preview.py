@@ -46,6 +46,10 @@ class Preview(NamedTuple):
     places: Counter[tuple[str, str]]  # dimension, segment: how many customers would stand there
     sample: tuple[Moved, ...]
     model: str
+    # As `moves`: of these, customers whom the served policy would move there as well, if no dwell held them.
+    lifted: Counter[tuple[str, str | None, str]]
+    # As `places`: where all stand now, also in dimensions and segments that the policy drops.
+    before: Counter[tuple[str, str]]
 
 
 class _Partition(NamedTuple):
@@ -61,13 +65,16 @@ class _Numbers(NamedTuple):
     values: FloatArray  # (dimensions, customers)
 
 
-async def preview(settings: Settings, policy: Policy, sample: int = 20) -> Preview:
+async def preview(settings: Settings, policy: Policy, sample: int = 20, served: Policy | None = None) -> Preview:
     """Which customers would move if `policy` were published now.
+
+    Publishing lifts dwells: every customer is judged anew. `served` tells the moves that come from that alone.
 
     Args:
         settings: which cluster, changelog and clock.
         policy: the policy to preview.
         sample: how many of the moving customers are named, spread over the kinds of move.
+        served: the policy that is served now; None: no move is told apart.
 
     Raises:
         BrokerLost: no broker answers.
@@ -76,11 +83,16 @@ async def preview(settings: Settings, policy: Policy, sample: int = 20) -> Previ
     rules, scorer = Rules(policy), await served_scorer(settings)
     moves: Counter[tuple[str, str | None, str]] = Counter()
     places: Counter[tuple[str, str]] = Counter()
+    lifted: Counter[tuple[str, str | None, str]] = Counter()
+    before: Counter[tuple[str, str]] = Counter()
+    served_rules = None if served is None else Rules(served)
     customers = moving = 0
     examples: dict[tuple[str, str | None, str], list[Moved]] = {}
     async for part in _population(settings):
         numbers = _numbers(part, rules, scorer)
         customers += len(part.keys)
+        known = {} if served_rules is None else _places_served(part, served_rules, scorer, numbers, policy)
+        before.update((name, held.segment) for state in part.states for name, held in state.segments.items())
         anyone = np.zeros(len(part.keys), dtype=bool)
         outdated = np.array([state.ruled != rules.tag for state in part.states], dtype=bool)
         for ruling, own in zip(numbers.rulings, numbers.values, strict=True):
@@ -99,12 +111,15 @@ async def preview(settings: Settings, policy: Policy, sample: int = 20) -> Previ
             for i in np.flatnonzero(move).tolist():
                 kind = (ruling.name, held[i], ruling.segments[target[i]])
                 moves[kind] += 1
-                named = examples.setdefault(kind, [])
-                if len(named) < sample:
+                lifted[kind] += ruling.name in known and known[ruling.name][i] == kind[2]
+                of_kind = examples.setdefault(kind, [])
+                if len(of_kind) < sample:
                     number = None if np.isnan(own[i]) else float(own[i])
-                    named.append(Moved(part.keys[i].decode(), *kind, number))
+                    of_kind.append(Moved(part.keys[i].decode(), *kind, number))
         moving += int(anyone.sum())
-    return Preview(customers, moving, moves, places, _spread(list(examples.values()), sample), scorer.version)
+    return Preview(
+        customers, moving, moves, places, _spread(list(examples.values()), sample), scorer.version, +lifted, before
+    )
 
 
 async def quantiles(settings: Settings, policy: Policy) -> tuple[int, list[list[float | None]]]:
@@ -149,6 +164,35 @@ def _numbers(part: _Partition, rules: Rules, scorer: Scorer) -> _Numbers:
         for d, ruling in enumerate(rulings):
             values[d, start : start + len(states)] = days if ruling.score is None else scores[:, ruling.score]
     return _Numbers(rulings, values)
+
+
+def _places_served(
+    part: _Partition, rules: Rules, scorer: Scorer, numbers: _Numbers, policy: Policy
+) -> dict[str, list[str]]:
+    """By dimension of the served policy: where it would place each customer now, without dwell.
+
+    Args:
+        part: the customers.
+        rules: of the served policy.
+        scorer: that is served.
+        numbers: those of `policy`, which are used where both policies compute them alike.
+        policy: the one that is previewed.
+    """
+    own = rules.policy
+    alike = (own.time_zone, own.season, own.currency, own.unit_minor) == (
+        policy.time_zone, policy.season, policy.currency, policy.unit_minor,
+    )  # fmt: skip
+    over = {each.over: row for each, row in zip(policy.dimensions, numbers.values, strict=True)} if alike else {}
+    if all(each.over in over for each in own.dimensions):
+        values = [over[each.over] for each in own.dimensions]
+    else:
+        values = list(_numbers(part, rules, scorer).values)
+    places = {}
+    for ruling, row in zip(rules.rulings, values, strict=True):
+        held = [state.segments.get(ruling.name) for state in part.states]
+        current = np.array([-1 if place is None else ruling.index(place.segment) for place in held], dtype=np.int64)
+        places[ruling.name] = [ruling.segments[i] for i in ruling.places(row, current).tolist()]
+    return places
 
 
 def _spread(kinds: Sequence[list[Moved]], most: int) -> tuple[Moved, ...]:

@@ -181,6 +181,20 @@ async def rollback(settings: Settings, to: str | None = None) -> tuple[Policy, P
     Raises:
         PolicyRefused: nothing was published, or there is no such version.
     """
+    versions, found = await _former(settings, to)
+    policy, document = found
+    await _send(settings, policy.name, document, versions)
+    return policy, versions[0].policy
+
+
+async def former(settings: Settings, to: str | None = None) -> tuple[Policy, Policy]:
+    """The policy that `rollback` would publish, and the one that is served. Raises as `rollback`."""
+    versions, (policy, _) = await _former(settings, to)
+    readable = (version.policy for version in versions)
+    return policy, next((each for each in readable if each is not None), None) or load(settings.policy)
+
+
+async def _former(settings: Settings, to: str | None) -> tuple[tuple[Version, ...], tuple[Policy, str]]:
     versions = await history(settings)
     if not versions:
         raise PolicyRefused("no policy was published; there is nothing to take back")
@@ -191,8 +205,7 @@ async def rollback(settings: Settings, to: str | None = None) -> tuple[Policy, P
         if policy is None or (served is not None and policy.tag == served.tag):
             continue
         if to is None or to in (policy.label, policy.version):
-            await _send(settings, policy.name, version.document, versions)
-            return policy, served
+            return versions, (policy, version.document)
     labels = ", ".join(version.policy.label for version in candidates if version.policy is not None)
     raise PolicyRefused(f"{to or 'what was served before'} is not among the known versions: {labels}")
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from models.features import FEATURE_SET, NAMES
 from models.learning.backtest import Forecasts, History, forecasts_over
-from models.learning.contest import Contest
+from models.learning.contest import Contest, Promotion
 from models.learning.learner import Judged, Learner
 from models.learning.plug import plugged
 from models.policy import Rules, load
@@ -122,10 +122,9 @@ class Backtest:
         prior = PriorScorer()
         learner = Learner(NAMES, FEATURE_SET, prior)
         self._timeline = Timeline()
-        learner.on_judged = self._take
         self.contest = Contest(contenders, NAMES)
         self._say = say
-        self.history = History(Rules(rules), learner, prior, seed, contest=self.contest)
+        self.history = History(Rules(rules), learner, prior, seed, contest=self.contest, on_judged=self._take)
         self._file, self._seed = file, seed
         self._policy_file, self._asked_for = policy, group_by
         made = list(forecasts_over(source.items(0, len(source.times_s)), self.history))
@@ -133,9 +132,9 @@ class Backtest:
         if not self.forecasts:
             raise NothingToForecast(f"{file} has no cut-off: a backtest needs three months, and thirty days after them")
 
-    def _take(self, judged: Judged) -> None:
+    def _take(self, judged: Judged, promotions: Sequence[Promotion]) -> None:
         self._timeline.take(judged)
-        for change in self.contest.take(judged):
+        for change in promotions:
             self._say(promotion_words(change, judged.block.at))
 
     @property

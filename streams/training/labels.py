@@ -41,7 +41,7 @@ def decoded(records: Sequence[ConsumerRecord], feature_set: str, width: int) -> 
                 raise msgspec.ValidationError(f"{len(label.features)} features, not {width} - at `$.features`")
             whole.labels.append(label)
             whole.origins.append(Origin.of(record.headers))
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             whole.dead.append(letter(record, _rejected(exc)))
     return whole
 

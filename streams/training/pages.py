@@ -15,6 +15,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from streams.health import CONTENT_TYPE, Reason, new_registry
+from streams.settings import Settings
+from streams.signin.guard import PageGuard
+from streams.signin.pages import HEALTH_PAGES
 
 State = Literal["joining", "taking over", "learning", "spare"]
 
@@ -138,8 +141,13 @@ class _KnownGauges(Collector):
             yield family
 
 
-def mount(app: web.Application, view: TrainerView) -> None:
-    """Adds the trainer's pages to `app`; call it before the app starts."""
+def mount(app: web.Application, view: TrainerView, settings: Settings) -> None:
+    """Adds the trainer's pages to `app`, with a guard before them; call it before the app starts.
+
+    Raises:
+        WrongSetting: the settings of the sign-in are not what they must be.
+    """
+    PageGuard(settings, HEALTH_PAGES).install(app)
 
     async def live(request: web.Request) -> web.Response:
         alive = view.turn_age_s <= TURN_LIMIT_S
@@ -159,21 +167,22 @@ def mount(app: web.Application, view: TrainerView) -> None:
 
 
 @asynccontextmanager
-async def pages(view: TrainerView, host: str, port: int) -> AsyncIterator[None]:
-    """Serves the pages on `host`:`port` until the block ends; port 0: no pages.
+async def pages(view: TrainerView, settings: Settings) -> AsyncIterator[None]:
+    """Serves the pages at the settings' `trainer_web_port` until the block ends; port 0: no pages.
 
     Raises:
-        OSError: the port is taken, or this machine has no address `host`.
+        WrongSetting: the settings of the sign-in are not what they must be.
+        OSError: the port is taken, or this machine has no address `web_host`.
     """
-    if port == 0:
+    if settings.trainer_web_port == 0:
         yield
         return
     app = web.Application()
-    mount(app, view)
+    mount(app, view, settings)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, settings.web_host, settings.trainer_web_port).start()
         yield
     finally:
         await runner.cleanup()
@@ -184,5 +193,4 @@ def _json(body: Any, status: int) -> web.Response:
         body=msgspec.json.encode(body),
         status=status,
         content_type="application/json",
-        headers={"Cache-Control": "no-store"},
     )

@@ -151,7 +151,6 @@ class Trainer(ConsumerRebalanceListener):
         course, backlog = await take_over(self._connection, self._beginner)
         if revocations != self._revocations:
             return  # the partition went away meanwhile
-        course.on_judged = self._publisher.log_judged
         self._connection.seek(course.next_offset)
         self._publisher.restart(course)
         self._course, self._is_spare = course, False
@@ -163,14 +162,15 @@ class Trainer(ConsumerRebalanceListener):
         if course is not self._course:
             return
         rollbacks = course.learner.rollbacks
-        course.changes.clear()
         counts = await self._working(partial(course.learn, labels, records[-1].offset + 1, origins))
         if course is not self._course:
             return
         self.view.count_learnt(counts.learnt, course.next_offset)
-        for change in course.changes:
+        for judged in counts.judged:
+            self._publisher.log_judged(judged)
+        for change in counts.promotions:
             challengers.say(change)
-        if course.learner.rollbacks > rollbacks or course.changes:
+        if course.learner.rollbacks > rollbacks or counts.promotions:
             await self._publish(course)
         if counts.foreign:
             log.warning(

@@ -8,15 +8,17 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import structlog
 from aiokafka.structs import ConsumerRecord
 
-from models.state import Erasure, Reading
+from models.state import PURCHASE, Erasure, Reading
 from models.step import Heard
 from schemas.events import (
     INPUT_TOPICS,
     TEXT_LIMIT_CHARS,
     Click,
     Event,
+    Purchase,
     Rejected,
     Review,
     cut,
@@ -35,6 +37,13 @@ from streams.worker.partition import Partition
 
 # Records that wait for their texts together: about a second of a CPU's reading, after which they can be committed.
 TEXTS_AT_ONCE = 64
+
+
+_log = structlog.get_logger(__name__)
+
+
+class AgainstRules(Rejected):
+    """An event that is valid, and that the settings of this installation refuse."""
 
 
 class KnownReadings(Protocol):
@@ -63,6 +72,9 @@ class Decoder:
         self.texts_cut = 0
         self._partitions, self._future_limit_s = settings.partitions, settings.future_limit_s
         self._dead_letters = settings.topic(DEAD_LETTERS)
+        self._case, self._refuses_foreign = settings.customer_id_case, settings.foreign_currency == "refuse"
+        self._is_strict = self._case != "any"
+        self._foreign: set[str] = set()  # currencies whose first event was logged
         self._readings = readings
         self._topic_index = {name: i for i, name in enumerate(self.topics)}
 
@@ -87,8 +99,11 @@ class Decoder:
                     work.counts[topic, "erasure"] += 1
                     continue
                 event = decode(INPUT_TOPICS[topic], key, record.value, latest)
+                if self._is_strict or topic == PURCHASE:
+                    self._check_rules(event, record, part.rules.policy.currency)
             except Rejected as rejected:
-                if rejected.field.startswith("$"):  # the others are of headers, whose details are whole
+                # The others are of headers, or of rules of this installation; their details are whole.
+                if rejected.field.startswith("$") and not isinstance(rejected, AgainstRules):
                     rejected = detailed(rejected, INPUT_TOPICS[topic], key, record.value, latest)
                 self.reject(work, record, rejected)
                 continue
@@ -117,6 +132,32 @@ class Decoder:
         work.keys = list(work.heard)
         work.keys += [key for key in work.erasures if key not in work.heard]
         return work
+
+    def _check_rules(self, event: Event, record: ConsumerRecord, currency: str) -> None:
+        """Checks what is a rule of this installation, not of events; logs the first event of each foreign currency.
+
+        Raises:
+            AgainstRules: the settings refuse the event.
+        """
+        if (mistake := case_mistake(event.customer_id, self._case)) is not None:
+            raise AgainstRules("schema", "$.customer_id", mistake)
+        if not isinstance(event, Purchase) or event.currency == currency:
+            return
+        if self._refuses_foreign:
+            hint = "send it in that currency, or set REGULARS_FOREIGN_CURRENCY=count"
+            found = f"{event.currency}; allowed: {currency}, the policy's currency; hint: {hint}"
+            raise AgainstRules("schema", "$.currency", found)
+        if event.currency not in self._foreign:
+            self._foreign.add(event.currency)
+            _log.warning(
+                "a purchase in another currency than the policy's counts at face value",
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                currency=event.currency,
+                policy_currency=currency,
+                way_out="find its producer, or refuse such purchases with REGULARS_FOREIGN_CURRENCY=refuse",
+            )
 
     def _apply_or_hold(
         self, part: Partition, work: ChunkWork, entries: list[tuple[ConsumerRecord, Heard, str | None]]
@@ -203,6 +244,21 @@ def _moves_clock(record: ConsumerRecord, part: Partition, topic: int, latest: fl
     if at is not None:
         part.clock.heard(topic, at)
     return at is not None
+
+
+def case_mistake(customer_id: str, case: str) -> str | None:
+    """What is wrong with the case of a customer id, which the setting `customer_id_case` names; None: nothing.
+
+    It is refused and not changed: the key decides the partition, and a key in another case is in another one.
+
+    >>> case_mistake("anna", "lower"), case_mistake("Anna", "any")
+    (None, None)
+    """
+    if case == "any" or customer_id == (customer_id.lower() if case == "lower" else customer_id.upper()):
+        return None
+    found, allowed = ("capital", "small") if case == "lower" else ("small", "capital")
+    hint = "write id and key in one case (REGULARS_CUSTOMER_ID_CASE)"
+    return f"has {found} letters; allowed: {allowed} letters alone; hint: {hint}"
 
 
 def _misplaced(partition: int, right: int) -> str:

@@ -19,7 +19,7 @@ from streams.worker.collectors import CountsCollector, LagCollector, ShadowColle
 from streams.worker.latency import Latency
 from streams.worker.status import Counts
 
-Outcome = Literal["applied", "rejected", "clock", "duplicate", "replayed", "erasure", "void"]
+Outcome = Literal["applied", "rejected", "clock", "duplicate", "conflict", "replayed", "erasure", "void"]
 
 TOKEN_BUCKETS = (64, 256, 1024, 2048, 4096, 8192, 16384, 32768)
 
@@ -74,6 +74,16 @@ class Metrics:
         )
         for topic in (POLICIES, MODEL_SNAPSHOTS):
             self._refused.labels(topic)
+        self._make_learner_metrics()
+        self._customers = GaugeMetric(
+            "regulars_customers", "Customers in this worker's partitions", registry=self.registry
+        )
+        self._ready = GaugeMetric("regulars_ready", "1: /ready answers 200; 0: 503", registry=self.registry)
+        self.registry.register(self.latency)
+        if lag is not None:
+            self.registry.register(LagCollector(lag))
+
+    def _make_learner_metrics(self) -> None:
         self._log_loss = GaugeMetric(
             "regulars_learner_log_loss", "Progressive log loss of the served model", ("model",), registry=self.registry
         )
@@ -97,13 +107,6 @@ class Metrics:
             ("score",),
             registry=self.registry,
         )
-        self._customers = GaugeMetric(
-            "regulars_customers", "Customers in this worker's partitions", registry=self.registry
-        )
-        self._ready = GaugeMetric("regulars_ready", "1: /ready answers 200; 0: 503", registry=self.registry)
-        self.registry.register(self.latency)
-        if lag is not None:
-            self.registry.register(LagCollector(lag))
 
     def expect_events(self, topics: Iterable[str]) -> None:
         """Starts every count of events at 0: Prometheus' `increase` sees no rise in a series that begins at 1."""

@@ -5,10 +5,20 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from models.policy import Policy
 from models.standing import change, standing
 from models.state import PURCHASE
 from models.step import Heard, Outcome
-from schemas.changes import Change, Trace, Versions, cloudevent_headers, encode_change, encode_standing, erased_headers
+from schemas.changes import (
+    Change,
+    Trace,
+    Versions,
+    cloudevent_headers,
+    encode_change,
+    encode_standing,
+    erased_headers,
+    standing_headers,
+)
 from schemas.events import Purchase
 from schemas.learning import encode_label
 from schemas.times import to_rfc3339
@@ -16,6 +26,7 @@ from schemas.topics import CUSTOMER_SEGMENTS, MODEL_TRAIN, SEGMENT_CHANGES
 from streams.plane.records import Output, Put
 from streams.settings import Settings
 from streams.worker.chunk import ChunkWork
+from streams.worker.conflicts import Conflicts
 from streams.worker.partition import Partition
 
 
@@ -44,6 +55,7 @@ class OutcomeWriter:
         self._changes, self._standings = settings.topic(SEGMENT_CHANGES), settings.topic(CUSTOMER_SEGMENTS)
         self._train, self._source = settings.topic(MODEL_TRAIN), settings.source
         self.foreign: Counter[str] = Counter()
+        self._conflicts = Conflicts()
 
     def write(
         self, work: ChunkWork, part: Partition, outcomes: Sequence[Outcome], versions: Versions, scored_at: float
@@ -58,9 +70,7 @@ class OutcomeWriter:
             key = customer.customer_id.encode()
             if outcome.repeated or outcome.replayed or outcome.void:
                 _count_passed_over(work, outcome)
-            for heard in customer.heard:
-                if heard.topic == PURCHASE and _is_foreign(heard, outcome, currency):
-                    self.foreign[heard.topic_name] += 1
+            self._count_purchases(work, outcome, currency)
             if outcome.is_there:
                 part.schedule(key, outcome.due)
             else:
@@ -70,11 +80,22 @@ class OutcomeWriter:
             if outcome.is_there is not outcome.was_there:
                 part.customers += outcome.is_there - outcome.was_there
             is_quiet = not (outcome.shows or outcome.moves or outcome.labels or outcome.erased)
-            puts.append(Put(key, value, [] if is_quiet else self._outputs(written, key, outcome, versions, trace)))
+            outputs = [] if is_quiet else self._outputs(written, key, outcome, versions, trace, part.rules.policy)
+            puts.append(Put(key, value, outputs))
         return written
 
+    def _count_purchases(self, work: ChunkWork, outcome: Outcome, currency: str) -> None:
+        """Counts purchases in another currency, and those whose id came before with another content."""
+        purchases = [heard for heard in outcome.customer.heard if heard.topic == PURCHASE]
+        if not purchases:
+            return
+        self.foreign.update(heard.topic_name for heard in purchases if _is_foreign(heard, outcome, currency))
+        for heard in self._conflicts.among(purchases, outcome.repeated):
+            work.counts[heard.topic, "duplicate"] -= 1
+            work.counts[heard.topic, "conflict"] += 1
+
     def _outputs(
-        self, written: Written, key: bytes, outcome: Outcome, versions: Versions, trace: Trace
+        self, written: Written, key: bytes, outcome: Outcome, versions: Versions, trace: Trace, policy: Policy
     ) -> list[Output]:
         """The records that the customer's new state causes, in order; adds the changes among them to `written`."""
         customer_id = outcome.customer.customer_id
@@ -82,15 +103,16 @@ class OutcomeWriter:
         if outcome.erased:  # first, because the customer may come back in the same chunk
             outputs.append(Output(self._standings, key, None, _erased_headers(outcome)))
         for move in outcome.moves:
-            moved = change(customer_id, move, versions, trace)
+            moved = change(customer_id, move, versions, trace, policy)
             body = encode_change(moved)
             written.changes.append(moved)
             written.bodies.append(body)
             outputs.append(Output(self._changes, key, body, cloudevent_headers(moved, self._source)))
         if outcome.shows:
             assert outcome.state is not None
-            body = encode_standing(standing(customer_id, outcome.state, versions))
-            outputs.append(Output(self._standings, key, body, []))
+            stands = standing(customer_id, outcome.state, versions, policy)
+            headers = standing_headers(stands, self._source)
+            outputs.append(Output(self._standings, key, encode_standing(stands), headers))
         outputs += [
             Output(self._train, label.label_id.partition(":")[0].encode(), encode_label(label), [])
             for label in outcome.labels

@@ -1,61 +1,96 @@
-"""The worker's pages, on Faust's aiohttp application: health, metrics, the dashboard, and what the dashboard asks for.
+"""The worker's pages, on an aiohttp application: health, metrics, the dashboard, and what the dashboard asks for.
 
-Call `mount` before the server starts: aiohttp serves the first route that matches, and Faust has a page of its own at `/`.
+`streams.signin` declares what each page shows and guards all of them. On Faust's own application, call `mount` before the
+server starts: aiohttp serves the first route that matches, and Faust has a page of its own at `/`.
 """
 
 import asyncio
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
 import msgspec
+import structlog
 from aiohttp import web
 
-from schemas.changes import decode_change
 from schemas.events import id_mistake
-from streams import words
 from streams.health import CONTENT_TYPE
 from streams.ops.lag import total
+from streams.signin.guard import READER, PageGuard
+from streams.signin.lookups import digest_of, lookup_key
+from streams.signin.pages import WORKER_PAGES, Page
+from streams.worker.change_stream import RETRY_S, ChangeReaders, TooManyReaders
 from streams.worker.status import NotHere
 from streams.worker.view import BEAT_LIMIT_S, WorkerView
 
-# A comment line is sent after so long a silence, so that no proxy or browser closes the connection.
-KEEP_ALIVE_S = 10.0
-# With `most`, changes are sent in bursts of this length. A new reader starts so many changes back.
-BURST_S = 0.25
-BACKLOG = 40
-DASHBOARD_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
-    "base-uri 'none'; form-action 'none'"
-)
+log = structlog.get_logger(__name__)
+
+FOLLOWED = "/api/changes"
 
 
-def mount(app: web.Application, view: WorkerView) -> None:
-    """Adds every route of the contract to `app`."""
-    pages = _Pages(view)
-    app.router.add_get("/", pages.dashboard)
-    app.router.add_get("/live", pages.live)
-    app.router.add_get("/ready", pages.ready)
-    app.router.add_get("/metrics", pages.metrics)
-    app.router.add_get("/api/worker", pages.worker)
-    app.router.add_get("/api/lag", pages.lag)
-    app.router.add_get("/api/segments", pages.segments)
-    app.router.add_get("/api/shadow", pages.shadow)
-    app.router.add_get("/api/changes", pages.changes)
-    app.router.add_get("/api/customers/{id:(?s:.+)}", pages.customer)
+def mount(app: web.Application, view: WorkerView, pages: Sequence[Page] = WORKER_PAGES) -> PageGuard:
+    """Adds `pages` to `app`, with a guard before them; nothing else of `app` answers.
+
+    Raises:
+        WrongSetting: the settings of the sign-in are not what they must be.
+    """
+    guard, handlers = PageGuard(view.settings, pages), _Pages(view)
+    guard.install(app)
+    by_path = {
+        "/": handlers.dashboard,
+        "/live": handlers.live,
+        "/ready": handlers.ready,
+        "/metrics": handlers.metrics,
+        "/api/worker": handlers.worker,
+        "/api/lag": handlers.lag,
+        "/api/segments": handlers.segments,
+        "/api/shadow": handlers.shadow,
+        FOLLOWED: handlers.changes,
+        "/api/customers/{id}": handlers.customer,
+    }
+    for page in pages:
+        path = page.path.replace("{id}", "{id:(?s:.+)}")
+        app.router.add_get(path, by_path[page.path], allow_head=page.path != FOLLOWED)
     # Streams of changes never end by themselves, and a server that stops waits a minute for open connections.
-    app.on_shutdown.append(pages.stop)
+    app.on_shutdown.append(handlers.stop)
+    return guard
+
+
+async def serve_customer_pages(view: WorkerView) -> None:
+    """Serves all pages at `web_customer_port` until cancelled; returns at once where there is no such port.
+
+    Raises:
+        OSError: the port is taken, or this machine has no such address.
+    """
+    settings = view.settings
+    if settings.web_customer_port == 0:
+        return
+    app = web.Application()
+    mount(app, view)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.web_host, settings.web_customer_port).start()
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
 
 
 class _Pages:
     def __init__(self, view: WorkerView) -> None:
-        self._view = view
+        self._view, self._key = view, lookup_key(view.settings)
+        self._readers = ChangeReaders(view.changes, view.settings.web_readers)
         self._dashboard = files("streams.worker").joinpath("dashboard.html").read_text("utf-8")
+        self._dashboard_policy = dashboard_policy(self._dashboard)
 
     async def stop(self, app: web.Application) -> None:
         self._view.changes.close()
 
     async def dashboard(self, request: web.Request) -> web.Response:
-        headers = {"Content-Security-Policy": DASHBOARD_POLICY, "Cache-Control": "no-store"}
+        headers = {"Content-Security-Policy": self._dashboard_policy}
         return web.Response(text=self._dashboard, content_type="text/html", charset="utf-8", headers=headers)
 
     async def live(self, request: web.Request) -> web.Response:
@@ -81,6 +116,7 @@ class _Pages:
         latency = view.metrics.latency
         body = {
             "app_id": view.settings.app_id,
+            "shows_changes": _shows_changes(request),
             "started_at_s": view.started_at_s,
             "ready": not (reasons := view.not_ready()),
             "reasons": [reason._asdict() for reason in reasons],
@@ -148,6 +184,12 @@ class _Pages:
 
     async def customer(self, request: web.Request) -> web.Response:
         customer_id = request.match_info["id"]
+        answer = self._standing(customer_id)
+        digest = digest_of(customer_id, self._key)
+        log.info("customer looked up", **_who(request), customer=digest, status=answer.status)
+        return answer
+
+    def _standing(self, customer_id: str) -> web.Response:
         if (mistake := id_mistake(customer_id)) is not None:
             return _json({"error": f"the customer id {mistake}"}, status=400)
         try:
@@ -169,46 +211,42 @@ class _Pages:
             number = _number(request, "Last-Event-ID", request.headers)
         except ValueError as exc:
             return _json({"error": str(exc)}, status=400)
-        feed = self._view.changes
-        number = next((n for n in (number, after) if n is not None), max(0, feed.published - BACKLOG))
-        if number > feed.published:  # it was counted by an earlier worker
-            number = 0
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
-        await response.prepare(request)
-        await response.write(b"retry: 2000\n\n")
-        with_words = request.query.get("words") == "1"
-        burst = None if most is None else max(1, int(most * BURST_S))
-        room = None if burst is None else BACKLOG
+        log.info("changes followed", **_who(request))
+        number = after if number is None else number
         try:
-            while not feed.closed:
-                changes = await feed.news(number, KEEP_ALIVE_S)
-                if not changes:
-                    if not feed.closed:
-                        await response.write(b": still here\n\n")
-                    continue
-                number = changes[-1][0]
-                for n, body in changes if room is None else changes[-room:]:
-                    await response.write(b"id: %d\ndata: %b\n\n" % (n, _in_words(body) if with_words else body))
-                room = burst
-                if burst is not None:
-                    await asyncio.sleep(BURST_S)
-        except ConnectionResetError:
-            pass  # the reader left
-        return response
+            return await self._readers.serve(request, number, most, with_words=request.query.get("words") == "1")
+        except TooManyReaders:
+            text = f"{self._readers.present} readers follow already; come again later, or raise REGULARS_WEB_READERS"
+            answer = _json({"error": text}, status=503)
+            answer.headers["Retry-After"] = str(RETRY_S)
+            return answer
 
 
-def _in_words(body: bytes) -> bytes:
-    change = decode_change(body)
-    worded: dict[str, Any] = msgspec.to_builtins(change)
-    worded["words"] = {
-        "cause": words.cause_words(change.cause),
-        "reasons": [words.reason_words(reason) for reason in change.reasons],
-        "instead": words.counterfactual_words(change.counterfactual, change.previous)
-        if change.counterfactual is not None
-        else None,
-        "next": words.next_words(change.next),
-    }
-    return msgspec.json.encode(worded)
+def _who(request: web.Request) -> dict[str, str | None]:
+    """Who asks, for the log: role and name, and from which address."""
+    return {"who": str(request[READER]), "peer": request.remote}
+
+
+def _shows_changes(request: web.Request) -> bool:
+    """Whether whoever asks can follow the changes at this address."""
+    page = next(page for page in WORKER_PAGES if page.path == FOLLOWED)
+    is_here = any(resource.canonical == FOLLOWED for resource in request.app.router.resources())
+    return is_here and page.is_open_to(request[READER].role)
+
+
+def dashboard_policy(page: str) -> str:
+    """The content security policy of the dashboard: its own script and style by their digests, and nothing else."""
+
+    def digests(tag: str) -> str:
+        texts = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        return " ".join(
+            f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in texts
+        )
+
+    return (
+        f"default-src 'none'; script-src {digests('script')}; style-src {digests('style')}; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
 
 def _number(request: web.Request, name: str, source: Any = None) -> int | None:
@@ -225,5 +263,4 @@ def _json(body: Any, status: int = 200) -> web.Response:
         body=msgspec.json.encode(body),
         status=status,
         content_type="application/json",
-        headers={"Cache-Control": "no-store"},
     )

@@ -19,6 +19,7 @@ from streams.kafka.topics import check
 from streams.ops.lag import LagMonitor
 from streams.plane.runtime import App
 from streams.settings import Settings
+from streams.signin.pages import PAGES_WITHOUT_CUSTOMERS, WORKER_PAGES
 from streams.worker.answers import WorkerAnswers
 from streams.worker.encoding import open_lane
 from streams.worker.feed import ChangeFeed, SegmentCounts
@@ -32,7 +33,7 @@ from streams.worker.text_queue import MOST_HELD, TextQueue
 from streams.worker.text_server import TextServer
 from streams.worker.view import WorkerView
 from streams.worker.watchdog import Watchdog
-from streams.worker.web import mount
+from streams.worker.web import mount, serve_customer_pages
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +50,7 @@ class ScoringWorker:
     Raises:
         PolicyError: the policy file of the settings is not valid.
         AccessRefused: a file of the settings cannot be read, or holds something else.
-        WrongSetting: there is no secret for pseudonyms, or it is too short.
+        WrongSetting: there is no secret for pseudonyms, or it is too short; or the sign-in is not set as it must be.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -92,10 +93,14 @@ class ScoringWorker:
         self.pipeline.on_tick(TICK_S, partition_time.apply_due)
         self.pipeline.on_drain(queue.drain)
         self.app.on_begin(self._begin)
-        mount(self.app.web.web_app, self._view)
+        self._guard_of_pages = mount(
+            self.app.web.web_app, self._view, PAGES_WITHOUT_CUSTOMERS if settings.web_customer_port else WORKER_PAGES
+        )
 
     async def _begin(self) -> None:
         """Starts what does not wait for an assignment; returns when policies and snapshots have been read in full."""
+        if self._settings.web_port and self._guard_of_pages.answers_nobody:
+            log.warning("dashboard and /api answer nobody: set REGULARS_WEB_TOKEN_FILE or REGULARS_WEB_TRUSTED_HEADER")
         self.job.topic_ids = self.app.layout.ids.topics
         for finding in await patiently("checking the topics", partial(check, self._settings, "worker")):
             if not finding.good:
@@ -108,6 +113,7 @@ class ScoringWorker:
         self.app.add_future(self._guard(self.lane.start))
         self.app.add_future(self._guard(self._texts.run))
         self.app.add_future(self._watchdog.run())
+        self.app.add_future(self._guard(partial(serve_customer_pages, self._view)))
         if self._settings.encoder_preload:
             await self.lane.loaded()
         for name, broadcast in self._broadcasts.items():

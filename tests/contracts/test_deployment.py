@@ -146,19 +146,19 @@ def test_kubernetes_names_only_commands_settings_and_images_that_exist() -> None
 def test_kubernetes_selectors_ports_and_volumes_fit_together() -> None:
     """What a service, a probe or a mount refers to is there."""
     kinds = _kinds()
-    for name, port in (("regulars-worker", 6066), ("regulars-trainer", 6067)):
+    for name, ports in (("regulars-worker", [6066, 6068]), ("regulars-trainer", [6067])):
         service = kinds["Service", name]["spec"]
         workload = kinds.get(("StatefulSet", name)) or kinds["Deployment", name]
         container = workload["spec"]["template"]["spec"]["containers"][0]
         assert service["selector"] == workload["spec"]["selector"]["matchLabels"]
         assert service["selector"] == workload["spec"]["template"]["metadata"]["labels"]
-        assert [p["port"] for p in service["ports"]] == [p["containerPort"] for p in container["ports"]] == [port]
+        assert [p["port"] for p in service["ports"]] == [p["containerPort"] for p in container["ports"]] == ports
         for probe, path in (("livenessProbe", "/live"), ("readinessProbe", "/ready")):
             assert container[probe]["httpGet"] == {"path": path, "port": container["ports"][0]["name"]}
     worker = kinds["StatefulSet", "regulars-worker"]["spec"]
     container = worker["template"]["spec"]["containers"][0]
     assert [claim["metadata"]["name"] for claim in worker["volumeClaimTemplates"]] == ["data"]
-    assert [mount["name"] for mount in container["volumeMounts"]] == ["data"]
+    assert [mount["name"] for mount in container["volumeMounts"]] == ["data", "secrets", "tmp"]
     assert f"VOLUME {container['volumeMounts'][0]['mountPath']}\n" in IMAGE
     assert kinds["StatefulSet", "regulars-worker"]["spec"]["serviceName"] == "regulars-worker"
 
@@ -176,13 +176,18 @@ def test_a_start_and_a_stop_may_wait_for_kafka() -> None:
         assert int(COMPOSE["services"][name]["stop_grace_period"].removesuffix("s")) > PATIENCE_S
 
 
-def test_the_key_of_pseudonyms_is_nobodys_default() -> None:
-    """It comes from a secret, or the shell; neither file has one."""
-    worker = _kinds()["StatefulSet", "regulars-worker"]["spec"]["template"]["spec"]["containers"][0]
-    (key,) = (entry for entry in worker["env"] if entry["name"] == "REGULARS_PSEUDONYM_KEY")
+def test_secrets_are_nobodys_default() -> None:
+    """They come from a secret, or the shell; neither file has one."""
+    pod = _kinds()["StatefulSet", "regulars-worker"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (mounted,) = (mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "secrets")
+    values = {entry["name"]: entry.get("value") for entry in container["env"]}
 
-    assert set(key["valueFrom"]) == {"secretKeyRef"}
-    assert COMPOSE["services"]["worker"]["environment"]["REGULARS_PSEUDONYM_KEY"] is None
+    assert {"name": "secrets", "secret": {"secretName": "regulars", "defaultMode": 0o440}} in pod["volumes"]
+    assert values["REGULARS_PSEUDONYM_KEY_FILE"] == f"{mounted}/pseudonym-key"
+    assert values["REGULARS_WEB_TOKEN_FILE"] == f"{mounted}/web-tokens"
+    for variable in ("REGULARS_PSEUDONYM_KEY", "REGULARS_WEB_TOKENS"):
+        assert COMPOSE["services"]["worker"]["environment"][variable] is None
 
 
 @pytest.mark.parametrize(("name", "setting"), [("worker", "web_port"), ("trainer", "trainer_web_port")])

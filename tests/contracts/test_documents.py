@@ -9,7 +9,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from schemas import documents
-from schemas.events import INPUT_TOPICS, Purchase
+from schemas.events import INPUT_TOPICS, Purchase, decode
+from schemas.examples import SCHEMA_OF_TOPIC, examples_of
 from schemas.headers import CLOCK_HEADER, LETTER_HEADERS, REPLAYED_HEADER, TRUNCATED_HEADER
 from streams.kafka.topics import topics
 from streams.settings import Settings
@@ -57,9 +58,46 @@ def test_golden_record_follows_its_schema(golden: str, schema: str) -> None:
     Draft202012Validator(documents.record_schema(schema)).validate(record)
 
 
+@pytest.mark.parametrize("name", ["click", "purchase", "review", "segment-change", "standing"])
+def test_examples_follow_their_schema(name: str) -> None:
+    """What an integrator copies is accepted."""
+    schema = documents.record_schema(name)
+
+    assert schema["examples"]
+    for example in schema["examples"]:
+        Draft202012Validator(schema).validate(example)
+
+
+def test_example_events_are_accepted_by_a_worker() -> None:
+    """A first event that is copied from the docs is not a dead letter."""
+    for topic, schema in SCHEMA_OF_TOPIC.items():
+        for example in examples_of(schema):
+            decode(topic, example["customer_id"].encode(), json.dumps(example).encode(), 4e9)
+
+
+def test_example_of_a_change_adds_up() -> None:
+    """The reasons of the sample sum to the number that was judged, as in every change."""
+    (change,) = examples_of("segment-change")
+
+    parts = [each["contribution"] for each in change["reasons"]]
+    assert change["baseline"] + sum(parts) == pytest.approx(change["scores"]["expected_spend_90d"])
+
+
+def test_messages_have_the_bindings_of_kafka() -> None:
+    """A generated client knows the key; the channel says how many partitions there are by default."""
+    document = documents.asyncapi()
+
+    for message in document["components"]["messages"].values():
+        assert message["bindings"]["kafka"]["key"]["description"]
+    for channel in document["channels"].values():
+        assert channel["bindings"]["kafka"]["partitions"] in (1, Settings().partitions)
+    assert "erasure" in document["channels"]["purchases"]["messages"]
+    assert "erased" in document["channels"]["customer-segments"]["messages"]
+
+
 def test_schema_turns_away_what_decode_turns_away() -> None:
     """A limit of the struct is a limit of the schema."""
-    bad = Purchase("e", "c", datetime(2024, 5, 1, tzinfo=UTC), "purchase", "o", amount_minor=0, currency="gbp\n")
+    bad = Purchase("e", "c", datetime(2024, 5, 1, tzinfo=UTC), "purchase", "o", amount_minor=-1, currency="gbp\n")
     event = json.loads(msgspec.json.encode(bad))
 
     errors = Draft202012Validator(documents.record_schema("purchase")).iter_errors(event)

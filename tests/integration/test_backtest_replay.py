@@ -10,7 +10,7 @@ import pytest
 
 from models.features import FEATURE_SET, NAMES, rows
 from models.learning.backtest import Forecasts, History, forecasts_over
-from models.learning.learner import Learner
+from models.learning.learner import Judged, Learner
 from models.learning.scorer import SnapshotScorer
 from models.learning.snapshots import decode_snapshot
 from models.policy import Rules, load
@@ -57,10 +57,10 @@ class Telling(Learner):
         super().__init__(NAMES, FEATURE_SET, PriorScorer())
         self.told: list[Label] = []
 
-    def learn_many(self, labels: Any) -> None:
+    def learn_many(self, labels: Any) -> list[Judged]:
         """As the learner, and remembers them."""
         self.told += labels
-        super().learn_many(labels)
+        return super().learn_many(labels)
 
 
 def backtest(file: Path) -> tuple[Forecasts, Telling]:

@@ -66,9 +66,10 @@ def event(customer: str, number: int, at: datetime, kind: str, **more: Any) -> d
     return {**common, "type": kind, **more}
 
 
-def preview(shop: Shop, file: Path) -> tuple[set[Move], dict[str, Any]]:
-    """Who would move, as the command says; and all that it says."""
-    told = shop.run("policy", "preview", str(file), "--sample", "10000", "--json")
+def preview(shop: Shop, file: Path, *, back: bool = False) -> tuple[set[Move], dict[str, Any]]:
+    """Who would move, as the command says; and all that it says. `back`: by a rollback."""
+    asked = ("rollback", "--preview") if back else ("preview", str(file))
+    told = shop.run("policy", *asked, "--sample", "10000", "--json")
     assert told.returncode == 0, told.stderr
     found = json.loads(told.stdout)
     moves = {(m["customer_id"], m["dimension"], m["previous"], m["current"]) for m in found["sample"]}
@@ -96,6 +97,17 @@ def judged_by(shop: Shop) -> Counter[int]:
         if message.key()[:1] != b"\xff":
             states[message.key()] = message.value()
     return Counter(decode_state(value).ruled for value in states.values())
+
+
+def segments_of(shop: Shop) -> dict[str, dict[str, str]]:
+    """Where each customer stands, from the table."""
+    return {m.key().decode(): json.loads(m.value())["segments"] for m in shop.read("customer-segments")}
+
+
+def stays(said: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where a preview says that all would stand, dropped dimensions included."""
+    kept = {place["dimension"] for place in said["places"]}
+    return [*said["places"], *(place for place in said["before"] if place["dimension"] not in kept)]
 
 
 def swept(shop: Shop, document: str) -> Callable[[], bool]:
@@ -128,6 +140,10 @@ def test_what_a_preview_says_is_what_happens(shop: Shop, strict: Path) -> None:
     default.write_text(read())
     for file, label in ((strict, "default-2"), (default, "default-1")):
         expected, said = preview(shop, file)
+        if label == "default-1":
+            again, by_rollback = preview(shop, file, back=True)
+            assert again == expected
+            assert by_rollback | {"seconds": 0} == said | {"seconds": 0}
         assert said["customers"] == CUSTOMERS
         assert len(expected) > CUSTOMERS / 4
         told = shop.run("policy", "publish", str(file)) if label == "default-2" else shop.run("policy", "rollback")
@@ -135,7 +151,45 @@ def test_what_a_preview_says_is_what_happens(shop: Shop, strict: Path) -> None:
         Shop.until(swept(shop, read(file)), worker)
         assert sorted(policy_moves(shop, label), key=repr) == sorted(expected, key=repr)
         assert_log_is_sound(shop)
+        stands = Counter(place for state in segments_of(shop).values() for place in state.items())
+        assert stands == {(p["dimension"], p["segment"]): p["customers"] for p in stays(said)}
         assert preview(shop, file)[0] == set()
+    assert shop.stop(worker) == 0
+
+
+def test_what_a_new_policy_loses_is_said_before_it_is_published(shop: Shop, tmp_path: Path) -> None:
+    """A dropped dimension and another currency: warned of by check, preview and publish; the currency needs a yes."""
+    worker = shop.start()
+    fill(shop)
+    shop.settle(worker)
+    served, same, fewer = tmp_path / "served.yaml", tmp_path / "same.yaml", tmp_path / "fewer.yaml"
+    served.write_text(read())
+    same.write_text(read().replace('version: "1"', 'version: "2"').replace("name: default", "name: twin"))
+    head, _, rest = read().partition("  - name: lifecycle")
+    document = head.replace('version: "1"', 'version: "9"') + "  - name: value" + rest.partition("  - name: value")[2]
+    fewer.write_text(document.replace("currency: GBP", "currency: EUR"))
+
+    _, said = preview(shop, same)
+    assert all(kind["lifted_dwells"] == kind["customers"] for kind in said["moves"])
+    assert {(p["dimension"], p["segment"]) for p in said["before"]} <= {
+        (p["dimension"], p["segment"]) for p in said["places"]
+    }
+
+    warned = [
+        shop.run("policy", "check", str(fewer), "--against", str(served)),
+        shop.run("policy", "preview", str(fewer)),
+        shop.run("policy", "publish", str(fewer)),
+    ]
+    for told in warned:
+        assert "no dimension lifecycle" in told.stderr
+        assert "EUR" in told.stderr
+    assert [told.returncode for told in warned] == [0, 0, 1]
+    assert "--yes" in warned[-1].stderr
+    assert "nothing was published" in shop.run("policy", "history").stdout
+    assert "stays, retired" in warned[1].stdout
+
+    assert shop.run("policy", "publish", str(fewer), "--yes").returncode == 0
+    Shop.until(swept(shop, document.replace("currency: GBP", "currency: EUR")), worker)
     assert shop.stop(worker) == 0
 
 

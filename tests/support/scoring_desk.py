@@ -86,7 +86,8 @@ def places(segments: Mapping[str, Held]) -> dict[str, str]:
 class Desk:
     """A job with one partition, its stored states, and what it holds."""
 
-    def __init__(self, *known: str) -> None:
+    def __init__(self, *known: str, settings: Settings = SETTINGS) -> None:
+        self.settings = settings
         self.states: dict[bytes, bytes] = {}
         self.written: list[object] = []  # changes and labels, but not when
         self.table: dict[bytes, bytes | None] = {}  # customer-segments
@@ -98,7 +99,7 @@ class Desk:
         self.waiting: list[Waiting] = []
         self.witness = Witness()
         self.job = ScoringJob(
-            SETTINGS, RULES, PriorScorer(), readings=Texts(*known), waiting=self, observer=self.witness
+            self.settings, RULES, PriorScorer(), readings=Texts(*known), waiting=self, observer=self.witness
         )
         self.job.restored(0, iter(sorted(self.states.items())))
 

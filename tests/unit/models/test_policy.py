@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.features import COLUMN, NAMES, counted
-from models.policy import PolicyError, Rules, Ruling, Segment, load, parse
+from models.policy import PolicyError, Rules, Ruling, Segment, load, parse, read
 from models.scores import PriorScorer
 from policies import featured
 from schemas.states import NEVER, Held
@@ -260,3 +260,34 @@ def test_bounds_on_days_of_silence_are_moments_of_their_own() -> None:
 def test_what_a_policy_says_is_known_by_the_tag_it_had() -> None:
     """States carry the tag of the policy that judged them: one that says what it said before sweeps nobody."""
     assert load().tag == 1746377666
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "line", "words"),
+    [
+        ("from: 250.00", "from: 600,00", 23, "write 600.00 instead of 600,00"),
+        ("from: 250.00", "from: 1.250,50", 23, "write 1250.50 instead of 1.250,50"),
+        ("from: 250.00", "from: £250", 23, "write the number alone: 250"),
+        ("from: 250.00", "from: 250 GBP", 23, "write the number alone: 250"),
+        ("from: 250.00", "from:250", 23, "a space must follow the colon"),
+        ("exit_margin: 0.10", "exit_margin: 10%", 24, "write 0.1"),
+        ("exit_margin: 0.10", "exit_margin: 0,10", 24, "write 0.10"),
+        ("dwell_days: 1 ", "dwell_days: 1 day ", 25, "write the number alone: 1"),
+        ('version: "1"', "version: 2", 4, 'put it in quotes: "2"'),
+        ('version: "1"', "version: 2026-03-01", 4, 'put it in quotes: "2026-03-01"'),
+        ("name: high", "name: yes", 23, 'put it in quotes: "yes"'),
+        ("name: high", "name: 1", 23, 'put it in quotes: "1"'),
+        ("currency: GBP", "currency: gbp", 5, "three capital letters"),
+        ("currency: GBP", "currency: NO", 5, 'put it in quotes: "NO"'),
+    ],
+)
+def test_a_slip_of_the_pen_is_named_by_its_line_with_a_hint(good: str, bad: str, line: int, words: str) -> None:
+    """A marketer who writes a comma, a percent sign or `yes` reads what to write instead."""
+    document = read()
+    assert good in document
+
+    with pytest.raises(PolicyError) as refused:
+        parse(document.replace(good, bad, 1))
+
+    assert f"line {line}," in str(refused.value)
+    assert words in str(refused.value)

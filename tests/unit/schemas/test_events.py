@@ -69,7 +69,6 @@ BAD = {
     "bad UTF-8": ("clickstream", b"c-1", _raw(CLICK, "event_id", b'"\xff\xfe"'), "not-utf8", "$"),
     "overlong UTF-8": ("clickstream", b"c-1", _raw(CLICK, "event_id", b'"\xc0\x80"'), "not-utf8", "$"),
     "a surrogate in UTF-8": ("clickstream", b"c-1", _raw(CLICK, "event_id", b'"\xed\xa0\x80"'), "not-utf8", "$"),
-    "a lone surrogate": ("clickstream", b"c-1", _raw(CLICK, "event_id", b'"\\ud800"'), "not-json", "$"),
     "key of another": ("clickstream", b"c-2", _json(CLICK), "key-mismatch", "$.customer_id"),
     "key not UTF-8": ("clickstream", b"\xff", _json(CLICK), "key-mismatch", "$.customer_id"),
     "customer twice": (
@@ -120,20 +119,19 @@ BAD = {
     "before 1990": (
         "clickstream",
         b"c-1",
-        _json(CLICK, event_time="1990-01-01T00:59:59+01:00"),
+        _json(CLICK, event_time="1989-12-31T23:59:59.9-01:00"),
         "schema",
         "$.event_time",
     ),
-    "after year 9999": (
+    "after year 2999": (
         "clickstream",
         b"c-1",
-        _json(CLICK, event_time="9999-12-31T23:59:59-14:00"),
+        _json(CLICK, event_time="3000-01-01T00:00:00Z"),
         "schema",
         "$.event_time",
     ),
     "future": ("clickstream", b"c-1", _json(CLICK, event_time="2024-05-01T01:00:01Z"), "future-time", "$.event_time"),
     "amount missing": ("purchases", b"c-1", _without(PURCHASE, "amount_minor"), "schema", "$.amount_minor"),
-    "amount zero": ("purchases", b"c-1", _json(PURCHASE, amount_minor=0), "schema", "$.amount_minor"),
     "amount negative": ("purchases", b"c-1", _json(PURCHASE, amount_minor=-1), "schema", "$.amount_minor"),
     "amount a fraction": ("purchases", b"c-1", _json(PURCHASE, amount_minor=12.5), "schema", "$.amount_minor"),
     "amount text": ("purchases", b"c-1", _json(PURCHASE, amount_minor="1250"), "schema", "$.amount_minor"),
@@ -171,7 +169,7 @@ def test_bad_record_is_rejected_with_its_reason_and_field(
     topic: str, key: bytes | None, value: bytes | None, reason: str, field: str
 ) -> None:
     """Each kind of bad record tells its producer what to mend and where."""
-    latest_s = 1e18 if "9999" in str(value) else LATEST_S
+    latest_s = 1e18 if "3000" in str(value) else LATEST_S
 
     with pytest.raises(Rejected) as rejected:
         events.decode(topic, key, value, latest_s)
@@ -213,8 +211,6 @@ def test_bad_utf8_is_placed_by_its_byte_in_the_record() -> None:
     [
         (b"\xef\xbb\xbf" + _json(CLICK), "byte order mark of UTF-8"),
         ("\ufeff{}".encode("utf-16-le"), "byte order mark of UTF-16"),
-        (_raw(CLICK, "session_id", b'"\\ud83d"'), "half of a surrogate pair"),
-        (_raw(CLICK, "session_id", b'"\\ude00 later"'), "half of a surrogate pair"),
         (_json(CLICK)[:-5], "truncated"),
     ],
 )
@@ -241,7 +237,7 @@ def test_time_before_1990_is_told_with_its_kind_and_the_limit(event_time: str, k
 
 
 @pytest.mark.parametrize(
-    "event_time", ["1990-01-01T00:00:00Z", "1989-12-31T23:59:59-00:01", "1997-01-01T00:00:00Z", "2024-05-01T01:00:00Z"]
+    "event_time", ["1990-01-01T00:00:00Z", "1990-01-01T00:59:59+01:00", "1997-01-01T00:00:00Z", "2024-05-01T01:00:00Z"]
 )
 def test_any_time_from_1990_on_is_accepted(event_time: str) -> None:
     """However late an event is, it is an event, up to the very limit of the future."""
@@ -258,11 +254,31 @@ def test_customer_id_is_any_text_without_controls(customer_id: str) -> None:
     assert event.customer_id == customer_id
 
 
+@pytest.mark.parametrize("written", [b"1250.0", b"1.25e3", b"12500e-1"])
+def test_whole_number_with_point_or_exponent_is_a_whole_number(written: bytes) -> None:
+    """To a JSON Schema, and to JavaScript, they are the same number."""
+    event = events.decode("purchases", b"c-1", _raw(PURCHASE, "amount_minor", written), LATEST_S)
+
+    assert isinstance(event, Purchase)
+    assert event.amount_minor == 1250
+
+
+@pytest.mark.parametrize("cut", [b"\\ud83d", b"\\ude00"])
+def test_half_of_a_character_costs_nobody_an_event(cut: bytes) -> None:
+    """A text that JavaScript cut within an emoji has a character that nobody can print, and counts."""
+    event = events.decode("reviews", b"c-1", _raw(REVIEW, "text", b'"good ' + cut + b' chair"'), LATEST_S)
+
+    assert isinstance(event, Review)
+    assert event.text == "good \ufffd chair"
+
+
 def test_repeated_field_counts_as_last_written() -> None:
     """JSON leaves it open; here the last one counts."""
     event = events.decode("clickstream", b"c-1", _json(CLICK)[:-1] + b',"event_id":"last"}', LATEST_S)
+    mended = events.decode("clickstream", b"c-1", b'{"event_id":7,' + _json(CLICK)[1:], LATEST_S)
 
     assert event.event_id == "last"
+    assert mended.event_id == CLICK["event_id"]
 
 
 def test_record_of_exactly_the_limit_is_accepted() -> None:
@@ -305,7 +321,7 @@ COMMON = {
     "event_time": st.datetimes(min_value=datetime(1990, 1, 1), max_value=datetime(2024, 4, 1), timezones=st.just(UTC)),
 }
 CURRENCY = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=3, max_size=3)
-AMOUNT = st.integers(1, events.AMOUNT_LIMIT_MINOR)
+AMOUNT = st.integers(0, events.AMOUNT_LIMIT_MINOR)
 EVENTS = st.one_of(
     st.builds(Click, **COMMON, session_id=NAMES, query=st.none() | TEXTS, currency=st.none() | CURRENCY),
     st.builds(

@@ -79,16 +79,14 @@ def test_a_spoiled_version_is_taken_back_by_itself() -> None:
     """Weights turned round and tripled: within a trial the previous version is back, and most of the damage is gone."""
     whole = taught(DAYS_TO_PREVIOUS)
     spoiled = changed(whole, lambda weights: -3 * weights)
-    told: list[Judged] = []
-    spoiled.on_judged = told.append
     later, test = days_of(DAYS_TO_PREVIOUS, 32), days_of(DAYS_TO_PREVIOUS + 32, 10)
     damage = loss_of(spoiled, test) - loss_of(whole, test)
     assert damage > 0.05
 
-    spoiled.learn_many(later)
+    judged = spoiled.learn_many(later)
     whole.learn_many(later)
 
-    verdicts = [each.verdict for each in told if each.verdict is not None]
+    verdicts = [each.verdict for each in judged if each.verdict is not None]
     assert spoiled.rollbacks == 1
     assert [verdict.score in SCORES for verdict in verdicts] == [True]
     assert verdicts[0].served > verdicts[0].previous
@@ -146,25 +144,23 @@ def test_one_order_however_large_takes_nothing_back(before: int, after: int, los
 def test_a_version_is_gone_back_to_once() -> None:
     """Then nothing is judged until a version learnt since is a week old; another accident goes back to one of those."""
     learner = taught(DAYS_TO_PREVIOUS)
-    told: list[Judged] = []
+    judged: list[Judged] = []
     for start, count in ((DAYS_TO_PREVIOUS, 100), (DAYS_TO_PREVIOUS + 100, 32)):
         learner = changed(learner, lambda weights: -3 * weights)
-        learner.on_judged = told.append
-        learner.learn_many(days_of(start, count))
+        judged += learner.learn_many(days_of(start, count))
 
-    first, second = (i for i, each in enumerate(told) if each.verdict is not None)
-    assert not any(PREVIOUS in each.forecasts for each in told[first + 1 : first + 32])
-    again = told[second].verdict
+    first, second = (i for i, each in enumerate(judged) if each.verdict is not None)
+    assert not any(PREVIOUS in each.forecasts for each in judged[first + 1 : first + 32])
+    again = judged[second].verdict
     assert again is not None
-    assert again.previous_labels > DAYS_TO_PREVIOUS * A_DAY + sum(len(each.block.x) for each in told[:first])
+    assert again.previous_labels > DAYS_TO_PREVIOUS * A_DAY + sum(len(each.block.x) for each in judged[:first])
 
 
 def test_contestants_are_judged_on_the_same_labels() -> None:
     """Every block gives each contestant a forecast of each row, in its range, made before the block was learnt."""
     rng = np.random.default_rng(2)
     learner = Learner(features.NAMES, features.FEATURE_SET, PriorScorer())
-    told: list[Judged] = []
-    learner.on_judged = told.append
+    judged: list[Judged] = []
     for day in range(2):
         labels = []
         for i in range(300):
@@ -175,13 +171,13 @@ def test_contestants_are_judged_on_the_same_labels() -> None:
             labels.append(
                 Label(of, 0.0, day * DAY_S, horizon, features.FEATURE_SET, x, bought > 0, bought, 20.0 * bought)
             )
-        learner.learn_many(labels)
+        judged += learner.learn_many(labels)
 
-    assert len(told) >= 2
-    for judged in told:
-        assert {SERVED, BG_NBD, RFM} <= judged.forecasts.keys()
-        for forecasts in judged.forecasts.values():
-            assert forecasts.shape == (len(judged.block.x), 4)
+    assert len(judged) >= 2
+    for each in judged:
+        assert {SERVED, BG_NBD, RFM} <= each.forecasts.keys()
+        for forecasts in each.forecasts.values():
+            assert forecasts.shape == (len(each.block.x), 4)
             assert np.isfinite(forecasts).all()
             assert (forecasts >= 0).all()
             assert (forecasts[:, :2] <= 1).all()
@@ -209,7 +205,7 @@ def test_rfm_forecasts_the_rate_of_its_cell() -> None:
 
 
 def test_rfm_tells_buyers_apart_however_many_only_look() -> None:
-    """Who never bought has a cell apart: nine in ten who only look change nothing of what buyers are told."""
+    """Who never bought has a cell apart: nine in ten who only look change nothing of what buyers are judged."""
     names = ("recency_days", "purchases", "monetary")
     rng = np.random.default_rng(1)
     buyers = np.column_stack([rng.uniform(0, 200, 500), np.log1p(rng.integers(1, 12, 500)), rng.uniform(2, 6, 500)])

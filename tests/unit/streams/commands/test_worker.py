@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streams.commands.options import Failure
-from streams.commands.worker import check_port
+from streams.commands.worker import check_ports
 from streams.plane.directory import DirectoryHeld, hold
 from streams.plane.errors import StoreBroken
 from streams.settings import Settings
@@ -79,24 +79,24 @@ def test_directory_that_can_not_be_made_names_its_setting(tmp_path: Path) -> Non
 
 def test_web_port_that_is_taken_is_told_before_the_group_is_joined(free_port: int) -> None:
     """A worker that finds it out later has moved everybody's partitions for nothing."""
-    check_port(Settings(web_port=free_port))
+    check_ports(Settings(web_port=free_port))
     with socket.socket() as other:
         other.bind(("127.0.0.1", free_port))
         other.listen()
 
         with pytest.raises(Failure) as caught:
-            check_port(Settings(web_port=free_port))
+            check_ports(Settings(web_port=free_port))
 
     assert str(caught.value) == f"web port {free_port}: address already in use; set REGULARS_WEB_PORT"
-    check_port(Settings(web_port=free_port))
-    check_port(Settings(web_port=0, web_host="no host"))
+    check_ports(Settings(web_port=free_port))
+    check_ports(Settings(web_port=0, web_host="no host"))
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
 def test_web_address_that_is_not_this_hosts_names_its_setting(host: str, free_port: int) -> None:
     """192.0.2.1 is nobody's, by RFC 5737."""
     with pytest.raises(Failure, match=f"web address {host}: .*; set REGULARS_WEB_HOST"):
-        check_port(Settings(web_port=free_port, web_host=host))
+        check_ports(Settings(web_port=free_port, web_host=host))
 
 
 @pytest.mark.parametrize(

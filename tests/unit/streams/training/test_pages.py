@@ -9,6 +9,7 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
+from streams.settings import Settings
 from streams.training.pages import SILENCE_LIMIT_S, TURN_LIMIT_S, State, TrainerView, mount, pages
 
 
@@ -22,7 +23,7 @@ def view() -> TrainerView:
 async def client(view: TrainerView) -> AsyncIterator[TestClient[Any, Any]]:
     """A supervisor that looks at it."""
     app = web.Application()
-    mount(app, view)
+    mount(app, view, Settings())
     async with TestClient(TestServer(app)) as client:
         yield client
 
@@ -109,10 +110,10 @@ async def test_the_lag_is_never_below_zero(view: TrainerView) -> None:
 
 async def test_pages_are_served_while_the_block_runs(view: TrainerView, free_port: int) -> None:
     """On the port that was asked for; a port that is taken raises at once; 0: no pages."""
-    async with pages(view, "127.0.0.1", free_port), ClientSession() as session:
+    async with pages(view, Settings(trainer_web_port=free_port)), ClientSession() as session:
         assert (await session.get(f"http://127.0.0.1:{free_port}/live")).status == 200
         with pytest.raises(OSError, match=str(free_port)):
-            async with pages(view, "127.0.0.1", free_port):
+            async with pages(view, Settings(trainer_web_port=free_port)):
                 pass
-    async with pages(view, "127.0.0.1", 0):
+    async with pages(view, Settings(trainer_web_port=0)):
         pass

@@ -1,8 +1,11 @@
 """Laws of the worker's pages: paths, status codes, reasons."""
 
 import asyncio
+import base64
 import dataclasses
+import hashlib
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,75 +16,22 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from aiokafka import TopicPartition
 
-from models.shadow import Comparison
-from schemas.changes import Change, EventCause, Profile, Standing, Trace, Versions, encode_change
-from streams.ops.lag import LagMonitor, PartitionLag
-from streams.settings import Settings
-from streams.worker.feed import ChangeFeed, SegmentCounts
-from streams.worker.metrics import Metrics
-from streams.worker.status import Counts, NotHere, Status, TextProgress
-from streams.worker.view import TEXTS_LIMIT_S, WorkerView
+from schemas.changes import encode_change
+from streams.ops.lag import PartitionLag
+from streams.worker.status import TextProgress
+from streams.worker.view import TEXTS_LIMIT_S
 from streams.worker.web import mount
-
-AT = "2024-05-01T10:00:00Z"
-VERSIONS = Versions("p", "m", "e")
-READY = Status(True, (0, 1), (), (), 5, VERSIONS)
-PROFILE = Profile(None, 0, None, 0, 0, 0, 0, 0, 0, None, None, None)
-ADA = Standing("ada/1", 1, {"value": "low"}, {}, PROFILE, None, VERSIONS, AT)
-
-
-class Worker:
-    """A worker whose status the test sets."""
-
-    def __init__(self) -> None:
-        self.now = READY
-        self.text_progress = TextProgress()
-        self.view = WorkerView(
-            settings=Settings(),
-            lag=LagMonitor(Settings()),
-            metrics=Metrics(),
-            changes=ChangeFeed(),
-            segments=SegmentCounts(),
-            worker=self,
-        )
-        self.view.lag.sampled_at = time.time()
-
-    def status(self) -> Status:
-        """See `streams.worker.view.StatusSource`."""
-        return self.now
-
-    def texts(self) -> TextProgress:
-        """See `streams.worker.view.StatusSource`."""
-        return self.text_progress
-
-    def shadow(self) -> Comparison | None:
-        """See `streams.worker.view.StatusSource`."""
-        return None
-
-    def counts(self) -> Counts:
-        """See `streams.worker.view.StatusSource`."""
-        return Counts()
-
-    def standing(self, customer_id: str) -> Standing | None:
-        """Ada is here; one is elsewhere; others are unknown."""
-        if customer_id == "elsewhere":
-            raise NotHere(3)
-        assert customer_id.isprintable(), "the store keeps keys with control characters for itself"
-        return ADA if customer_id == "ada/1" else None
-
-    def lags(self, *rows: PartitionLag) -> None:
-        """Set the lag that the monitor has sampled."""
-        self.view.lag.lags = {TopicPartition(row.topic, row.partition): row for row in rows}
+from worker_pages import READY, StatedWorker, a_change
 
 
 @pytest.fixture
-def worker() -> Worker:
+def worker() -> StatedWorker:
     """A worker that is well."""
-    return Worker()
+    return StatedWorker()
 
 
 @pytest.fixture
-async def client(worker: Worker) -> AsyncIterator[TestClient[Any, Any]]:
+async def client(worker: StatedWorker) -> AsyncIterator[TestClient[Any, Any]]:
     """A browser on its pages."""
     app = web.Application()
     mount(app, worker.view)
@@ -128,7 +78,7 @@ async def test_well_worker_is_ready(client: TestClient[Any, Any]) -> None:
     ],
 )
 async def test_unfinished_worker_is_not_ready(
-    worker: Worker, client: TestClient[Any, Any], change: dict[str, Any], reason: str
+    worker: StatedWorker, client: TestClient[Any, Any], change: dict[str, Any], reason: str
 ) -> None:
     """Each thing that isn't there yet is a 503 that names it."""
     worker.now = dataclasses.replace(READY, **change)
@@ -136,21 +86,23 @@ async def test_unfinished_worker_is_not_ready(
     assert await reasons(client) == (503, [reason])
 
 
-async def test_stalled_partition_of_ours_is_not_ready(worker: Worker, client: TestClient[Any, Any]) -> None:
+async def test_stalled_partition_of_ours_is_not_ready(worker: StatedWorker, client: TestClient[Any, Any]) -> None:
     """Records wait and nothing has been committed for too long."""
     worker.lags(PartitionLag("purchases", 1, 0, 9, 2, 7, 40.0, 31.0))
 
     assert await reasons(client) == (503, ["stalled"])
 
 
-async def test_stalled_partition_of_another_is_not_our_reason(worker: Worker, client: TestClient[Any, Any]) -> None:
+async def test_stalled_partition_of_another_is_not_our_reason(
+    worker: StatedWorker, client: TestClient[Any, Any]
+) -> None:
     """A worker answers for its own partitions."""
     worker.lags(PartitionLag("purchases", 7, 0, 9, 2, 7, 40.0, 31.0))
 
     assert await reasons(client) == (200, [])
 
 
-async def test_a_backlog_of_texts_is_a_note_and_no_reason(worker: Worker, client: TestClient[Any, Any]) -> None:
+async def test_a_backlog_of_texts_is_a_note_and_no_reason(worker: StatedWorker, client: TestClient[Any, Any]) -> None:
     """Nothing of that topic partition is committed for minutes; others of the same number still count as stalled."""
     worker.now = dataclasses.replace(READY, texts_waiting=7)
     worker.text_progress = TextProgress([TopicPartition("reviews", 1)], read=1)
@@ -177,7 +129,7 @@ async def test_a_backlog_of_texts_is_a_note_and_no_reason(worker: Worker, client
     ids=["none is read", "one is read", "the encoder is loaded", "none waits"],
 )
 async def test_texts_of_which_none_is_read_are_a_reason(
-    worker: Worker, client: TestClient[Any, Any], texts: TextProgress, expected: tuple[int, list[str]]
+    worker: StatedWorker, client: TestClient[Any, Any], texts: TextProgress, expected: tuple[int, list[str]]
 ) -> None:
     """An encoder that gets on, or is being loaded, is none."""
     worker.text_progress = TextProgress([TopicPartition("reviews", 1)], read=5)
@@ -190,14 +142,14 @@ async def test_texts_of_which_none_is_read_are_a_reason(
     assert await reasons(client) == expected
 
 
-async def test_moving_backlog_is_ready(worker: Worker, client: TestClient[Any, Any]) -> None:
+async def test_moving_backlog_is_ready(worker: StatedWorker, client: TestClient[Any, Any]) -> None:
     """A long queue that moves is work, not illness."""
     worker.lags(PartitionLag("purchases", 1, 0, 10**9, 2, 10**9 - 2, 9_000.0, 0.5))
 
     assert await reasons(client) == (200, [])
 
 
-async def test_old_sample_is_not_ready(worker: Worker, client: TestClient[Any, Any]) -> None:
+async def test_old_sample_is_not_ready(worker: StatedWorker, client: TestClient[Any, Any]) -> None:
     """Without a broker's answer nobody knows how late it is; the pages say how old is what they show."""
     assert "regulars_ready 1.0" in await (await client.get("/metrics")).text()
     assert (await (await client.get("/api/lag")).json())["fresh"] is True
@@ -209,7 +161,7 @@ async def test_old_sample_is_not_ready(worker: Worker, client: TestClient[Any, A
     assert (await (await client.get("/api/lag")).json())["fresh"] is False
 
 
-async def test_a_sample_that_never_came_is_not_ready(worker: Worker, client: TestClient[Any, Any]) -> None:
+async def test_a_sample_that_never_came_is_not_ready(worker: StatedWorker, client: TestClient[Any, Any]) -> None:
     """The reason names what the last try met."""
     worker.view.lag.sampled_at = None
     worker.view.lag.error = "no Kafka broker answers"
@@ -218,7 +170,7 @@ async def test_a_sample_that_never_came_is_not_ready(worker: Worker, client: Tes
     assert "there is no sample: no Kafka broker answers" in await (await client.get("/ready")).text()
 
 
-async def test_loop_that_does_not_come_round_is_not_alive(worker: Worker, client: TestClient[Any, Any]) -> None:
+async def test_loop_that_does_not_come_round_is_not_alive(worker: StatedWorker, client: TestClient[Any, Any]) -> None:
     """An old heartbeat is a 503."""
     worker.view.beat_at = time.monotonic() - 60.0
 
@@ -243,7 +195,9 @@ async def test_customer_of_another_worker_is_421_with_the_partition(client: Test
     assert (answer.status, (await answer.json())["partition"]) == (421, 3)
 
 
-async def test_changes_stream_gives_bodies_unchanged_and_in_order(worker: Worker, client: TestClient[Any, Any]) -> None:
+async def test_changes_stream_gives_bodies_unchanged_and_in_order(
+    worker: StatedWorker, client: TestClient[Any, Any]
+) -> None:
     """What the CRM gets is what the stream shows, numbered."""
     bodies = [encode_change(a_change(number)) for number in range(1, 4)]
     worker.view.changes.publish(bodies[:2])
@@ -256,7 +210,7 @@ async def test_changes_stream_gives_bodies_unchanged_and_in_order(worker: Worker
     assert events[1:] == [{"id": "2", "data": bodies[1].decode()}, {"id": "3", "data": bodies[2].decode()}]
 
 
-async def test_reader_that_comes_back_goes_on_where_it_was(worker: Worker, client: TestClient[Any, Any]) -> None:
+async def test_reader_that_comes_back_goes_on_where_it_was(worker: StatedWorker, client: TestClient[Any, Any]) -> None:
     """A browser sends the last id it saw."""
     worker.view.changes.publish([encode_change(a_change(number)) for number in range(1, 4)])
 
@@ -266,7 +220,7 @@ async def test_reader_that_comes_back_goes_on_where_it_was(worker: Worker, clien
         assert (await event(answer))["id"] == "3"
 
 
-async def test_words_tell_cause_and_next(worker: Worker, client: TestClient[Any, Any]) -> None:
+async def test_words_tell_cause_and_next(worker: StatedWorker, client: TestClient[Any, Any]) -> None:
     """For people, the stream says it in words."""
     worker.view.changes.publish([encode_change(a_change(1))])
 
@@ -283,7 +237,7 @@ async def test_number_that_is_none_is_refused(client: TestClient[Any, Any]) -> N
     assert (await client.get("/api/changes?after=-1")).status == 400
 
 
-async def test_open_streams_do_not_hold_up_the_end(worker: Worker) -> None:
+async def test_open_streams_do_not_hold_up_the_end(worker: StatedWorker) -> None:
     """A server that stops lets its readers go at once."""
     app = web.Application()
     mount(app, worker.view)
@@ -296,19 +250,29 @@ async def test_open_streams_do_not_hold_up_the_end(worker: Worker) -> None:
         assert await answer.content.read() == b""
 
 
+async def test_the_dashboards_policy_allows_its_own_script_and_style_and_nothing_else(
+    client: TestClient[Any, Any],
+) -> None:
+    """By digest, so that markup in a customer id runs nothing; the page has no other script, handler or style."""
+    answer = await client.get("/")
+    page, policy = await answer.text(), answer.headers["Content-Security-Policy"]
+
+    for tag in ("script", "style"):
+        (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    assert not re.findall(r"<[^>]*\s(?:on\w+|style)=", page)
+    assert "innerHTML" not in page
+    assert "eval(" not in page
+
+
 async def test_dashboard_needs_nothing_from_elsewhere(client: TestClient[Any, Any]) -> None:
     """One page, no other host."""
     page = await (await client.get("/")).text()
 
     assert 'src="http' not in page
     assert 'href="http' not in page
-
-
-def a_change(number: int) -> Change:
-    """Ada's change of that number."""
-    cause = EventCause("purchases", 0, number, "e", "purchase")
-    trace = Trace(AT, AT, AT)
-    return Change(f"ada:{number}", "ada", number, "value", None, "low", AT, cause, {}, (), None, None, VERSIONS, trace)
 
 
 async def event(answer: Any) -> dict[str, str]:
