@@ -128,12 +128,12 @@ def _kept(
 ) -> tuple[Exposure, ...]:
     """The exposures after a moment: one is kept at it, or a purchase came late; else the same."""
     state, heard = moment.state, moment.heard
-    if heard is None and not moment.anew:
-        if learning and moment.at <= state.last_event_at + HORIZON_S:
+    if heard is None:
+        if learning and not moment.anew and moment.at <= state.last_event_at + HORIZON_S:
             return (*exposures, exposure(state, moment.at, features.row(moment.row)))
     elif moment.before is None:
         return (exposure(state, moment.at, features.row(moment.row)),)
-    elif heard is not None and exposures and heard.at <= exposures[-1].at:
+    elif exposures and heard.at <= exposures[-1].at:
         return with_late(exposures, heard.event, heard.at)
     return exposures
 

@@ -357,7 +357,7 @@ def _judge(history: _History, terms: Terms, x: FloatArray, score_rows: list[list
             if learning and at <= state.last_event_at + _HORIZON_S:
                 exposures = (*exposures, exposure(state, at, x[moment.row]))
                 ripe_at = min(ripe_at, at + _THIRTY_S)
-        elif moment.before is None:
+        elif heard is not None and moment.before is None:
             exposures = (exposure(state, at, x[moment.row]),)
             ripe_at = at + _THIRTY_S
         elif heard is not None and exposures and heard.at <= exposures[-1].at:
