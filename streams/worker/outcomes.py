@@ -2,9 +2,10 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from models.learning.published import ids_between, published
 from models.standing import change, standing
 from models.state import CLICK, PURCHASE
 from models.step import Heard, Outcome
@@ -37,14 +38,19 @@ class Written(NamedTuple):
 class OutcomeWriter:
     """Writes outcomes as records.
 
+    Args:
+        settings: names of the topics.
+        pseudonym: names a customer in labels.
+
     Attributes:
         foreign: applied purchases in another currency than the policy's, by full name of their topic, since the start.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, pseudonym: Callable[[str], str]) -> None:
         self._changes, self._standings = settings.topic(SEGMENT_CHANGES), settings.topic(CUSTOMER_SEGMENTS)
         self._train, self._source = settings.topic(MODEL_TRAIN), settings.source
         self.foreign: Counter[str] = Counter()
+        self._pseudonym = pseudonym
 
     def write(
         self, work: ChunkWork, part: Partition, outcomes: Sequence[Outcome], versions: Versions, scored_at: float
@@ -89,6 +95,7 @@ class OutcomeWriter:
             assert state.erased_at is not None
             headers = erased_headers(state.erased_at, 0 if before is None else before.sequence)
             outputs.append(Output(self._standings, key, None, headers))
+            outputs += self._forgotten(customer_id, before)
         for move in outcome.moves:
             moved = change(customer_id, move, versions, trace)
             body = encode_change(moved)
@@ -98,10 +105,17 @@ class OutcomeWriter:
         if outcome.moves or (not state.is_erased and _needs_standing(outcome, before, state)):
             outputs.append(Output(self._standings, key, encode_standing(standing(customer_id, state, versions)), []))
         outputs += [
-            Output(self._train, label.label_id.partition(":")[0].encode(), encode_label(label), [])
-            for label in outcome.labels
+            Output(self._train, label.label_id.encode(), encode_label(label), [])
+            for label in map(published, outcome.labels)
         ]
         return outputs
+
+    def _forgotten(self, customer_id: str, before: CustomerState | None) -> list[Output]:
+        """What deletes the labels that an erased customer can have in `model-train`: a null under each of their ids."""
+        if before is None or before.is_erased:
+            return []
+        ids = ids_between(self._pseudonym(customer_id), before.first_event_at, max(before.as_of, before.last_event_at))
+        return [Output(self._train, label_id.encode(), None, []) for label_id in ids]
 
 
 def _is_foreign(heard: Heard, outcome: Outcome, currency: str) -> bool:
