@@ -33,6 +33,7 @@ class Record(NamedTuple):
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]] = ()
     timestamp: int = 0
+    timestamp_type: int = 0
 
 
 class Texts:
