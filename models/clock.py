@@ -6,7 +6,8 @@ is the lowest of these times. It never passes an event that is held back until i
 In wall mode, when all three topics are caught up, it is the wall clock less a grace, as of the moment at which they were
 last seen to be caught up.
 
-It never goes back. A topic that never had a record, and has none waiting, holds nothing back. A topic of which nothing is
+It never goes back. A topic that never had a record, and has none waiting, holds nothing back; in wall mode it is taken to
+be as far as the wall clock, so that one event ahead of it doesn't move the partition alone. A topic of which nothing is
 known yet holds everything back.
 """
 
@@ -67,6 +68,13 @@ class PartitionClock:
         idle = [at for at in self._idle_at if at is not None]
         if all(at is not None for at in self.times) or self._only_empty_topics_are_silent():
             times = [at for at in self.times if at is not None]
+            if times and self._mode == "wall":
+                # Nothing was ever heard of these topics: they are as far as the wall clock, not as far as the others.
+                times += [
+                    idle - self._grace_s
+                    for at, idle in zip(self.times, self._idle_at, strict=True)
+                    if at is None and idle is not None
+                ]
             now = min(times, default=UNKNOWN)
         if self._mode == "wall" and len(idle) == len(self._idle_at):
             now = max(now, min(idle) - self._grace_s)

@@ -13,6 +13,9 @@ from schemas.times import LATEST_S
 SCORES = ("p_purchase_30d", "p_purchase_90d", "expected_purchases_90d", "expected_spend_90d")
 
 
+# Of labels, in days.
+HORIZONS: tuple[Literal[30], Literal[90]] = (30, 90)
+
 # Features are logarithms, shares and means: the logarithm of a sum that 64 bits hold is 44. Far beyond lies no feature,
 # and its exponential is nothing to compute with.
 FEATURE_LIMIT = 100.0
@@ -24,15 +27,16 @@ class Label(Struct, frozen=True):
     Delivered at least once; equal `label_id`, equal bytes.
     """
 
-    label_id: Annotated[str, Meta(description="<pseudonym>:<as_of epoch seconds>:<horizon_days>")]
+    label_id: Annotated[str, Meta(description="<pseudonym>:<digest>; one a pseudonym, period of ten days and horizon")]
     as_of: Annotated[
-        float, Meta(ge=0, le=LATEST_S, description="epoch seconds, event time: the moment of the features")
+        float,
+        Meta(ge=0, le=LATEST_S, description="epoch seconds, event time: the day of the features, from 00:00 UTC"),
     ]
     matured_at: Annotated[float, Meta(ge=0, le=LATEST_S, description="epoch seconds, event time: as_of + horizon")]
     horizon_days: Literal[30, 90]
     feature_set: Annotated[str, Meta(description="digest of the feature names, in order")]
     features: tuple[Annotated[float, Meta(ge=-FEATURE_LIMIT, le=FEATURE_LIMIT)], ...]
-    bought: Annotated[bool, Meta(description="a purchase in (as_of, as_of + horizon]; one at as_of is a feature")]
+    bought: Annotated[bool, Meta(description="a purchase within the horizon after the moment of the features")]
     purchases: Annotated[int, Meta(ge=0, le=10**9)]
     spend: Annotated[float, Meta(ge=0, le=1e17, description="gross, in units of the shop's currency (not minor units)")]
 

@@ -37,7 +37,8 @@ class Declaration(NamedTuple):
         by_customer: as many partitions as the setting `partitions`, by customer; otherwise one partition.
         is_compacted: Kafka keeps the latest record of each key. Otherwise it deletes old records, and a record's age
             counts from its arrival: a replay carries event times of years ago and would be deleted at once.
-        kept_days: how long records are kept; None: as long as the cluster's default says.
+        kept_days: how long records are kept; None: as long as the cluster's default says. A compacted topic then deletes
+            both what was replaced and what is old.
         compacted_within_days: how soon a replaced record must be gone from the brokers' disks; None: left to the cluster.
         limit_bytes: the largest record that it takes; None: the cluster's default, 1 MiB.
     """
@@ -66,6 +67,8 @@ _INPUT_LIMIT_BYTES = 2 * MIB
 # A week is their default (segment.ms) for closing the part of a topic that they write to.
 _ERASED_WITHIN_DAYS = 7
 _MONTH_DAYS = 30
+# A learner that begins anew learns the labels of these days; the one that goes on from its snapshot needs none of them.
+_LABEL_DAYS = 90
 
 TOPICS = (
     Declaration(
@@ -127,11 +130,14 @@ TOPICS = (
     Declaration(
         MODEL_TRAIN,
         "label",
-        "What customers went on to do; one partition.",
-        "customer pseudonym",
+        "What customers went on to do; one partition; null: a label of an erased customer.",
+        "customer pseudonym, a colon and a digest of the label's period and horizon",
         writers=("worker",),
         readers=("trainer",),
         by_customer=False,
+        is_compacted=True,
+        kept_days=_LABEL_DAYS,
+        compacted_within_days=_ERASED_WITHIN_DAYS,
     ),
     Declaration(
         CHANGELOG,

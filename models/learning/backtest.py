@@ -20,6 +20,7 @@ from models.learning.contest import Contest, Promotion, WithChallengers
 from models.learning.inputs import links
 from models.learning.lapsing import lapsing
 from models.learning.learner import Judged, Learner
+from models.learning.published import published
 from models.learning.scoreboard import PREVIOUS
 from models.learning.scorer import SnapshotScorer
 from models.learning.snapshots import DEFAULT, Snapshot
@@ -178,7 +179,7 @@ class History:
         for outcome in advance(customers, Terms(self._rules, self._scorer, horizon=at)):
             self._keep(outcome)
             self._on_outcome(outcome)
-            yield from outcome.labels
+            yield from map(published, outcome.labels)
 
     def _keep(self, outcome: Outcome) -> None:
         state = outcome.customer.state if outcome.state is None else outcome.state

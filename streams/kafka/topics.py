@@ -76,8 +76,10 @@ def topics(settings: Settings, user: str | None = None) -> tuple[Topic, ...]:
 
 
 def _config(declared: Declaration, replicas: int) -> dict[str, str]:
-    config = {"cleanup.policy": "compact" if declared.is_compacted else "delete"}
-    if not declared.is_compacted:
+    is_kept = declared.is_compacted and declared.kept_days is None
+    both = "compact,delete" if declared.is_compacted else "delete"
+    config = {"cleanup.policy": "compact" if is_kept else both}
+    if not is_kept:
         config["message.timestamp.type"] = "LogAppendTime"
     if replicas >= SAFE_REPLICAS:
         config |= {"min.insync.replicas": str(MIN_INSYNC), "unclean.leader.election.enable": "false"}

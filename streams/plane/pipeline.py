@@ -139,6 +139,12 @@ class Pipeline:
         """Claims every partition again, so that Kafka does not forget who may write to it."""
         await self._ownership.claim_again()
 
+    async def stamped(self, topic: str, key: bytes) -> float | None:
+        """Writes a null under `key` to a topic of one partition; when the broker appended it, None: it stamps no time."""
+        delivery = await self._world.sender().send_batch(topic, 0, [(key, None, [])])
+        await delivery.acknowledged()
+        return delivery.appended_at
+
     # --- what the agent and the consumer call
 
     async def submit(self, batch: Batch) -> None:

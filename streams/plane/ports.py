@@ -29,6 +29,8 @@ class States(Protocol):
 class Acknowledgement(Protocol):
     """Records on their way (`producer.Delivery`)."""
 
+    appended_at: float | None  # when the broker appended the last one, where it stamps that on records; epoch seconds
+
     async def acknowledged(self) -> int:
         """Waits until the records are safe; the offset of the last one."""
 

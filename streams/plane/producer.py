@@ -23,18 +23,26 @@ from streams.plane.topic_layout import TopicLayout
 # The broker's default max.message.bytes is 1,048,588 for a whole record batch; leave room for its framing.
 MAX_BATCH_BYTES = 1_000_000
 
+# Kafka's type of a timestamp that the broker gave.
+LOG_APPEND_TIME = 1
+
 ALLOW_WRITE = "give the worker's principal Write and Describe on the topics and Write on the transactional ids"
 
 
 class Delivery:
-    """Record batches on their way to one partition."""
+    """Record batches on their way to one partition.
 
-    __slots__ = ("_batches", "_lost", "_where")
+    Attributes:
+        appended_at: when the broker appended the last one, epoch seconds; None: not acknowledged yet, or it stamps no time.
+    """
+
+    __slots__ = ("_batches", "_lost", "_where", "appended_at")
 
     def __init__(
         self, where: str, batches: list[tuple[asyncio.Future[Any], int]], lost: Callable[[], Exception]
     ) -> None:
         self._where, self._batches, self._lost = where, batches, lost
+        self.appended_at: float | None = None
 
     async def acknowledged(self) -> int:
         """Waits until all in-sync replicas have everything; the offset of the last record.
@@ -50,7 +58,10 @@ class Delivery:
         try:
             async with within(DELIVERY_TIMEOUT_S):
                 for future, count in self._batches:
-                    last = max(last, (await future).offset + count - 1)
+                    written = await future
+                    last = max(last, written.offset + count - 1)
+                    if written.timestamp_type == LOG_APPEND_TIME:
+                        self.appended_at = written.timestamp / 1000.0
         except TimeoutError as exc:
             raise self._lost() from exc
         except MessageSizeTooLargeError as exc:

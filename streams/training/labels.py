@@ -17,7 +17,7 @@ class Decoded(NamedTuple):
     Attributes:
         labels: in order, also those of other feature sets.
         origins: of each label; None: it does not say where it comes from.
-        dead: the dead letter of each record that is no label: key, value, headers.
+        dead: the dead letter of each record that is no label: key, value, headers. Nulls that delete a label are none.
     """
 
     labels: list[Label]
@@ -35,6 +35,8 @@ def decoded(records: Sequence[ConsumerRecord], feature_set: str, width: int) -> 
     """
     whole = Decoded([], [], [])
     for record in records:
+        if record.key and record.value is None:
+            continue  # deletes a label of somebody who was erased; what was learnt of it stays
         try:
             label = decode_label(record.value or b"")
             if label.feature_set == feature_set and len(label.features) != width:

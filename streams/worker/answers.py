@@ -18,6 +18,7 @@ from streams.kafka.topics import partition_of
 from streams.plane.pipeline import Pipeline
 from streams.plane.records import PartitionGone
 from streams.settings import Settings
+from streams.worker.clocks import ClockWatch
 from streams.worker.scoring import ScoringJob
 from streams.worker.status import Counts, NotHere, Status, TextProgress
 from streams.worker.text_lane import TextLane
@@ -48,7 +49,9 @@ class WorkerAnswers:
         lane: TextLane,
         queue: TextQueue,
         broadcasts: Mapping[str, Broadcast],
+        clocks: ClockWatch,
     ) -> None:
+        self._clocks = clocks
         self._settings, self._membership, self._pipeline = settings, membership, pipeline
         self._job, self._lane, self._queue, self._broadcasts = job, lane, queue, broadcasts
 
@@ -64,6 +67,7 @@ class WorkerAnswers:
             customers=sum(part.customers for part in self._job.parts.values()),
             versions=self._job.versions,
             texts_waiting=self._queue.held,
+            clock_off_s=None if self._clocks.is_right else self._clocks.difference_s,
             partition_times={number: at if abs(at) < time.time() * 10 else None for number, at in times.items()},
         )
 

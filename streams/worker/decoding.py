@@ -35,6 +35,10 @@ from streams.settings import Settings
 from streams.worker.chunk import ChunkWork, Waiting
 from streams.worker.partition import Partition
 
+# Kafka's type of a timestamp that the broker gave.
+LOG_APPEND_TIME = 1
+NEVER_BEFORE = float("-inf")
+
 # Records that wait for their texts together: about a second of a CPU's reading, after which they can be committed.
 TEXTS_AT_ONCE = 64
 
@@ -98,7 +102,7 @@ class Decoder:
                 if key and not record.value and self._is_erasure(work, record, partition, topic, bases[topic], latest):
                     work.counts[topic, "erasure"] += 1
                     continue
-                event = decode(INPUT_TOPICS[topic], key, record.value, latest)
+                event = decode(INPUT_TOPICS[topic], key, record.value, max(latest, self._latest_by_broker(record)))
                 if self._is_strict or topic == PURCHASE:
                     self._check_rules(event, record, part.rules.policy.currency)
             except Rejected as rejected:
@@ -183,6 +187,11 @@ class Decoder:
             part.clock.heard(heard.topic, heard.at)
             work.counts[heard.topic, "applied"] += 1
             work.add(record, heard if reading is None else heard._replace(reading=reading))
+
+    def _latest_by_broker(self, record: ConsumerRecord) -> float:
+        """The latest time that an event can have by the broker's clock, where that of this machine may be behind."""
+        stamped = record.timestamp_type == LOG_APPEND_TIME
+        return record.timestamp / 1000.0 + self._future_limit_s if stamped else NEVER_BEFORE
 
     def dead_letter(self, record: ConsumerRecord, rejected: Rejected) -> Output:
         """The dead letter of `record`: as it came, with the reason."""

@@ -15,6 +15,7 @@ from schemas.topics import MODEL_SNAPSHOTS, POLICIES
 from streams.health import new_registry, watch_disk
 from streams.ops.lag import LagMonitor
 from streams.settings import Settings
+from streams.worker.clocks import ClockWatch
 from streams.worker.collectors import CountsCollector, LagCollector, ShadowCollector
 from streams.worker.latency import Latency
 from streams.worker.status import Counts
@@ -77,6 +78,11 @@ class Metrics:
         self._make_learner_metrics()
         self._customers = GaugeMetric(
             "regulars_customers", "Customers in this worker's partitions", registry=self.registry
+        )
+        self._clock = GaugeMetric(
+            "regulars_clock_difference_seconds",
+            "By how much this machine's clock is surely ahead of the brokers'; below 0: behind",
+            registry=self.registry,
         )
         self._ready = GaugeMetric("regulars_ready", "1: /ready answers 200; 0: 503", registry=self.registry)
         self.registry.register(self.latency)
@@ -172,6 +178,10 @@ class Metrics:
     def watch_ready(self, ready: Callable[[], bool]) -> None:
         """Asks `ready` whether the worker is ready, whenever the metrics are read."""
         self._ready.set_function(ready)
+
+    def watch_clock(self, clocks: ClockWatch) -> None:
+        """Asks `clocks` by how much the two differ, whenever the metrics are read; 0 until they were compared."""
+        self._clock.set_function(lambda: clocks.difference_s or 0.0)
 
     def watch_customers(self, count: Callable[[], int]) -> None:
         """Asks `count` for the number of customers, whenever the metrics are read."""

@@ -2,9 +2,10 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from models.learning.published import ids_between, published
 from models.policy import Rules
 from models.standing import Wording, change, standing
 from models.state import PURCHASE
@@ -47,17 +48,22 @@ class Written(NamedTuple):
 class OutcomeWriter:
     """Writes outcomes as records.
 
+    Args:
+        settings: names of the topics.
+        pseudonym: names a customer in labels.
+
     Attributes:
         foreign: applied purchases in another currency than the policy's, by full name of their topic, since the start.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, pseudonym: Callable[[str], str]) -> None:
         self._changes, self._standings = settings.topic(SEGMENT_CHANGES), settings.topic(CUSTOMER_SEGMENTS)
         self._train, self._source = settings.topic(MODEL_TRAIN), settings.source
         self.foreign: Counter[str] = Counter()
         self._conflicts = Conflicts()
         self._rules: Rules | None = None
         self._wording: Wording
+        self._pseudonym = pseudonym
 
     def write(
         self, work: ChunkWork, part: Partition, outcomes: Sequence[Outcome], versions: Versions, scored_at: float
@@ -109,6 +115,7 @@ class OutcomeWriter:
         outputs: list[Output] = []
         if outcome.erased:  # first, because the customer may come back in the same chunk
             outputs.append(Output(self._standings, key, None, _erased_headers(outcome)))
+            outputs += self._forgotten(outcome)
         for move in outcome.moves:
             moved = change(customer_id, move, versions, trace, wording)
             body = encode_change(moved)
@@ -121,10 +128,22 @@ class OutcomeWriter:
             headers = standing_headers(stands, self._source)
             outputs.append(Output(self._standings, key, encode_standing(stands), headers))
         outputs += [
-            Output(self._train, label.label_id.partition(":")[0].encode(), encode_label(label), [])
-            for label in outcome.labels
+            Output(self._train, label.label_id.encode(), encode_label(label), [])
+            for label in map(published, outcome.labels)
         ]
         return outputs
+
+    def _forgotten(self, outcome: Outcome) -> list[Output]:
+        """What deletes the labels that an erased customer can have in `model-train`: a null under each of their ids."""
+        before = outcome.customer.state
+        if before is None or before.is_erased:
+            return []
+        ids = ids_between(
+            self._pseudonym(outcome.customer.customer_id),
+            before.first_event_at,
+            max(before.as_of, before.last_event_at),
+        )
+        return [Output(self._train, label_id.encode(), None, []) for label_id in ids]
 
 
 def _count_passed_over(work: ChunkWork, outcome: Outcome) -> None:

@@ -8,6 +8,7 @@ from aiokafka import TopicPartition
 
 from streams.ops.lag import LagMonitor
 from streams.plane.pipeline import Pipeline
+from streams.worker.clocks import ClockWatch
 from streams.worker.scoring import ScoringJob
 from streams.worker.text_lane import TextLane
 from streams.worker.text_queue import TextQueue
@@ -31,10 +32,11 @@ class PartitionTime:
         job: knows who is due.
         pipeline: applies it, in each partition's order.
         lag: the ends of the input partitions.
+        clocks: whether this worker's clock can be judged by.
     """
 
-    def __init__(self, job: ScoringJob, pipeline: Pipeline, lag: LagMonitor) -> None:
-        self._job, self._pipeline, self._lag = job, pipeline, lag
+    def __init__(self, job: ScoringJob, pipeline: Pipeline, lag: LagMonitor, clocks: ClockWatch) -> None:
+        self._job, self._pipeline, self._lag, self._clocks = job, pipeline, lag, clocks
 
     async def read_backlog(self) -> None:
         """Tells each partition's clock which topics have no backlog."""
@@ -43,7 +45,8 @@ class PartitionTime:
             known = self._lag.ends.get(TopicPartition(tp.topic, tp.partition))
             if part is None or known is None:
                 continue
-            if position.done >= known.end and not position.held:
+            # A clock that is wrong says nothing of how far time has come: event time alone does.
+            if position.done >= known.end and not position.held and self._clocks.is_right:
                 part.clock.idle(topic, known.at_s)
             else:
                 part.clock.busy(topic)

@@ -120,7 +120,7 @@ class ScoringJob:
         self.topic_ids: Mapping[str, str] = {}
         self._settings, self._readings, self._waiting, self._observer = settings, readings, waiting, observer
         self._decoder = Decoder(settings, readings)
-        self._writer = OutcomeWriter(settings)
+        self._writer = OutcomeWriter(settings, self.pseudonym)
         self.topics = self._decoder.topics
         names = (SEGMENT_CHANGES, CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN)
         self.outputs = tuple(settings.topic(name) for name in names)

@@ -37,6 +37,7 @@ class Status:
         versions: the policy, model and encoder that are served; None: not known yet.
         texts_waiting: records that wait for their texts.
         partition_times: by partition number, epoch seconds; None: not known yet.
+        clock_off_s: by how much its clock is ahead of the brokers', too much to be judged by; None: it isn't.
     """
 
     joined: bool
@@ -47,6 +48,7 @@ class Status:
     versions: Versions | None
     texts_waiting: int = 0
     partition_times: Mapping[int, float | None] = field(default_factory=dict)
+    clock_off_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,9 @@ def _unfinished(status: Status) -> list[Reason]:
     if status.restoring:
         which = ", ".join(map(str, status.restoring))
         reasons.append(Reason("restoring", f"the state of partition {which} is being read back", "wait"))
+    if status.clock_off_s is not None:
+        detail = f"this machine's clock and the brokers' differ by {status.clock_off_s:+.0f} s; silence is not judged"
+        reasons.append(Reason("clock", detail, "set the wrong clock right; it is noticed within half a minute"))
     reasons += [
         Reason("broadcast-unread", f"{topic} is not read to its end yet", "wait; if it stays, `regulars topics check`")
         for topic in status.unread

@@ -12,7 +12,7 @@ import structlog
 from models.policy import Rules, load
 from models.scores import PriorScorer
 from schemas.events import INPUT_TOPICS
-from schemas.topics import MODEL_SNAPSHOTS, POLICIES
+from schemas.topics import MODEL_SNAPSHOTS, MODEL_TRAIN, POLICIES
 from streams.kafka.broadcast import Broadcast
 from streams.kafka.patience import patiently
 from streams.kafka.topics import check
@@ -21,6 +21,7 @@ from streams.plane.runtime import App
 from streams.settings import Settings
 from streams.signin.pages import PAGES_WITHOUT_CUSTOMERS, WORKER_PAGES
 from streams.worker.answers import WorkerAnswers
+from streams.worker.clocks import ClockWatch
 from streams.worker.encoding import open_lane
 from streams.worker.feed import ChangeFeed, SegmentCounts
 from streams.worker.metrics import Metrics
@@ -46,6 +47,7 @@ class ScoringWorker:
         job: scores customers.
         pipeline: runs the job over the partitions of this worker.
         lane: reads texts.
+        clocks: whether this machine's clock can be judged by.
 
     Raises:
         PolicyError: the policy file of the settings is not valid.
@@ -76,6 +78,10 @@ class ScoringWorker:
         )
         self.app = App(settings, self.job)
         self.pipeline = self.app.pipeline
+        # A null that no label has: the trainer passes it over, and Kafka deletes it.
+        train, key = settings.topic(MODEL_TRAIN), f"clock:{settings.instance_id or ''}".encode()
+        self.clocks = ClockWatch(partial(self.pipeline.stamped, train, key), settings.clock)
+        metrics.watch_clock(self.clocks)
         self._texts = TextServer(queue, self.pipeline)
         serving = Serving(self.job, metrics, settings.models)
         self._broadcasts = {
@@ -83,11 +89,19 @@ class ScoringWorker:
             MODEL_SNAPSHOTS: Broadcast(settings, MODEL_SNAPSHOTS, serving.serve_snapshot),
         }
         answers = WorkerAnswers(
-            settings, GroupMembership(self.app), self.pipeline, self.job, self.lane, queue, self._broadcasts
+            settings,
+            GroupMembership(self.app),
+            self.pipeline,
+            self.job,
+            self.lane,
+            queue,
+            self._broadcasts,
+            self.clocks,
         )
         self._view = WorkerView(settings, lag, metrics, changes, segments, answers)
         self._watchdog = Watchdog(lag, answers, self._give_up, settings.watchdog_limit_s)
-        partition_time = PartitionTime(self.job, self.pipeline, lag)
+        partition_time = PartitionTime(self.job, self.pipeline, lag, self.clocks)
+        self.pipeline.on_tick(TICK_S, self.clocks.compare)
         self.pipeline.on_tick(TICK_S, TextLog(self.lane, queue).write)
         self.pipeline.on_tick(TICK_S, partition_time.read_backlog)
         self.pipeline.on_tick(TICK_S, partition_time.apply_due)

@@ -121,7 +121,7 @@ def test_a_replay_through_kafka_gives_the_forecasts_of_the_backtest(shop: Shop, 
 
 
 def _all_of(shop: Shop, count: int) -> list[Any] | None:
-    found = shop.read("model-train")
+    found = [message for message in shop.read("model-train") if message.value() is not None]
     return found if len(found) >= count else None
 
 

@@ -35,6 +35,7 @@ class Record(NamedTuple):
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]] = ()
     timestamp: int = 0
+    timestamp_type: int = 0
 
 
 class Texts:
@@ -91,6 +92,7 @@ class Desk:
         self.states: dict[bytes, bytes] = {}
         self.written: list[object] = []  # changes and labels, but not when
         self.table: dict[bytes, bytes | None] = {}  # customer-segments
+        self.labels: dict[bytes, bytes | None] = {}  # model-train, compacted
         self.offset = 0
         self.start(*known)
 
@@ -141,7 +143,9 @@ class Desk:
             elif topic == "segment-changes":
                 self.written.append(replace(decode_change(value or b""), trace=Trace("", "", "")))
             elif topic == "model-train":
-                self.written.append(decode_label(value or b""))
+                self.labels[key] = value
+                if value is not None:
+                    self.written.append(decode_label(value))
 
     def serve(self) -> None:
         """Has the oldest texts read and their records taken."""

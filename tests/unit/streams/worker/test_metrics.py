@@ -32,7 +32,11 @@ CONTRACT = {
 # What the contract doesn't name: events that retention took, those in another currency, what alerts need beside the lag.
 REFUSED = {"regulars_published_refused_total": {"topic"}}
 LOST = {"regulars_events_lost_total": {"topic"}, "regulars_events_foreign_total": {"topic"}}
-HEALTH = {"regulars_ready": set[str](), "regulars_lag_sample_age_seconds": set[str]()}
+HEALTH = {
+    "regulars_ready": set[str](),
+    "regulars_clock_difference_seconds": set[str](),
+    "regulars_lag_sample_age_seconds": set[str](),
+}
 # How learning goes: what is served beside its rivals, versions taken back, drift.
 LEARNING = {
     "regulars_scoreboard_loss": {"score", "model"},

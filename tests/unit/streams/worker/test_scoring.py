@@ -226,3 +226,22 @@ def test_a_topic_made_anew_counts_from_its_start_and_what_comes_again_of_it_does
             desk.take(anew)
             desk.take(anew)
     assert desk.clicks("anna") == 5 + 6
+
+
+def test_an_erasure_reaches_the_labels_of_a_customer() -> None:
+    """Every label that was written of them has a null after it; those of others stay, and so do those of a new life."""
+    shop = Shop()
+    for customer in ("gone", "stays"):
+        shop.live(0, "purchase", customer)
+    shop.live(200, "time", "")
+    written = {key for key, value in shop.labels.items() if value is not None}
+    shop.live(200, "erase", "gone")
+    gone = {key for key in written if shop.labels[key] is None}
+    pseudonym = shop.job.pseudonym("gone").encode()
+
+    assert gone == {key for key in written if key.startswith(pseudonym)}
+    assert 0 < len(gone) < len(written)
+
+    shop.live(201, "purchase", "gone")
+    shop.live(300, "time", "")
+    assert any(key.startswith(pseudonym) for key, value in shop.labels.items() if value is not None)
