@@ -14,7 +14,7 @@ import msgspec
 
 from schemas.actions import ACTION_TYPE, Action, ActionOutcome
 from schemas.changes import CHANGE_TYPE, STANDING_TYPE, Change, Standing, cloudevent_headers, standing_headers
-from schemas.events import ERASURES, EVENT_TIME_PATTERN, Click, Purchase, Reason, Review
+from schemas.events import ERASURES, Click, Purchase, Reason, Review
 from schemas.examples import CHANGE, STANDING, examples_of
 from schemas.headers import (
     CLOCK_HEADER,
@@ -32,6 +32,7 @@ from schemas.headers import (
     TRUNCATED_HEADER,
 )
 from schemas.learning import Label
+from schemas.patterns import EVENT_TIME_PATTERN
 from schemas.states import CustomerState
 from schemas.topics import APP_ID, CUSTOMER_KEY, CUSTOMER_SEGMENTS, TOPICS, Declaration
 

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from schemas.headers import CLOCK_HEADER, ERASE_HEADER
+from schemas.patterns import CUSTOMER_ID_PATTERN, EVENT_TIME_PATTERN, ID_LIMIT_CHARS, id_mistake
 from schemas.times import DAY_S, from_rfc3339
 
 RECORD_LIMIT_BYTES = 64 * 1024
@@ -27,29 +28,9 @@ AMOUNT_LIMIT_MINOR = 10**13
 # The years of an event are those of its own offset, as a schema's pattern reads them; `EARLIEST_S` is the same in UTC.
 EARLIEST_YEAR, LATEST_YEAR = 1990, 2999
 EARLIEST_S = 631_152_000
-# The last second of the year 9999 in UTC, after which no time can be written down.
-LATEST_S = 253_402_300_799
 
 CLICKSTREAM, PURCHASES, REVIEWS = "clickstream", "purchases", "reviews"
 INPUT_TOPICS = (CLICKSTREAM, PURCHASES, REVIEWS)
-
-# Patterns for the published schemas, which say what is decided elsewhere: `decode` and msgspec's own reader of times. They
-# mean the same in Python and ECMA 262, whose `$` differ; `(?![\s\S])` is the end in both.
-_END = r"(?![\s\S])"
-_CONTROLS = r"\u0000-\u001f\u007f-\u009f"
-CUSTOMER_ID_PATTERN = rf"^[^{_CONTROLS}]+{_END}"
-_DAY = (
-    "(?:[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
-    "|02-(?:0[1-9]|1[0-9]|2[0-8]))"
-    "|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)"
-)
-_HOUR = "(?:[01][0-9]|2[0-3])"
-# A time is rounded to the nearest microsecond before its year is looked at.
-_ROUNDED_UP = r"-12-31[Tt ]23:59:59\.999999[5-9]"
-EVENT_TIME_PATTERN = (
-    rf"^(?=199|2|1989{_ROUNDED_UP})(?!2999{_ROUNDED_UP}){_DAY}[Tt ]{_HOUR}:[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
-    rf"(?:[Zz]|[+-]{_HOUR}:?[0-5][0-9]){_END}"
-)
 
 _MINOR = "minor units (pence, cents)"
 
@@ -62,7 +43,6 @@ EventId = Annotated[
         "retry repeats it",
     ),
 ]
-ID_LIMIT_CHARS = 128
 CustomerId = Annotated[
     str,
     Meta(
@@ -185,7 +165,6 @@ class Rejected(Exception):
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_CONTROL = re.compile(f"[{_CONTROLS}]")
 _MARKS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 _decoders = {topic: msgspec.json.Decoder(event) for topic, event in EVENT_OF_TOPIC.items()}
@@ -306,22 +285,6 @@ def decode_clock(headers: Sequence[tuple[str, bytes | None]], latest_s: float) -
     if at > latest_s:
         raise Rejected("future-time", field, "later than this worker's clock allows")
     return at
-
-
-def id_mistake(customer_id: str) -> str | None:
-    r"""What is wrong with a customer id, without the id itself; None: nothing.
-
-    No id has a control character, so none can be a key that the local store keeps for itself.
-
-    >>> id_mistake("anna"), id_mistake("a\0b")
-    (None, 'holds a control character (U+0000-1F, U+007F-9F); none is allowed')
-    """
-    if not 1 <= len(customer_id) <= ID_LIMIT_CHARS:
-        return f"has {len(customer_id)} characters; a customer id has 1 to {ID_LIMIT_CHARS}"
-    # A tenth of what a pattern in the type would take; a customer's name of letters and digits ends here.
-    if not customer_id.isprintable() and _CONTROL.search(customer_id) is not None:
-        return "holds a control character (U+0000-1F, U+007F-9F); none is allowed"
-    return None
 
 
 def as_validators_read(value: bytes) -> str:

@@ -10,9 +10,10 @@ import msgspec
 from msgspec import inspect
 
 from schemas.currencies import unit_minor_of
-from schemas.events import EARLIEST_YEAR, EVENT_OF_TOPIC, LATEST_YEAR, Currency, id_mistake, too_early
+from schemas.events import EARLIEST_YEAR, EVENT_OF_TOPIC, LATEST_YEAR, Currency, too_early
 from schemas.mistakes import names, times
 from schemas.mistakes.mistake import Mistake
+from schemas.patterns import id_mistake
 
 _CURRENCY = inspect.type_info(Currency)
 _MINOR = "_minor"

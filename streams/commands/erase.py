@@ -33,7 +33,7 @@ def command(customers: tuple[str, ...], at: str | None, wait_s: float | None, **
 
     A later event of an erased customer makes a new customer.
     """
-    from schemas.events import id_mistake
+    from schemas.patterns import id_mistake
     from schemas.times import from_rfc3339, to_rfc3339
 
     settings = settings_from(**options)

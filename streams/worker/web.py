@@ -16,7 +16,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from schemas.events import id_mistake
+from schemas.patterns import id_mistake
 from streams.health import CONTENT_TYPE
 from streams.ops.lag import total
 from streams.signin.guard import READER, PageGuard

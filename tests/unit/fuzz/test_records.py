@@ -13,8 +13,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.events import INPUT_TOPICS, id_mistake
+from schemas.events import INPUT_TOPICS
 from schemas.headers import CLOCK_HEADER, ERASE_HEADER, REASON_HEADER, REPLAYED_HEADER
+from schemas.patterns import id_mistake
 from schemas.stored import decode_state
 from streams.kafka.changelog import PARTITION_KEY, PLANE_PREFIX
 from streams.ops.export import tables
