@@ -10,6 +10,7 @@ from models.policy import Rules, parse, read
 from models.scores import PriorScorer
 from models.step import Customer, Heard, anew_at, step
 from schemas.changes import PolicyCause
+from schemas.learning import Label
 from schemas.states import NEVER, CustomerState, Held
 from schemas.times import DAY_S
 
@@ -81,3 +82,24 @@ def test_a_promise_under_a_new_policy_is_kept_too(events: list[Heard], day: int)
         assert later.moves == ()
     else:
         assert (later.moves[0].at, later.moves[0].dimension, later.moves[0].current) == promise
+
+
+@given(histories(), st.integers(1, 320))
+def test_a_new_policy_takes_no_label_away(events: list[Heard], day: int) -> None:
+    """Features kept before a publish mature after it: the labels are those of a shop that publishes nothing."""
+    ruled_at = START_S + day * DAY_S
+    before = [heard for heard in events if heard.at < ruled_at] or events[:1]
+    after = events[len(before) :]
+    undisturbed = followed([before, after])
+    follower = followed([before], horizon=ruled_at)
+    follower.terms = TERMS._replace(rules=OTHER, ruled_at=ruled_at)
+    follower.take([])
+    follower.take(after)
+    follower.take([], LONG_AFTER)
+
+    assert outcomes_of(follower.labels) == outcomes_of(undisturbed.labels)
+
+
+def outcomes_of(labels: list[Label]) -> list[tuple[str, bool, int, float]]:
+    """What labels say came; features may differ, as those taken after a publish know of the moves it made."""
+    return sorted((label.label_id, label.bought, label.purchases, label.spend) for label in labels)
