@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.columns import HALF_LIFE, HALF_LIVES, LANDMARK, RATES, ROW, TEXT_AT, FloatArray
+from models.columns import HALF_LIFE, HALF_LIVES, LANDMARK, LAST, RATES, ROW, TEXT_AT, FloatArray
 from models.season import USUAL, Season
 from schemas.times import DAY_S
 
@@ -82,7 +82,9 @@ class Numbers:
     def _factor(self, days: float) -> FloatArray:
         if days not in self._factors:
             if "elapsed" not in self._kept:
-                self._kept["elapsed"] = self._c[LANDMARK] - self._now
+                # A moment of silence that is judged late lies before clicks that are known by now. They count as they
+                # stand: further back they would grow without bound.
+                self._kept["elapsed"] = self._c[LANDMARK] - np.maximum(self._now, self._c[LAST])
             factor: FloatArray = np.exp2(self._kept["elapsed"] * RATES[HALF_LIVES.index(days)])
             self._factors[days] = factor
         return self._factors[days]

@@ -279,7 +279,7 @@ def _lasting(c: FloatArray, x: FloatArray, money: float) -> None:
 def _passing(c: FloatArray, now: FloatArray, x: FloatArray, shop: Shop) -> None:
     """Fills the features of `x` that change with time, at `now`; shapes broadcast, `c`'s and `x`'s first axis apart."""
     money = 1.0 / shop.unit_minor
-    elapsed = c[3] - now
+    elapsed = c[3] - np.maximum(now, c[2])
     factors = [np.exp2(elapsed * rate) for rate in _RATES]
 
     def raw(name: str) -> FloatArray:

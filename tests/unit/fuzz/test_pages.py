@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from streams.worker.web import mount
-from tests.unit.streams.worker.test_web import Worker
+from worker_pages import StatedWorker
 
 escapes = st.sampled_from(
     ["%00", "%0a", "%2F", "%ff", "%C3%A4", "%", "..", "//", "__faust%00offset__", "\u00e4", "%ed%a0%80"]
@@ -29,7 +29,7 @@ requests = st.tuples(paths, st.sampled_from(["", "api/customers/"]), queries, st
 async def test_whatever_is_asked_the_worker_answers(asked: list[tuple[str, str, dict[str, str], str]]) -> None:
     """Never 500: the page, or why there is none."""
     app = web.Application()
-    mount(app, Worker().view)
+    mount(app, StatedWorker().view)
     async with TestServer(app) as server, ClientSession() as session:
         for path, prefix, query, method in asked:
             url = URL(f"{server.make_url('/')}{prefix}{path.lstrip('/')}", encoded=True).update_query(query)

@@ -15,6 +15,7 @@ from models.season import Season
 from models.state import observe
 from models.step import Heard
 from schemas.groups import Browsing, Spending
+from schemas.learning import FEATURE_LIMIT
 from schemas.states import CustomerState
 from schemas.stored import decode_state, due_of, encode_state
 from schemas.times import DAY_S
@@ -31,9 +32,13 @@ def state_of(events: list[Heard]) -> CustomerState:
 
 @given(histories(), st.floats(0, 4000))
 def test_features_are_finite_at_any_moment(events: list[Heard], days: float) -> None:
-    """Whatever the history and however long the silence, every feature is a number."""
+    """Whatever the history and however long the silence, every feature is a number that a label can hold.
+
+    Also at moments before the latest event: silence that is judged late, when clicks after it are known.
+    """
     x = rows([state_of(events)], [START_S + days * DAY_S])
     assert np.isfinite(x).all()
+    assert np.abs(x).max() <= FEATURE_LIMIT
     assert x.shape == (1, len(NAMES))
 
 

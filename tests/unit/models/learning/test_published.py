@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.labels import EXPOSE_DAYS
 from models.learning.published import ids_between, published
-from models.step import EXPOSE_DAYS
 from schemas.learning import HORIZONS, Label
 from schemas.times import DAY_S
 
