@@ -26,9 +26,9 @@ def advance_stored(groups: Sequence[Group], least: int = LEAST) -> list[list[Out
     outcomes: list[Outcome | None] = [None] * len(customers)
     many = [i for i, customer in enumerate(customers) if customer.erasure is None]
     if len(many) >= least:
-        times = np.array([(terms.horizon, terms.purchases_known) for of_one, terms in groups for _ in of_one]).T
+        times = np.array([(t.horizon, t.purchases_known, t.latest) for of_one, t in groups for _ in of_one]).T
         chosen = [customers[i] for i in many]
-        of_chosen = _over_arrays(chosen, Times(times[0, many], times[1, many]), groups[0][1], least)
+        of_chosen = _over_arrays(chosen, Times(*times[:, many]), groups[0][1], least)
         for i, outcome in zip(many, of_chosen, strict=True):
             outcomes[i] = outcome
     _one_by_one(groups, customers, outcomes)
@@ -62,6 +62,7 @@ def _decoded(customer: Customer) -> Customer:
 def _over_arrays(customers: Sequence[Customer], times: Times, terms: Terms, least: int) -> list[Outcome | None]:
     """The outcome of each customer; None: arrays can't hold them."""
     rows = Rows([customer.value for customer in customers], terms.rules)
+    rows.odd |= rows.known & (rows.head["as_of"] > times.latest)  # judged by a clock that was wrong: nothing for arrays
     rounds = Rounds(rows, customers, times, terms, least)
     rounds.run()
     outcomes: list[Outcome | None] = [

@@ -33,10 +33,11 @@ _PURCHASES, _SPEND, _BOUGHT_AT = ROW["purchases"], ROW["spend_minor"], ROW["last
 
 
 class Times(NamedTuple):
-    """Of each customer: up to when silence counts, and purchases are known; see `models.step.Terms`."""
+    """Of each customer, see `models.terms.Terms`: up to when silence counts, purchases are known, anybody was judged."""
 
     horizon: FloatArray
     purchases_known: FloatArray
+    latest: FloatArray
 
 
 class _Moments(NamedTuple):

@@ -13,7 +13,7 @@ from models.decay import SPAN_S
 from models.observing import PLANS, READING, after_event, id_hash, quantities, rescaled_group
 from schemas.events import Event
 from schemas.groups import Browsing, Spending, Voice
-from schemas.states import NEVER, CustomerState
+from schemas.states import NEVER, CustomerState, Held
 from schemas.times import DAY_S
 
 # An event id is known again among the latest 32 of its customer and topic: a producer's retry comes within seconds,
@@ -62,6 +62,13 @@ def erased(state: CustomerState | None, erasure: Erasure) -> CustomerState | Non
         landmark=-NEVER,
         erased_at=erasure.at if known.erased_at is None else max(known.erased_at, erasure.at),
     )
+
+
+def rewound(state: CustomerState) -> CustomerState:
+    """A state that was judged by a clock that ran ahead, as of its latest event: what comes now is judged when it comes."""
+    at = state.last_event_at
+    held = {name: Held(place.segment, min(place.since, at)) for name, place in state.segments.items()}
+    return replace(state, as_of=at, segments=held, promise=None)
 
 
 def is_repeat(seen: bytes, hashed: bytes) -> bool:

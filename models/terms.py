@@ -49,6 +49,7 @@ class Terms(NamedTuple):
     purchases_known: float = NEVER  # event time up to which purchases have been read; `NEVER`: all there are
     ruled_at: float = -NEVER  # since when the rules count; whoever was judged later, by others, is judged anew then
     pseudonym: Callable[[str], str] = str  # names the customer in labels
+    latest: float = NEVER  # nobody can have been judged later, unless by a clock that was wrong
 
 
 class Move(NamedTuple):

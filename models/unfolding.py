@@ -10,7 +10,7 @@ from typing import NamedTuple
 from models.columns import Row
 from models.labels import EXPOSE_S, learning_moments
 from models.policy import Rules
-from models.state import PURCHASE, erased, observe
+from models.state import PURCHASE, erased, observe, rewound
 from models.terms import Customer, Heard, Move, Terms
 from schemas.learning import Label
 from schemas.states import NEVER, CustomerState, Held
@@ -85,6 +85,9 @@ def unfold(customer: Customer, terms: Terms, raw: list[Row]) -> Unfolded:
             erased_at = start.erased_at
             state = None if start.is_erased else start  # nobody is in a remainder
     heard = customer.heard
+    if state is not None and heard and state.as_of > terms.latest:
+        start = state = history.start = history.state = rewound(state)
+        history.as_of = state.as_of
     if len(heard) > 1:
         heard = sorted(heard, key=_by_time)
     due = history.due

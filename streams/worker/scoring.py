@@ -232,7 +232,8 @@ class ScoringJob:
             else:
                 customers.append(Customer(key.decode(), None, NEVER, heard, erasure, value))
         known = part.clock.purchases_known()
-        return customers, Terms(part.rules, self.scorer, part.now(), known, part.counts_from(), self.pseudonym)
+        latest = work.consumed_at + self._settings.future_limit_s if self._settings.clock == "wall" else NEVER
+        return customers, Terms(part.rules, self.scorer, part.now(), known, part.counts_from(), self.pseudonym, latest)
 
     def _effects(self, partition: int, work: ChunkWork, outcomes: list[Outcome], scored_at: float) -> Effects:
         part = self.parts[partition]

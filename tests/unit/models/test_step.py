@@ -8,13 +8,14 @@ from msgspec.structs import replace
 
 from following import LONG_AFTER, TERMS, Follower, followed
 from histories import START_S, click, histories, purchase, review
+from models.dispatch import advance_stored
 from models.policy import Rules, load
 from models.state import PURCHASE, Erasure
 from models.step import Customer, Heard, Terms, advance, step
 from policies import ZONES, featured, zoned
 from schemas.changes import EventCause, SilenceCause
 from schemas.learning import Label
-from schemas.states import NEVER, CustomerState
+from schemas.states import NEVER, CustomerState, Held
 from schemas.stored import decode_state, encode_state
 from schemas.times import DAY_S
 
@@ -356,3 +357,24 @@ def test_sums_stay_at_what_64_bits_hold(total: int) -> None:
     stored = decode_state(encode_state(follower.state, follower.due))
     assert (stored.spend_minor, stored.refunded_minor, stored.purchases) == ((1 << 63) - 1, (1 << 63) - 1, 3)
     assert all(move.scores[0] == move.scores[0] for move in follower.moves)
+
+
+@pytest.mark.parametrize("others", [0, 60])
+def test_a_purchase_brings_back_whoever_a_clock_far_ahead_has_lapsed(others: int) -> None:
+    """Judged two years ahead by a wrong clock; the next purchase counts at its own time, alone and among many."""
+    follower = followed([[purchase(0, START_S)]], START_S + 700 * DAY_S)
+    assert "lapsed" in [move.current for move in follower.moves]
+    assert follower.state is not None
+    bought_at = START_S + 10 * DAY_S
+    value = encode_state(follower.state, follower.due)
+    customers = [
+        Customer(f"c{i}", None, follower.due, [purchase(1, bought_at)], value=value) for i in range(1 + others)
+    ]
+    terms = TERMS._replace(horizon=bought_at + 1, latest=bought_at + 3600.0)
+
+    for outcome in advance_stored([(customers, terms)])[0]:
+        state = outcome.state
+        assert state is not None
+        assert state.as_of <= bought_at + 1
+        assert state.segments["lifecycle"] == Held("active", bought_at)
+        assert [move.sequence for move in outcome.moves] == list(range(follower.state.sequence + 1, state.sequence + 1))
