@@ -9,8 +9,7 @@ inference for multinomial count data", NeurIPS 2022), which stays below 1 / alph
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import gammaln  # type: ignore[import-untyped]
-from scipy.stats import chi2  # type: ignore[import-untyped]
+from scipy.special import chdtrc, gammaln  # type: ignore[import-untyped]
 
 from models.decisions.draw import FloatArray
 
@@ -55,4 +54,4 @@ def check_ratio(counts: FloatArray, shares: FloatArray, alpha: float = ALPHA) ->
     evidence = float(np.exp(min(log_evidence, 700.0)))
     expected = total * shares
     distance = ((counts - expected) ** 2 / expected).sum() if total else 0.0
-    return RatioCheck(evidence >= 1.0 / alpha, evidence, float(chi2.sf(distance, max(len(counts) - 1, 1))))
+    return RatioCheck(evidence >= 1.0 / alpha, evidence, float(chdtrc(max(len(counts) - 1, 1), distance)))
