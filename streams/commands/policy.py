@@ -77,10 +77,10 @@ def publish(file: Path, yes: bool, **options: Any) -> None:
     current = run(now_served(settings))
     warn_of_currency(policy, current)
     warn_of_dropped(policy, current)
-    warn_of_restless(policy)
     if policy.currency != current.currency and not yes:
         confirm(f"publish a policy in {policy.currency}, while customers' sums are in {current.currency}?")
     served, before = run(send(settings, read(file)))
+    warn_of_restless(policy)
     if before is not None and before.tag == served.tag:
         click.echo(f"{policy.label} is served already; nothing was published")
     else:

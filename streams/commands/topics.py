@@ -49,8 +49,9 @@ def _report(findings: "list[Finding]") -> None:
 
     table = Table()
     table.add_column("topic", overflow="fold")
-    for title in ("partitions", "kept", "state"):
+    for title in ("partitions", "kept"):
         table.add_column(title)
+    table.add_column("state", min_width=28)  # a difference stays in one line on a narrow terminal
     for finding in findings:
         if finding.missing:
             state = "[red]missing[/]"

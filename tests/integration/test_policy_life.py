@@ -370,8 +370,10 @@ def test_a_policy_in_another_currency_is_warned_of(shop: Shop, strict: Path) -> 
     euros = strict.with_name("euros.yaml")
     euros.write_text(read(strict).replace("currency: GBP", "currency: EUR"))
 
-    told = [shop.run("policy", *words, str(euros)) for words in (("preview", "--json"), ("publish",), ("publish",))]
+    commands = (("preview", "--json"), ("publish",), ("publish", "--yes"), ("publish",))
+    told = [shop.run("policy", *words, str(euros)) for words in commands]
 
-    assert [each.returncode for each in told] == [0, 0, 0]
-    assert [each.stderr.count("is in EUR, default-1, served until now, in GBP") for each in told] == [1, 1, 0]
+    assert [each.returncode for each in told] == [0, 1, 0, 0]
+    assert "nothing was published; answer yes, or give --yes" in told[1].stderr
+    assert [each.stderr.count("is in EUR, default-1, served until now, in GBP") for each in told] == [1, 1, 1, 0]
     assert json.loads(told[0].stdout)["moving"] == 0

@@ -166,7 +166,7 @@ async def test_a_label_larger_than_dead_letters_takes_stops_no_trainer(
             "message.max.bytes": 30_000_000,
         }
     )
-    producer.produce(settings.topic("model-train"), b"x" * 20_000_000)
+    producer.produce(settings.topic("model-train"), b"x" * 20_000_000, key=b"large")
     assert producer.flush(30) == 0
     await send(settings, [encode_label(label(0)), encode_label(label(1))])
 
@@ -175,7 +175,7 @@ async def test_a_label_larger_than_dead_letters_takes_stops_no_trainer(
 
     (letter,) = await records_of(settings, "dead-letters")
     assert letter.value == b"x" * 65_536
-    assert dict(letter.headers)["regulars-truncated"] == b"key=0 value=20000000 headers=0"
+    assert dict(letter.headers)["regulars-truncated"] == b"key=5 value=20000000 headers=0"
 
 
 async def test_a_second_trainer_waits_until_the_first_leaves(settings: Settings, wait_until_async: WaitAsync) -> None:
