@@ -235,7 +235,7 @@ def topic_missing(stage: Stage, load: Load) -> Row:
     _delete(stage, "dead-letters")
     careless = Load(stage.servers, stage.prefix, seed=2, poison=1)
     careless.send(20)
-    stops(worker, "dead-letters has gone", "regulars topics create")
+    stops(worker, "dead-letters was deleted", "regulars topics create")
     stage.command("topics", "create")
     stage.start()
     return _ended(stage, load, "topic missing, and deleted under load", began, f"stopped: {said[:120]}")
