@@ -8,7 +8,8 @@ from typing import Any
 from aiokafka.helpers import create_ssl_context
 
 from streams.kafka.errors import AccessRefused
-from streams.settings import Settings
+from streams.keys import secret_text
+from streams.settings import Settings, WrongSetting
 
 
 def servers(settings: Settings) -> list[str]:
@@ -41,13 +42,9 @@ def _password(settings: Settings) -> str:
     if settings.sasl_password_file is None:
         return settings.sasl_password.get_secret_value()
     try:
-        password = settings.sasl_password_file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
-        raise AccessRefused(f"{settings.sasl_password_file}: {why}; correct REGULARS_SASL_PASSWORD_FILE") from None
-    if not password:
-        raise AccessRefused(f"{settings.sasl_password_file} is empty; correct REGULARS_SASL_PASSWORD_FILE")
-    return password
+        return secret_text(settings.sasl_password_file, "REGULARS_SASL_PASSWORD_FILE")
+    except WrongSetting as exc:
+        raise AccessRefused(str(exc)) from None
 
 
 @lru_cache
