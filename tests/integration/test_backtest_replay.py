@@ -1,12 +1,10 @@
 """The backtest is the product: a replay through Kafka gives the same labels, features and forecasts."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from models.features import FEATURE_SET, NAMES, rows
 from models.learning.backtest import Forecasts, History, forecasts_over
@@ -19,19 +17,10 @@ from schemas.learning import Label, decode_label
 from schemas.stored import decode_state
 from shop_worker import Shop
 from streams.kafka.changelog import RESERVED
-from streams.settings import Settings
 from streams.sources.registry import open_dataset
 
 START, CUTOFF = pd.Timestamp("2010-12-01", tz="UTC"), pd.Timestamp("2011-04-01", tz="UTC")
 SEED = 3
-
-
-@pytest.fixture
-def shop(settings: Settings) -> Iterator[Shop]:
-    """A shop of its own."""
-    shop = Shop(settings)
-    yield shop
-    shop.close()
 
 
 def purchases(customers: int = 40, days: int = 150) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """Erasing customers on a real broker: what is gone, what can't bring them back, and what follows when they come back."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from shop_worker import Shop, changes_of
-from streams.settings import Settings
 from tests.faults.load import Load
 
 ERASED_AT = "2024-03-01T00:00:00Z"
 GONE = ("anna", "bert")
-
-
-@pytest.fixture
-def shop(settings: Settings) -> Iterator[Shop]:
-    """A shop of its own."""
-    shop = Shop(settings)
-    yield shop
-    shop.close()
 
 
 def event(customer: str, number: int, at: str) -> dict[str, Any]:

@@ -19,18 +19,9 @@ import pytest
 
 from examples.crm.python.book import Book, Hole, Record
 from shop_worker import ROOT, Shop
-from streams.settings import Settings
 
 CUSTOMERS = 40
 TABLE, LOG = "customer-segments", "segment-changes"
-
-
-@pytest.fixture
-def shop(settings: Settings) -> Iterator[Shop]:
-    """A shop of its own."""
-    shop = Shop(settings)
-    yield shop
-    shop.close()
 
 
 @pytest.fixture

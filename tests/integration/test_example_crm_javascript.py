@@ -15,18 +15,9 @@ import pytest
 from node import installed
 from postgres import query, server
 from shop_worker import ROOT, Shop
-from streams.settings import Settings
 
 CUSTOMERS = 40
 TABLE, LOG = "customer-segments", "segment-changes"
-
-
-@pytest.fixture
-def shop(settings: Settings) -> Iterator[Shop]:
-    """A shop of its own."""
-    shop = Shop(settings)
-    yield shop
-    shop.close()
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """One customer with thousands of waiting events, each of which moves them: the outbox of one step exceeds any record."""
 
 import datetime as dt
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from shop_worker import Shop, changes_of
-from streams.settings import Settings
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -20,14 +18,6 @@ dimensions:
     over: session_clicks
     segments: [{name: first}, {name: more, from: 2}]
 """
-
-
-@pytest.fixture
-def shop(settings: Settings) -> Iterator[Shop]:
-    """A shop of its own."""
-    shop = Shop(settings)
-    yield shop
-    shop.close()
 
 
 def test_a_hot_customer_is_worked_off_and_a_kill_loses_no_change(shop: Shop, tmp_path: Path) -> None:

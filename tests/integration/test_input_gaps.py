@@ -2,24 +2,14 @@
 
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import pytest
 from confluent_kafka import Producer as Sender
 
-from streams.settings import Settings
 from tests.support.plane import Plane, WorkerProcess
 
 Wait = Callable[..., Any]
-
-
-@pytest.fixture
-def plane(settings: Settings) -> Iterator[Plane]:
-    """Topics of their own, and no worker left behind."""
-    made = Plane(settings)
-    yield made
-    made.close()
 
 
 def lost(worker: WorkerProcess) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import shutil
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,11 @@ from streams.plane.progress import Progress
 from streams.plane.restore import TURNS_OF_A_PAGE, Restorer
 from streams.plane.runtime import build_app
 from streams.plane.store import BulkStore
-from streams.settings import Settings
 from tests.support.plane import Plane
 from tests.support.plane_worker import Adder
 
 Wait = Callable[..., Any]
 WaitAsync = Callable[..., Awaitable[Any]]
-
-
-@pytest.fixture
-def plane(settings: Settings) -> Iterator[Plane]:
-    """Topics of their own, and no worker left behind."""
-    made = Plane(settings)
-    yield made
-    made.close()
 
 
 def test_every_record_is_in_the_states_and_every_change_in_the_outputs(plane: Plane, wait_until: Wait) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import shutil
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -15,14 +15,6 @@ from tests.support.plane import Plane
 
 Wait = Callable[..., Any]
 WaitAsync = Callable[..., Awaitable[Any]]
-
-
-@pytest.fixture
-def plane(settings: Settings) -> Iterator[Plane]:
-    """Topics of their own, and no worker left behind."""
-    made = Plane(settings)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("damage", ["cut", "overwritten", "gone"])

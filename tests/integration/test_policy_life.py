@@ -4,7 +4,7 @@ import json
 import random
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,10 @@ import pytest
 from models.policy import parse, read
 from schemas.stored import decode_state
 from shop_worker import Shop, changes_of
-from streams.settings import Settings
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 CUSTOMERS = 400
 Move = tuple[str, str, str | None, str]  # customer, dimension, previous, current
-
-
-@pytest.fixture
-def shop(settings: Settings) -> Iterator[Shop]:
-    """A shop of its own."""
-    shop = Shop(settings)
-    yield shop
-    shop.close()
 
 
 @pytest.fixture

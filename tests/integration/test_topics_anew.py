@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,20 +12,11 @@ from confluent_kafka.admin import AdminClient
 from asking import patiently
 from shop_worker import Shop, changes_of
 from streams.kafka.topics import partition_of
-from streams.settings import Settings
 
 pytestmark = pytest.mark.timeout(300)
 
 INPUTS = ("clickstream", "purchases", "reviews")
 CUSTOMERS = tuple(f"c{n}" for n in range(10))
-
-
-@pytest.fixture
-def shop(settings: Settings) -> Iterator[Shop]:
-    """A shop of its own."""
-    shop = Shop(settings)
-    yield shop
-    shop.close()
 
 
 def buy(shop: Shop, numbers: range) -> None:

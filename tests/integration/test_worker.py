@@ -2,23 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from aiokafka.partitioner import murmur2
 from confluent_kafka import Producer
 
 from shop_worker import Shop, changes_of
 from streams.settings import Settings
-
-
-@pytest.fixture
-def shop(settings: Settings) -> Iterator[Shop]:
-    """A shop of its own."""
-    shop = Shop(settings)
-    yield shop
-    shop.close()
 
 
 def purchase(customer: str, number: int, at: str, amount: int = 6_000, **more: Any) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from models.state import CLICK, PURCHASE, REVIEW, Reading
+from models.state import CLICK, PURCHASE, REVIEW, Reading, observe
 from models.step import Heard
 from schemas.events import Click, Item, Purchase, Review
 from schemas.groups import TEXT_DIM
+from schemas.states import CustomerState
 from schemas.times import DAY_S
 
 START_S = 1_300_000_000.0
@@ -68,3 +69,12 @@ def histories(draw: st.DrawFn, most: int = 12, days: int = 300) -> list[Heard]:
                 review(offset, at, draw(st.sampled_from([None, 1, 3, 5])), draw(st.floats(-1, 1, allow_nan=False)))
             )
     return events
+
+
+def state_of(events: list[Heard]) -> CustomerState:
+    """The state after events, in their order."""
+    state: CustomerState | None = None
+    for heard in events:
+        state = observe(state, heard.topic, heard.offset, heard.event, heard.at, heard.reading) or state
+    assert state is not None
+    return state

@@ -7,27 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histories import START_S, histories, purchase, review
+from histories import START_S, histories, purchase, review, state_of
 from models.featuredocs import document
 from models.features import COLUMN, FEATURES, NAMES, Row, Shop, columns, exposed, exposure, in_silence, matrix, rows
 from models.scores import P_30, P_90, PriorScorer
 from models.season import Season
-from models.state import observe
 from models.step import Heard
 from schemas.groups import Browsing, Spending
 from schemas.learning import FEATURE_LIMIT
 from schemas.states import CustomerState
 from schemas.stored import decode_state, due_of, encode_state
 from schemas.times import DAY_S
-
-
-def state_of(events: list[Heard]) -> CustomerState:
-    """The state after events, in their order."""
-    state: CustomerState | None = None
-    for heard in events:
-        state = observe(state, heard.topic, heard.offset, heard.event, heard.at, heard.reading) or state
-    assert state is not None
-    return state
 
 
 @given(histories(), st.floats(0, 4000))

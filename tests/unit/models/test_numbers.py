@@ -5,30 +5,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histories import START_S, histories
+from histories import START_S, histories, state_of
 from models.columns import HALF_LIFE, ROW, columns
 from models.features import COLUMN, FEATURES, rows
 from models.ingredients import Numbers, Shop
 from models.observing import READING, quantities
-from models.state import observe
 from models.step import Heard
 from schemas.groups import GROUPS
 from schemas.numbers import Adds, Decays
-from schemas.states import CustomerState
 from schemas.times import DAY_S
 
 SCALARS = [number for numbers in GROUPS.values() for number in numbers if number.dtype]
 DECAYED = [number for number in SCALARS if isinstance(number.rule, Decays)]
 SUMS = [number for number in SCALARS if isinstance(number.rule, Adds)]
-
-
-def state_of(events: list[Heard]) -> CustomerState:
-    """The state after events, in their order."""
-    state: CustomerState | None = None
-    for heard in events:
-        state = observe(state, heard.topic, heard.offset, heard.event, heard.at, heard.reading) or state
-    assert state is not None
-    return state
 
 
 def brought(heard: Heard, of: str, on: tuple[str, ...]) -> list[float]:

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histories import START_S, click, histories
+from histories import START_S, click, histories, state_of
 from models.dispatch import advance_stored
 from models.policy import Rules, load
 from models.scores import PriorScorer
-from models.state import observe
 from models.step import Customer, Heard, Terms
 from models.stored import HEAD_DTYPE, PART_DTYPES
 from schemas.groups import Spending
@@ -21,15 +20,6 @@ from schemas.states import CustomerState
 from schemas.stored import BITS, decode_state, due_of, encode_state
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "state-layout-1.hex"
-
-
-def state_of(events: list[Heard]) -> CustomerState:
-    """The state after events, in their order."""
-    state: CustomerState | None = None
-    for heard in events:
-        state = observe(state, heard.topic, heard.offset, heard.event, heard.at, heard.reading) or state
-    assert state is not None
-    return state
 
 
 @given(histories(), st.floats(allow_nan=False))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.text.reading import Reader
+from models.text.reading import TextReader
 from models.text.sentiment import ANCHORS, COMPLAINT, PRAISE, AnchorSentiment
 
 
@@ -19,7 +19,7 @@ def _unit_vectors(rows: int, seed: int) -> NDArray[np.float32]:
 
 
 HEAD = AnchorSentiment(_unit_vectors(len(ANCHORS), 1))
-READER = Reader("abc", HEAD)
+READER = TextReader("abc", HEAD)
 
 
 @given(st.integers(1, 40), st.integers(0, 2**32 - 1))
