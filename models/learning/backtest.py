@@ -196,7 +196,9 @@ class History:
         states = [self._states[each][0] for each in known]
         x = rows(states, [self.now] * len(states), self._rules.shop)
         default = SnapshotScorer(self._snapshot(), self._prior) if self._learnt is None else self._learnt
-        scores = default.score(x) if self._learnt is None else self._scorer.score(x)
+        # Scores, and behind them the features that dimensions are cut over.
+        numbers = self._rules.numbers(default if self._learnt is None else self._scorer).score(x)
+        scores = numbers[:, : len(SCORES)]
         rivals = self.learner.rivals(x) | {PREVIOUS: self._earlier.score(x)}
         challengers = {}
         if self._contest is not None and self._contest.challengers:
@@ -212,17 +214,15 @@ class History:
             segments={
                 ruling.name: [state.segments[ruling.name].segment for state in states] for ruling in self._rules.rulings
             },
-            numbers=self._numbers(states, x),
+            numbers=self._numbers(states, numbers),
             lapsing=lapsing(x, self.learner.habits(x).alive),
         )  # fmt: skip
 
-    def _numbers(self, states: Sequence[CustomerState], x: FloatArray) -> dict[str, FloatArray]:
+    def _numbers(self, states: Sequence[CustomerState], numbers: FloatArray) -> dict[str, FloatArray]:
         """Of each dimension, the numbers (n,) that it is cut over, as of the moment reached."""
         rules = self._rules
-        found = rules.numbers(self._scorer).score(x)
-        bought_at = (0.0 if state.spending is None else state.spending.last_purchase_at for state in states)
-        days = np.array([rules.days_since(at, self.now) for at in bought_at])
-        return {ruling.name: days if ruling.score is None else found[:, ruling.score] for ruling in rules.rulings}
+        days = np.array([rules.days_since(state.last_purchase_at or 0.0, self.now) for state in states])
+        return {ruling.name: days if ruling.score is None else numbers[:, ruling.score] for ruling in rules.rulings}
 
     def _snapshot(self) -> Snapshot:
         snapshot = self.learner.snapshot()

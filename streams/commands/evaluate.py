@@ -48,7 +48,7 @@ def segments(
     from models.policy import PolicyError
     from streams.report.backtest import Backtest, NoPlace, NothingToForecast, check_place
     from streams.report.churn import Costs
-    from streams.report.segment_evaluation import TooShort, evaluate
+    from streams.report.segment_evaluation import NoWholeHorizon, evaluate
     from streams.report.segment_tables import figures, tables
     from streams.sources.tables import FileRefused
 
@@ -57,7 +57,7 @@ def segments(
             check_place(out)
         run = Backtest(dataset, file, seed=seed, policy=policy, say=lambda line: click.echo(line, err=True))
         found = evaluate(run, Costs(cost_missed, cost_alarm))
-    except (PolicyError, NoPlace, FileRefused, NothingToForecast, TooShort) as exc:
+    except (PolicyError, NoPlace, FileRefused, NothingToForecast, NoWholeHorizon) as exc:
         raise Failure(str(exc)) from exc
     click.echo(tables(found))
     if out is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.decisions.confidence import Interval
 from models.features import FloatArray
 from models.learning.backtest import Forecasts
 from models.learning.scoreboard import SERVED
@@ -18,7 +19,7 @@ from streams.report.segments import (
     DRAWS,
     Bootstrap,
     Curve,
-    Interval,
+    counted_in,
     curves,
     earlier_and_later,
     precision_area,
@@ -86,8 +87,7 @@ def judge_churn(
     """Args: rows: of `p_purchase_90d` (`evaluation.rows_by_score`), of cut-offs that `forecasts` has."""
     costs = costs or Costs()
     lost = rows.truth <= 0
-    moments = set(np.unique(rows.as_of).tolist())
-    counted = [each for each in forecasts if each.as_of in moments]
+    counted = counted_in(rows, forecasts)
     ways = {FORECAST: 1.0 - rows.forecasts[SERVED]} | {
         name: np.concatenate([each.lapsing[name] for each in counted]) for name in counted[0].lapsing
     }

@@ -8,7 +8,7 @@ from streams.report.evaluation import customers_in, rows_by_score
 from streams.report.segments import DRAWS, PURCHASE_90, DimensionQuality, judge_dimension
 
 
-class TooShort(Exception):
+class NoWholeHorizon(Exception):
     """No cut-off has its whole horizon in the file."""
 
 
@@ -32,13 +32,13 @@ def evaluate(run: Backtest, costs: Costs, draws: int = DRAWS) -> SegmentEvaluati
     """Compares the segments of a finished backtest with what came.
 
     Raises:
-        TooShort: the file ends within 90 days after the first cut-off.
+        NoWholeHorizon: the file ends within 90 days after the first cut-off.
     """
     history = run.history
     by_score = rows_by_score(run.forecasts, history.sales, history.last_purchase_at)
     rows = by_score.get(PURCHASE_90)
     if rows is None:
-        raise TooShort(
+        raise NoWholeHorizon(
             "no cut-off has 90 days after it: segments are judged from three months after the first purchase on, by the 90"
             " days that follow"
         )

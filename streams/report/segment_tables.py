@@ -6,10 +6,11 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from models.decisions.confidence import Interval
 from streams.report.challengers import aligned
 from streams.report.churn import ChurnQuality
 from streams.report.segment_evaluation import SegmentEvaluation
-from streams.report.segments import Boundary, DimensionQuality, Interval
+from streams.report.segments import Boundary, DimensionQuality
 
 
 def tables(found: SegmentEvaluation) -> str:
@@ -36,6 +37,8 @@ def figures(found: SegmentEvaluation) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Interval):
+        return _plain(value._asdict())
     if isinstance(value, Mapping):
         return {name: _plain(each) for name, each in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

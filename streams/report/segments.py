@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
+from models.decisions.confidence import Interval
 from models.features import FloatArray
 from models.learning.backtest import Forecasts
 from models.policy import DAYS_SINCE_PURCHASE
@@ -25,15 +26,6 @@ Curve = list[tuple[float, float, float]]
 
 # What a dimension is judged by where its number is not itself a forecast: the longest horizon.
 PURCHASE_90 = "p_purchase_90d"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure and the bounds that hold 95 % of its bootstrap values; NaN where it is not defined."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -115,11 +107,23 @@ class Bootstrap:
         self._samples = [each.astype(np.float32) for each in drawn]
 
     def interval(self, measure: Callable[[FloatArray], float]) -> Interval:
-        """`measure` of row weights (n,), and its bounds; samples for which it is not defined are left out."""
-        values = np.array([measure(sample[self._place].astype(np.float64)) for sample in self._samples])
-        values = values[np.isfinite(values)]
-        low, high = np.quantile(values, [0.025, 0.975]).tolist() if len(values) else (float("nan"),) * 2
-        return Interval(measure(np.ones(len(self._place))), low, high)
+        """`intervals` of one figure."""
+        return self.intervals(lambda w: (measure(w),))[0]
+
+    def intervals(self, measure: Callable[[FloatArray], Sequence[float]]) -> list[Interval]:
+        """The figures that `measure` gives for row weights (n,), each with the bounds that hold 95 % of its samples.
+
+        Samples for which a figure is not defined are left out; a figure without any has NaN for bounds.
+        """
+        whole = measure(np.ones(len(self._place)))
+        samples = np.array([measure(sample[self._place].astype(np.float64)) for sample in self._samples])
+        return [_bounded(value, of_one) for value, of_one in zip(whole, samples.T, strict=True)]
+
+
+def _bounded(value: float, samples: FloatArray) -> Interval:
+    defined = samples[np.isfinite(samples)]
+    low, high = np.quantile(defined, [0.025, 0.975]).tolist() if len(defined) else (float("nan"),) * 2
+    return Interval(value, low, high)
 
 
 def judge_dimension(
@@ -176,11 +180,16 @@ def _called(
     dimension: Dimension, names: tuple[str, ...], forecasts: Sequence[Forecasts], rows: Rows
 ) -> tuple[NDArray[np.int64], FloatArray]:
     """(n,) the segment of each row as of its cut-off, and (n,) the dimension's number then."""
-    moments = set(np.unique(rows.as_of).tolist())
     place = {name: i for i, name in enumerate(names)}
-    counted = [each for each in forecasts if each.as_of in moments]
+    counted = counted_in(rows, forecasts)
     called = np.array([place[segment] for each in counted for segment in each.segments[dimension.name]], dtype=np.int64)
     return called, np.concatenate([each.numbers[dimension.name] for each in counted])
+
+
+def counted_in(rows: Rows, forecasts: Sequence[Forecasts]) -> list[Forecasts]:
+    """The forecasts whose cut-offs `rows` has; their customers are its rows, in order."""
+    moments = set(np.unique(rows.as_of).tolist())
+    return [each for each in forecasts if each.as_of in moments]
 
 
 def _segment_of(dimension: Dimension, value: FloatArray) -> NDArray[np.int64]:
@@ -201,20 +210,12 @@ def _rates(called: NDArray[np.bool_], came: NDArray[np.bool_], w: FloatArray) ->
     return precision, recall, f1
 
 
-def _three(
-    called: NDArray[np.bool_], came: NDArray[np.bool_], bootstrap: Bootstrap
-) -> tuple[Interval, Interval, Interval]:
-    def rate(i: int) -> Interval:
-        return bootstrap.interval(lambda w: _rates(called, came, w)[i])
-
-    return rate(0), rate(1), rate(2)
-
-
 def _segment_quality(
     place: int, name: str, called: NDArray[np.int64], came: NDArray[np.int64], bootstrap: Bootstrap
 ) -> SegmentQuality:
     of_called, of_came = called == place, came == place
-    return SegmentQuality(name, int(of_called.sum()), int(of_came.sum()), *_three(of_called, of_came, bootstrap))
+    precision, recall, f1 = bootstrap.intervals(lambda w: _rates(of_called, of_came, w))
+    return SegmentQuality(name, int(of_called.sum()), int(of_came.sum()), precision, recall, f1)
 
 
 def _boundary(
@@ -228,18 +229,22 @@ def _boundary(
 ) -> Boundary:
     segment = dimension.segments[place]
     assert segment.bound is not None
+    at_least = called >= place
+    precision, recall, f1 = bootstrap.intervals(lambda w: _rates(at_least, came, w))
     early, late = earlier_and_later(as_of)
     chosen = _best_threshold(came[early], number[early])
     return Boundary(
         segment.name,
         segment.bound,
         float(came.mean()),
-        *_three(called >= place, came, bootstrap),
+        precision,
+        recall,
+        f1,
         roc_area(came, number, bootstrap),
         precision_area(came, number, bootstrap),
         *curves(came, number),
         {"threshold": chosen, **_named(number[late] >= chosen, came[late])},
-        {"threshold": segment.bound, **_named(called[late] >= place, came[late])},
+        {"threshold": segment.bound, **_named(at_least[late], came[late])},
     )
 
 
