@@ -99,18 +99,18 @@ def chunk(rnd: random.Random, size: int, customers: int, start_s: float, offset:
     records = []
     for i in range(size):
         customer, at, which = f"c{int(customers * rnd.random()):07d}", start_s + i * 0.02, rnd.random()
-        said = {"event_id": f"e{offset + i:09d}", "customer_id": customer, "event_time": to_rfc3339(at)}
+        event = {"event_id": f"e{offset + i:09d}", "customer_id": customer, "event_time": to_rfc3339(at)}
         if which < 0.9:
             topic = "clickstream"
-            said |= {"type": rnd.choice(KINDS), "session_id": f"s{customer}-{int(at) // 1800}", "product_id": "p1"}
+            event |= {"type": rnd.choice(KINDS), "session_id": f"s{customer}-{int(at) // 1800}", "product_id": "p1"}
         elif which < 0.99:
             topic = "purchases"
-            said |= {"type": "purchase", "order_id": f"o{i}", "amount_minor": rnd.randrange(100, 20_000)}
-            said |= {"currency": "GBP"}
+            event |= {"type": "purchase", "order_id": f"o{i}", "amount_minor": rnd.randrange(100, 20_000)}
+            event |= {"currency": "GBP"}
         else:
             topic = "reviews"
-            said |= {"type": "review", "text": f"good {rnd.randrange(1000)}", "rating": rnd.randrange(1, 6)}
-        records.append(Record(topic, 0, offset + i, customer.encode(), json.dumps(said).encode()))
+            event |= {"type": "review", "text": f"good {rnd.randrange(1000)}", "rating": rnd.randrange(1, 6)}
+        records.append(Record(topic, 0, offset + i, customer.encode(), json.dumps(event).encode()))
     return records
 
 

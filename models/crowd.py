@@ -7,10 +7,10 @@ import numpy as np
 
 from models.columns import FIRST, LANDMARK, LAST, ROWS_OF, TEXT_AT, FloatArray
 from models.decay import SPAN_S
-from models.observing import GROUP_OF_TOPIC, PLANS, QUANTITIES, READING, Plan, id_hash
+from models.observing import GROUP_OF_TOPIC, PLANS, QUANTITIES, READING, UpdatePlan, id_hash
 from models.state import CLICK, WINDOW, is_repeat
 from models.step import Customer, Heard
-from models.stored import BoolArray, IntArray, Rows
+from models.stored import BoolArray, IntArray, StoredRows
 from schemas.groups import TEXT_DIM
 from schemas.stored import BITS
 from schemas.times import DAY_S
@@ -35,7 +35,7 @@ class Events:
         begin, count: where each customer's first event stands, and how many there are.
     """
 
-    def __init__(self, customers: Sequence[Customer], rows: Rows) -> None:
+    def __init__(self, customers: Sequence[Customer], rows: StoredRows) -> None:
         self.heard: list[Heard] = []
         self._gather(customers, rows)
         self.at: FloatArray = np.array([h.at for h in self.heard], dtype=np.float64)
@@ -47,7 +47,7 @@ class Events:
         self._describe()
         self._apply_offsets(rows)
 
-    def _gather(self, customers: Sequence[Customer], rows: Rows) -> None:
+    def _gather(self, customers: Sequence[Customer], rows: StoredRows) -> None:
         """Events in order, and the ids that are remembered."""
         begin, count, everything = [], [], self.heard
         odd, seen = rows.odd, rows.seen
@@ -95,7 +95,7 @@ class Events:
             self.vectors: FloatArray = np.zeros((TEXT_DIM, len(self.heard)))
             self.vectors[:, which] = np.array([reading.vector for _, reading in read]).T
 
-    def _apply_offsets(self, rows: Rows) -> None:
+    def _apply_offsets(self, rows: StoredRows) -> None:
         """Each topic's last applied record; and whose events lie too far from the landmark."""
         customer = np.repeat(np.arange(len(self.begin)), self.count)
         offset = np.array([h.offset for h in self.heard], dtype=np.int64)
@@ -143,7 +143,13 @@ def observe(numbers: FloatArray, events: Events, event: IntArray, first: BoolArr
 
 
 def _apply(
-    numbers: FloatArray, base: int, plan: Plan, where: IntArray, events: Events, event: IntArray, age_days: FloatArray
+    numbers: FloatArray,
+    base: int,
+    plan: UpdatePlan,
+    where: IntArray,
+    events: Events,
+    event: IntArray,
+    age_days: FloatArray,
 ) -> None:
     """`models.observing.after_event` for many, whose group begins at the row `base`."""
     at = events.at[event]

@@ -10,7 +10,7 @@ import numpy as np
 
 from models.rounds import Rounds, Times
 from models.step import Customer, Outcome, Terms, advance_groups, with_reasons
-from models.stored import Rows
+from models.stored import StoredRows
 from schemas.stored import decode_state, due_of
 
 # A round over arrays is some hundred calls of numpy, however many customers it has. Measured, us per customer over arrays
@@ -61,7 +61,7 @@ def _decoded(customer: Customer) -> Customer:
 
 def _over_arrays(customers: Sequence[Customer], times: Times, terms: Terms, least: int) -> list[Outcome | None]:
     """The outcome of each customer; None: arrays can't hold them."""
-    rows = Rows([customer.value for customer in customers], terms.rules)
+    rows = StoredRows([customer.value for customer in customers], terms.rules)
     rows.odd |= rows.known & (rows.head["as_of"] > times.latest)  # judged by a clock that was wrong: nothing for arrays
     rounds = Rounds(rows, customers, times, terms, least)
     rounds.run()

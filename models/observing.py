@@ -40,7 +40,7 @@ READING = "reading"
 SUM_LIMIT = (1 << 63) - 1
 
 
-class Plan(NamedTuple):
+class UpdatePlan(NamedTuple):
     """What one kind of event changes in a group: places of fields, with quantities by name."""
 
     gaps: tuple[tuple[int, int], ...]  # squared days since the time that the other field holds
@@ -54,12 +54,12 @@ class Plan(NamedTuple):
     session: tuple[tuple[int, int], ...]  # the session and how many events in a row it has
 
 
-def _plan(numbers: tuple[Number, ...], kind: str) -> Plan:
+def _plan(numbers: tuple[Number, ...], kind: str) -> UpdatePlan:
     place = {number.name: i for i, number in enumerate(numbers)}
     changed = [(i, number.rule) for i, number in enumerate(numbers) if kind in _kinds(number)]
     decays = [(i, rule.flow.of, float(rule.days)) for i, rule in changed if isinstance(rule, Decays)]
     streaks = [i for i, rule in changed if isinstance(rule, Streak)]
-    return Plan(
+    return UpdatePlan(
         gaps=tuple((i, place[rule.since]) for i, rule in changed if isinstance(rule, SquaredGaps)),
         newest=tuple((i, rule.of, place[rule.since]) for i, rule in changed if isinstance(rule, OfLatest)),
         sums=tuple((i, rule.of) for i, rule in changed if isinstance(rule, Adds)),
@@ -76,12 +76,12 @@ def _kinds(number: Number) -> tuple[str, ...]:
     return number.rule.flow.on if isinstance(number.rule, Decays) else number.rule.on
 
 
-def _plans(numbers: tuple[Number, ...]) -> dict[str, Plan]:
+def _plans(numbers: tuple[Number, ...]) -> dict[str, UpdatePlan]:
     return {kind: _plan(numbers, kind) for number in numbers for kind in _kinds(number)}
 
 
 #: By group and kind of event.
-PLANS: dict[str, dict[str, Plan]] = {group: _plans(numbers) for group, numbers in GROUPS.items()}
+PLANS: dict[str, dict[str, UpdatePlan]] = {group: _plans(numbers) for group, numbers in GROUPS.items()}
 
 #: The decayed sums of each group: place and half-life in days.
 DECAYED: dict[str, tuple[tuple[int, float], ...]] = {
@@ -119,7 +119,7 @@ def quantities(topic: int, event: Event) -> Quantities:
     return {"one": 1} | {name: int(take(event)) for name, take in QUANTITIES[topic].items()}
 
 
-def after_event(group: Group, plan: Plan, brought: Quantities, at: float, age_days: float) -> Group:
+def after_event(group: Group, plan: UpdatePlan, brought: Quantities, at: float, age_days: float) -> Group:
     """The group after an event of the plan's kind.
 
     Args:

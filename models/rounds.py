@@ -21,7 +21,7 @@ from models.scores import wanted
 from models.silent import Promised, Silence, next_learning, promised
 from models.state import PURCHASE
 from models.step import Customer, Move, Terms
-from models.stored import BoolArray, IntArray, Rows
+from models.stored import BoolArray, IntArray, StoredRows
 from schemas.changes import Cause, EventCause, SilenceCause
 from schemas.learning import SCORES, Label
 from schemas.positions import offset_of
@@ -69,7 +69,7 @@ class Rounds:
         least: a round of fewer customers isn't worth arrays.
     """
 
-    def __init__(self, rows: Rows, customers: Sequence[Customer], times: Times, terms: Terms, least: int) -> None:
+    def __init__(self, rows: StoredRows, customers: Sequence[Customer], times: Times, terms: Terms, least: int) -> None:
         self.rows, self.customers, self.times, self.least = rows, customers, times, least
         self.terms, self.rules, self.shop = terms, terms.rules, terms.rules.shop
         self.scorer = terms.rules.numbers(terms.scorer)

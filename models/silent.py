@@ -13,7 +13,7 @@ from models.labels import EXPOSE_S, MATURED_S
 from models.policy import Rules, Ruling
 from models.scores import score_some, wanted
 from models.step import Terms
-from models.stored import BoolArray, IntArray, Rows
+from models.stored import BoolArray, IntArray, StoredRows
 from schemas.states import NEVER
 from schemas.times import DAY_S
 
@@ -28,7 +28,7 @@ class Silence:
         rules: by which they are judged.
     """
 
-    def __init__(self, rows: Rows, rules: Rules) -> None:
+    def __init__(self, rows: StoredRows, rules: Rules) -> None:
         self._rows, self._rules = rows, rules
         m = rows.table.shape[1]
         self._promise_at = rows.promise_at.copy()

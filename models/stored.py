@@ -1,6 +1,6 @@
 """Stored states of many customers as arrays, and back to bytes: `schemas.layout`, a chunk at once.
 
-What the arrays can't hold is for `models.step`, customer by customer: `Rows.odd` says of whom that is.
+What the arrays can't hold is for `models.step`, customer by customer: `StoredRows.odd` says of whom that is.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ class Order:
         self.places = [0 if self.odd else dimensions.index(ruling.name) for ruling in rules.rulings]
 
 
-class Rows:
+class StoredRows:
     """m customers; index i is the i-th of `values`.
 
     Attributes:

@@ -48,7 +48,7 @@ def version_of(encoder_version: str, head_version: str) -> str:
     return f"{encoder_version}+{projection.VERSION}+{head_version}"
 
 
-class Reader:
+class TextReader:
     """Makes readings of texts and their vectors.
 
     `version` names encoder, projection and head; changes carry it.

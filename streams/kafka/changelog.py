@@ -17,7 +17,7 @@ JOB_PREFIX = RESERVED + b"\x01"  # what a job keeps per partition; kept and rest
 PARTITION_KEY = JOB_PREFIX + b"partition"  # the scoring job's state of the whole partition
 
 
-class Latest(NamedTuple):
+class LatestValues(NamedTuple):
     """What the changelog holds of one partition.
 
     Attributes:
@@ -31,7 +31,7 @@ class Latest(NamedTuple):
     records: int
 
 
-async def latest_values(settings: Settings) -> AsyncIterator[Latest]:
+async def latest_values(settings: Settings) -> AsyncIterator[LatestValues]:
     """The changelog as of the call, one partition after the other; a key whose latest value is null is left out.
 
     Raises:
@@ -57,4 +57,4 @@ async def latest_values(settings: Settings) -> AsyncIterator[Latest]:
                         values.pop(key, None)
                     else:
                         values[key] = value
-            yield Latest(values, partition_state, count)
+            yield LatestValues(values, partition_state, count)

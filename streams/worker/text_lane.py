@@ -24,7 +24,7 @@ from models.state import Reading
 from models.text.batching import batches
 from models.text.cache import VectorCache
 from models.text.directory import ModelDirectory
-from models.text.reading import Reader, SentimentHead, TextEncoder, version_of
+from models.text.reading import SentimentHead, TextEncoder, TextReader, version_of
 from models.text.sentiment import ANCHORS, AnchorSentiment
 from models.text.sentiment import version_of as head_version
 from streams.worker.text_requests import WantedText, WantedTexts
@@ -85,7 +85,7 @@ class TextLane:
         self._find, self._load, self._head, self._on_batch = find, load, head, on_batch
         self._cache_path, self._cache_bytes, self._cache_key = cache_path, cache_bytes, cache_key
         self._cache: VectorCache | None = None
-        self._reader: Reader | None = None
+        self._reader: TextReader | None = None
         self._version: str | None = None
         self._wanted = WantedTexts(self._count_given)
         self._needed = asyncio.Event()
@@ -191,7 +191,7 @@ class TextLane:
                 self._cache_path, directory.version, directory.dim, self._cache_bytes, key=self._cache_key()
             )
             if head is not None:
-                self._reader = Reader(directory.version, head)
+                self._reader = TextReader(directory.version, head)
             else:
                 anchors = self._cache.get(ANCHORS)
                 known = [vector for vector in anchors if vector is not None]
@@ -300,5 +300,5 @@ class TextLane:
         return await asyncio.get_running_loop().run_in_executor(self._forward_thread, work, *arguments)
 
 
-def _reader(directory: ModelDirectory, anchors: NDArray[np.float16]) -> Reader:
-    return Reader(directory.version, AnchorSentiment(anchors.astype(np.float32)))
+def _reader(directory: ModelDirectory, anchors: NDArray[np.float16]) -> TextReader:
+    return TextReader(directory.version, AnchorSentiment(anchors.astype(np.float32)))
