@@ -95,9 +95,17 @@ class Decider:
 
     def suppressed(self, recipient: Recipient, at: float, lease_minor: int | None) -> dict[str, Suppression]:
         """Arm -> why it can't be drawn for `recipient` at `at` (epoch seconds)."""
-        campaign = self.campaign
         if self.in_holdout(recipient.customer_id):
-            return {arm.name: "holdout" for arm in campaign.arms}
+            return {arm.name: "holdout" for arm in self.campaign.arms}
+        return self._limited(recipient, at, lease_minor)
+
+    def reachable(self, recipient: Recipient, at: float, lease_minor: int | None) -> tuple[str, ...]:
+        """The arms that can be drawn, or could but for the holdout: whom a holdout is to be compared with."""
+        why = self._limited(recipient, at, lease_minor)
+        return tuple(name for name in self.campaign.arm_names if name not in why)
+
+    def _limited(self, recipient: Recipient, at: float, lease_minor: int | None) -> dict[str, Suppression]:
+        campaign = self.campaign
         capped = self._is_capped(recipient, at)
         quiet = self._quiet is not None and self._quiet.covers(at, recipient.time_zone or campaign.time_zone)
         why: dict[str, Suppression] = {}
