@@ -6,10 +6,10 @@ import pytest
 
 from equality import Shop
 from histories import START_S, click, purchase
+from models.deciding import MOST_OPEN
 from models.decisions.board import Board, CampaignTerms
 from models.decisions.campaign import parse
 from models.decisions.ledger import Ledger
-from models.deciding import MOST_OPEN
 from models.dispatch import advance_stored
 from models.policy import Rules, load
 from models.policy import parse as parse_policy
