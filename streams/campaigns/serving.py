@@ -1,0 +1,55 @@
+"""The campaigns that a worker decides by, as the topic `campaigns` gives them."""
+
+import structlog
+
+from models.decisions.board import Board
+from models.decisions.campaign import Campaign, CampaignError
+from streams.campaigns.published import paused_name, readable
+
+log = structlog.get_logger(__name__)
+
+
+class ServedCampaigns:
+    """Takes records of the topic, one after another.
+
+    Attributes:
+        refused: documents that could not be served, since the start.
+    """
+
+    def __init__(self) -> None:
+        self._campaigns: dict[str, Campaign] = {}
+        self._paused: set[str] = set()
+        self.refused = 0
+
+    def take(self, key: bytes, value: bytes | None) -> bool:
+        """Takes one record; False: its document is refused, and the one before it is served on."""
+        if (name := paused_name(key)) is not None:
+            self._pause(name, value is not None)
+            return True
+        name = key.decode(errors="replace")
+        if value is None:
+            if self._campaigns.pop(name, None) is not None:
+                log.info("campaign ended", campaign=name)
+            return True
+        try:
+            campaign = readable(value)
+            if campaign.name != name:
+                raise CampaignError(f"the campaign {campaign.name} stands under the key {name}")
+        except CampaignError as exc:
+            self.refused += 1
+            log.error("published campaign refused, the one before it decides on", campaign=name, why=str(exc))
+            return False
+        self._campaigns[name] = campaign
+        log.info("campaign served", campaign=campaign.label, paused=name in self._paused)
+        return True
+
+    def _pause(self, name: str, paused: bool) -> None:
+        if paused:
+            self._paused.add(name)
+        else:
+            self._paused.discard(name)
+        log.info("campaign paused" if paused else "campaign resumed", campaign=name)
+
+    def board(self) -> Board:
+        """The campaigns that decide now."""
+        return Board(campaign for name, campaign in self._campaigns.items() if name not in self._paused)
