@@ -1,4 +1,4 @@
-"""`regulars campaign`: check a campaign document; judge deciding and learning on a logged randomised trial."""
+"""`regulars campaign`: a campaign's life (`campaign_life`), and what a logged randomised trial says of deciding."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streams.commands.campaign_life import history, pause, preview, publish, resume, rollback
 from streams.commands.options import Failure
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ def check(file: Path, policy: Path | None) -> None:
     click.echo(
         f"{file}: {campaign.label} is good: {arms}; {campaign.holdout:.0%} held out; chosen by {campaign.choose.by}"
     )
+
+
+for each in (preview, publish, pause, resume, rollback, history):
+    command.add_command(each)
 
 
 @command.command("replay")
