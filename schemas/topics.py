@@ -128,7 +128,7 @@ TOPICS = (
         "What campaigns decided about customers, `none` included, for 30 days.",
         CUSTOMER_KEY,
         writers=("worker",),
-        readers=("CRM",),
+        readers=("CRM", "regulars campaign"),
         kept_days=_MONTH_DAYS,
     ),
     Declaration(
@@ -137,7 +137,7 @@ TOPICS = (
         "What came of each decision, when its days are over; null: of an erased customer.",
         "customer pseudonym, campaign and n, colons between them",
         writers=("worker",),
-        readers=("analysts",),
+        readers=("regulars campaign",),
         is_compacted=True,
         kept_days=_REWARD_DAYS,
         compacted_within_days=_ERASED_WITHIN_DAYS,

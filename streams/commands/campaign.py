@@ -1,4 +1,4 @@
-"""`regulars campaign`: a campaign's life (`campaign_life`), and what a logged randomised trial says of deciding."""
+"""`regulars campaign`: check a document; judge deciding on a logged trial. Beside it `campaign_life`, `campaign_report`."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams.commands.campaign_life import history, pause, preview, publish, resume, rollback
+from streams.commands.campaign_report import report
 from streams.commands.options import Failure
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def check(file: Path, policy: Path | None) -> None:
     )
 
 
-for each in (preview, publish, pause, resume, rollback, history):
+for each in (preview, publish, pause, resume, rollback, history, report):
     command.add_command(each)
 
 
