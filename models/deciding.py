@@ -146,22 +146,25 @@ def _matured(state: CampaignState, customer_id: str, terms: Terms) -> tuple[Camp
     """What is left open, and the rewards of what is over at the horizon."""
     if not any(each.until < terms.horizon for memory in state.memories for each in memory.open):
         return state, ()
-    pseudonym = terms.pseudonym(customer_id)
     memories, rewards = [], []
     for memory in state.memories:
         over = [each for each in memory.open if each.until < terms.horizon]
-        rewards += [_reward(pseudonym, memory.campaign, each) for each in over]
+        rewards += [
+            _reward(reward_id(terms.pseudonym, customer_id, memory.campaign, each.n), memory.campaign, each)
+            for each in over
+        ]
         memories.append(replace(memory, open=tuple(each for each in memory.open if each.until >= terms.horizon)))
     return CampaignState(state.due, tuple(memories)), tuple(rewards)
 
 
-def _reward(pseudonym: str, campaign: str, decision: OpenDecision) -> MaturedReward:
+def _reward(name: str, campaign: str, decision: OpenDecision) -> MaturedReward:
+    day = decision.at // DAY_S * DAY_S
     return MaturedReward(
-        reward_id(pseudonym, campaign, decision.n),
+        name,
         campaign,
         decision.version,
-        decision.at,
-        decision.until,
+        day,
+        day + decision.until - decision.at,
         decision.arm,
         decision.propensities,
         decision.reachable,

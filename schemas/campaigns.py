@@ -4,6 +4,7 @@ New fields go to the end of a struct, with a default; a field's meaning never ch
 whole minor units.
 """
 
+from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -61,13 +62,14 @@ class CampaignSpend(NamedTuple):
 class MaturedReward(Struct, frozen=True):
     """What came of one decision: one record of `action-rewards`. Equal `reward_id`, equal bytes.
 
-    The customer's name is a pseudonym, as in labels. The reward itself is what the campaign's `reward` makes of it.
+    The customer's name is a pseudonym of their own in each campaign, and the times tell the day alone: `actions` names the
+    customer with the second. The reward itself is what the campaign's `reward` makes of it.
     """
 
     reward_id: Annotated[str, Meta(description="<pseudonym>:<campaign>:<n>")]
     campaign: str
     version: str
-    decided_at: Annotated[float, Meta(ge=0, le=LATEST_S, description="epoch seconds, event time")]
+    decided_at: Annotated[float, Meta(ge=0, le=LATEST_S, description="epoch seconds: the day, from 00:00 UTC")]
     matured_at: Annotated[float, Meta(ge=0, le=LATEST_S, description="epoch seconds: decided_at + the reward's days")]
     arm: str
     propensities: Annotated[dict[str, float], Meta(description="arm -> probability that it was drawn; sums to 1")]
@@ -90,9 +92,13 @@ _state = msgspec.msgpack.Decoder(CampaignState)
 _SIZE = 4
 
 
-def reward_id(pseudonym: str, campaign: str, n: int) -> str:
-    """The id of the reward of the n-th decision of `campaign` about the customer `pseudonym`."""
-    return f"{pseudonym}:{campaign}:{n}"
+def reward_id(pseudonym: Callable[[str], str], customer_id: str, campaign: str, n: int) -> str:
+    """The id of the reward of the n-th decision of `campaign` about a customer; `pseudonym` is the keyed digest of labels.
+
+    >>> reward_id(str.upper, "anna", "win-back", 2)
+    'WIN-BACK:ANNA:win-back:2'
+    """
+    return f"{pseudonym(f'{campaign}:{customer_id}')}:{campaign}:{n}"
 
 
 def encode_reward(reward: MaturedReward) -> bytes:

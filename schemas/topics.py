@@ -135,7 +135,7 @@ TOPICS = (
         ACTION_REWARDS,
         "reward",
         "What came of each decision, when its days are over; null: of an erased customer.",
-        "customer pseudonym, campaign and n, colons between them",
+        "pseudonym of the customer in this campaign, campaign and n, colons between them",
         writers=("worker",),
         readers=("regulars campaign",),
         is_compacted=True,

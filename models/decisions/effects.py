@@ -4,14 +4,12 @@ Three comparisons, each with an interval that holds however often it is looked a
 
 - *An arm against the holdout*: each customer's first decision, if the arm could be drawn, or could have been but for the
   holdout: so both sides are the same kind of customers. Later decisions are left out, because what came of the first one
-  decides who comes back, and whom a cap excludes. The arm's side is a mean of doubly robust scores.
+  decides who comes back, and whom a cap excludes. Being held out counts as one more arm, whose probability is the
+  document's `holdout`, and the comparison is a mean of differences of doubly robust scores.
 - *The policy against the holdout*: each customer's first decision, whatever could be drawn: what the campaign adds.
 - *The policy against the best arm for all*: decisions in which every arm could be drawn, by doubly robust scores whose
   forecasts are the means of earlier decisions (`models.bandits.trial` judges by the same). Decisions about one customer are
   counted as if they were about different ones: where the same few come back often, the interval is too narrow.
-
-The two sides of a comparison with the holdout are different customers, so its interval is made of one for each side, at
-half the error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.decisions.campaign import Campaign
-from models.decisions.confidence import ALPHA, Interval, Moments, asymptotic
+from models.decisions.confidence import Interval, Moments, asymptotic
 from models.decisions.draw import FloatArray
 from models.decisions.ratio import RatioCheck, check_ratio
 from schemas.campaigns import MaturedReward
@@ -111,20 +109,19 @@ def effects(rewards: Sequence[MaturedReward], campaign: Campaign) -> Effects:
     names = campaign.arm_names
     kept = [reward for reward in rewards if reward.arm in names]
     table = _table(kept, campaign)
-    held, alpha = table.held, ALPHA / 2.0
+    held = table.held
     own = Moments.of(table.reward[~held & table.first])
     of_holdout = Moments.of(table.reward[held & table.first])
-    has_holdout = bool(held.any())
+    has_holdout = bool(held.any()) and campaign.holdout > 0
     arms = {}
     for k, name in enumerate(names):
         could = table.reachable[:, k] & table.first
         side = _arm_side(table, k, could & ~held)
-        other = Moments.of(table.reward[could & held])
         drawn = table.drawn == k
         arms[name] = ArmEffect(
             int((drawn & ~held).sum()),
             asymptotic(side),
-            _apart(side, other, alpha) if has_holdout else None,
+            _against_holdout(table, could, campaign.holdout, k) if has_holdout else None,
             float(table.cost[drawn].sum()),
         )
     best, best_value, difference = _best(table, names)
@@ -136,7 +133,7 @@ def effects(rewards: Sequence[MaturedReward], campaign: Campaign) -> Effects:
         arms,
         asymptotic(of_holdout) if has_holdout else None,
         asymptotic(own),
-        _apart(own, of_holdout, alpha) if has_holdout else None,
+        _against_holdout(table, table.first, campaign.holdout) if has_holdout else None,
         best,
         best_value,
         difference,
@@ -171,10 +168,19 @@ def _arm_side(table: _Table, k: int, rows: BoolArray) -> Moments:
     return Moments.of(_doubly_robust(table.reward[rows], table.drawn[rows], table.chance[rows])[:, k])
 
 
-def _apart(one: Moments, other: Moments, alpha: float) -> Interval:
-    """The difference of two means of different customers."""
-    a, b = asymptotic(one, alpha), asymptotic(other, alpha)
-    return Interval(a.value - b.value, a.low - b.high, a.high - b.low)
+def _against_holdout(table: _Table, rows: BoolArray, share: float, k: int | None = None) -> Interval:
+    """What arm k, or whatever was done (None), is worth more than to be held out.
+
+    Held out, arm k and another arm are three arms here, of probability share, (1 - share) p and (1 - share) (1 - p).
+    """
+    held, chance = table.held[rows], np.ones(int(rows.sum())) if k is None else table.chance[rows, k]
+    # Of who is held out no probability of the arm is known, and none is asked for.
+    chance = np.where(held, 1.0, chance)
+    drawn = np.ones(len(held), dtype=np.int64) if k is None else np.where(table.drawn[rows] == k, 1, 2)
+    drawn[held] = 0
+    all_chances = np.stack([np.full(len(held), share), (1.0 - share) * chance, (1.0 - share) * (1.0 - chance)], axis=1)
+    scores = _doubly_robust(table.reward[rows], drawn, all_chances)
+    return asymptotic(Moments.of(scores[:, 1] - scores[:, 0]))
 
 
 def _best(table: _Table, names: Sequence[str]) -> tuple[str | None, Interval, Interval]:

@@ -156,14 +156,13 @@ class OutcomeWriter:
         before = outcome.customer.state
         if before is None or before.is_erased:
             return []
-        pseudonym = self._pseudonym(outcome.customer.customer_id)
         rewards = [
-            reward_id(pseudonym, memory.campaign, n)
+            reward_id(self._pseudonym, outcome.customer.customer_id, memory.campaign, n)
             for memory in (() if before.campaigns is None else before.campaigns.memories)
             for n in range(1, memory.decisions + 1)
         ]
         ids = ids_between(
-            pseudonym,
+            self._pseudonym(outcome.customer.customer_id),
             before.first_event_at,
             max(before.as_of, before.last_event_at),
         )

@@ -132,7 +132,8 @@ def test_a_reward_counts_purchases_by_their_own_time() -> None:
     (outcome,) = shelf.step({"c1": late}, at + 14 * DAY_S + 2)
     (reward,) = outcome.rewards
     assert (reward.purchases, reward.spend_minor, reward.arm, reward.cost_minor) == (2, 5100, "coupon", 300)
-    assert reward.matured_at == at + 14 * DAY_S
+    assert (reward.decided_at % DAY_S, reward.matured_at - reward.decided_at) == (0.0, 14 * DAY_S)
+    assert 0 <= at - reward.decided_at < DAY_S
     assert len(reward.features) > 50
     assert max(reward.features) > 0
     assert outcome.state is not None
