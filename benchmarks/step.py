@@ -36,6 +36,7 @@ class Record(NamedTuple):
     value: Any
     headers: Any = ()
     timestamp: int = 0
+    timestamp_type: int = 0
 
 
 class Texts:
