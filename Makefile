@@ -45,8 +45,8 @@ unit: $(STAMP) ## laws of the pure parts, contracts, the examples in docstrings;
 	$(BIN)/pytest -n 2 tests/unit tests/contracts $(ARGS)
 	$(BIN)/pytest --doctest-modules schemas models streams
 
-integration: $(STAMP) ## on one real broker; most of it is waiting, so four at a time
-	$(BIN)/pytest -n 4 --dist loadfile -m "not slow" tests/integration $(ARGS)
+integration: $(STAMP) ## on one real broker; much of it is waiting, so five at a time
+	$(BIN)/pytest -n 5 --dist loadgroup -m "not slow" tests/integration $(ARGS)
 
 test-slow: $(STAMP) ## integration tests that wait for minutes
 	$(BIN)/pytest -m slow tests/integration $(ARGS)

@@ -195,6 +195,7 @@ class Stage:
                 "group.id": group,
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
+                "fetch.wait.max.ms": 10,
                 "socket.timeout.ms": 10_000,
                 "log_level": 0,
             }
@@ -259,7 +260,7 @@ class Stage:
             left = {(tp.topic, tp.partition) for tp in tps}
             client.assign(tps)
             while left:
-                messages = client.consume(2000, 1.0)
+                messages = client.consume(2000, 0.1)
                 for message in messages:
                     place = message.topic(), message.partition()
                     error = message.error()

@@ -25,7 +25,8 @@ from streams.kafka.errors import AccessRefused
 from streams.kafka.topics import check
 from streams.settings import Settings
 
-pytestmark = pytest.mark.timeout(240)
+# One process runs the file: its broker takes long to start.
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("secured")]
 
 READ, WRITE, DESCRIBE = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE
 INPUTS = ("clickstream", "purchases", "reviews")

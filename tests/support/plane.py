@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from asking import patiently
 from streams.settings import Settings
+from whole_topic import read_whole
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,27 +132,7 @@ class Plane:
 
     def records(self, topic: str) -> list[Any]:
         """Every record of a topic, partition by partition in order."""
-        consumer = Consumer(
-            {"bootstrap.servers": self.settings.bootstrap_servers, "group.id": "oracle", "enable.auto.commit": False}
-        )
-        try:
-            tps = [TopicPartition(topic, partition) for partition in range(self.settings.partitions)]
-            bounds = patiently(lambda: {tp.partition: consumer.get_watermark_offsets(tp, 10) for tp in tps})
-            found = []
-            for partition, (first, end) in bounds.items():
-                if first == end:
-                    continue
-                consumer.assign([TopicPartition(topic, partition, first)])
-                while True:
-                    record = consumer.poll(0.2)
-                    if record is not None and record.error() is None:
-                        found.append(record)
-                    (position,) = consumer.position([TopicPartition(topic, partition)])
-                    if position.offset >= end:
-                        break
-            return found
-        finally:
-            consumer.close()
+        return read_whole(self.settings.bootstrap_servers, topic)
 
     def ends(self, topic: str) -> dict[int, int]:
         """End offset of each partition."""

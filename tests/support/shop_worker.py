@@ -8,15 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Message, Producer
 
-from asking import patiently
 from streams.kafka.topics import create
+from streams.ops.lag import LagMonitor, total
 from streams.settings import Settings
+from whole_topic import read_whole
 
 ROOT = Path(__file__).parents[2]
 
@@ -124,32 +124,11 @@ class Shop:
 
     def read(self, topic: str) -> list[Message]:
         """Every record of a topic, partition by partition in order."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.settings.bootstrap_servers,
-                "group.id": f"{self.settings.topic_prefix}reader",
-                "enable.auto.commit": False,
-            }
-        )
-        name = self.settings.topic(topic)
-        try:
-            partitions = sorted(consumer.list_topics(name, timeout=20).topics[name].partitions)
-            found: list[Message] = []
-            for partition in partitions:
-                tp = TopicPartition(name, partition, 0)
-                start, end = patiently(partial(consumer.get_watermark_offsets, tp, timeout=20))
-                consumer.assign([TopicPartition(name, partition, start)])
-                while start < end and consumer.position([tp])[0].offset < end:
-                    found.extend(message for message in consumer.consume(1000, 0.5) if message.error() is None)
-            return found
-        finally:
-            consumer.close()
+        return read_whole(self.settings.bootstrap_servers, self.settings.topic(topic))
 
     def lag(self) -> int:
         """Records that the group hasn't committed yet."""
-        told = self.run("lag", "--json")
-        assert told.returncode == 0, told.stderr
-        return int(json.loads(told.stdout)["records"])
+        return asyncio.run(_lag(self.settings))
 
     def settle(self, process: "subprocess.Popen[bytes]", deadline_s: float = 90.0) -> None:
         """Waits until everything produced has been processed and committed."""
@@ -165,6 +144,15 @@ class Shop:
             assert time.monotonic() < end, f"not within {deadline_s} s"
             time.sleep(0.2)
         return value
+
+
+async def _lag(settings: Settings) -> int:
+    """In this process: the command line takes a second of CPU each time it starts, and waiting asks often."""
+    monitor = LagMonitor(settings)
+    try:
+        return total((await monitor.sample()).values())[0]
+    finally:
+        await monitor.close()
 
 
 def changes_of(messages: Sequence[Message]) -> dict[str, list[dict[str, Any]]]:
