@@ -15,11 +15,11 @@ from models.bandits.bandit import Bandit
 from models.bandits.customers import WIDTH, simulated_customers
 from models.bandits.regression import with_constant
 from models.bandits.replay import BLOCK, LoggedTrial, decisions_to_near, judged
-from models.bandits.scaling import Scaling
 from models.bandits.uplift import KINDS, UpliftLearner, qini
 from models.decisions.campaign import parse
 from models.decisions.effects import effects
 from models.decisions.estimators import Logged, constant, evaluate
+from models.decisions.scaling import Scaling
 from schemas.campaigns import MaturedReward
 from streams.sources.trials import TRIALS
 

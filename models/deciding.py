@@ -84,7 +84,8 @@ def _decision(
     campaign = decider.campaign
     recipient = Recipient(customer_id, memory.decisions, memory.contacts, terms.consent)
     left = terms.ledger.left_minor(campaign, move.at)
-    action = decider.decide(Cell(recipient, move.at, move.cause), lease_minor=left)
+    values = terms.board.values(campaign.name, move.features)
+    action = decider.decide(Cell(recipient, move.at, move.cause), lease_minor=left, values=values)
     cost_minor = decider.cost_minor(action.arm)
     n = memory.decisions + 1
     pending = OpenDecision(

@@ -200,7 +200,7 @@ TOPICS = (
         CAMPAIGNS,
         "campaign",
         "Who gets what; one partition, compacted.",
-        "campaign name; paused:<name>: it decides about nobody until that is null",
+        "campaign name; paused:<name>: it decides about nobody until that is null; weights:<name>: what was learnt",
         writers=("regulars campaign",),
         readers=("worker", "regulars campaign"),
         by_customer=False,

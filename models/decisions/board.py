@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from models.decisions.campaign import Campaign
-from models.decisions.decide import Decider
+from models.decisions.decide import Decider, Values
 from models.decisions.ledger import Ledger
+from models.decisions.weights import LearntWeights
 from schemas.changes import Cause, EventCause, SilenceCause
 
 
@@ -16,9 +17,19 @@ class Board:
         deciders: by name of the campaign.
     """
 
-    def __init__(self, campaigns: Iterable[Campaign] = ()) -> None:
-        """Args: campaigns: each name once; those that are paused are left out."""
+    def __init__(self, campaigns: Iterable[Campaign] = (), weights: Iterable[LearntWeights] = ()) -> None:
+        """A board to decide by.
+
+        Args:
+            campaigns: each name once; those that are paused are left out.
+            weights: what was learnt; of a campaign with other arms than theirs they do not count.
+        """
         self.deciders = {each.name: Decider(each) for each in sorted(campaigns, key=lambda campaign: campaign.name)}
+        self._weights = {
+            each.campaign: each
+            for each in weights
+            if (decider := self.deciders.get(each.campaign)) is not None and each.fits(decider.campaign)
+        }
         self._by_entry: dict[tuple[str, str], list[Decider]] = {}
         for decider in self.deciders.values():
             if (when := decider.campaign.when) is not None:
@@ -32,6 +43,11 @@ class Board:
         if not self._by_entry or not isinstance(cause, EventCause | SilenceCause):
             return []
         return self._by_entry.get((dimension, segment), [])
+
+    def values(self, campaign: str, features: bytes) -> Values | None:
+        """What the arms are held to be worth for a customer with these features; None: nothing was learnt."""
+        weights = self._weights.get(campaign)
+        return None if weights is None else weights.values(features)
 
 
 class CampaignTerms(NamedTuple):

@@ -54,11 +54,15 @@ class Values(NamedTuple):
             of `Campaign.arm_names`.
         model: version of the bandit.
         reasons: which features made an arm the better one, by arm.
+        steady: (samples, arms), the same for everybody; None: only `samples` count.
+        share: of the probability that follows `samples`, where there is `steady`.
     """
 
     samples: FloatArray
     model: str
     reasons: Mapping[str, tuple[Contribution, ...]] = {}
+    steady: FloatArray | None = None
+    share: float = 1.0
 
 
 class Cell(NamedTuple):
@@ -130,7 +134,10 @@ class Decider:
             return shares / total if total > 0 else np.array([float(name == NONE) for name in eligible])
         if values is None:
             return np.full(len(eligible), 1.0 / len(eligible))
-        wins = shares_of_wins(values.samples, [names.index(name) for name in eligible])
+        columns = [names.index(name) for name in eligible]
+        wins = shares_of_wins(values.samples, columns)
+        if values.steady is not None:
+            wins = values.share * wins + (1.0 - values.share) * shares_of_wins(values.steady, columns)
         return floored(wins, choose.floor or 0.0)
 
     def decide(self, cell: Cell, *, lease_minor: int | None = None, values: Values | None = None) -> Action:

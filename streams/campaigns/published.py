@@ -2,7 +2,8 @@
 
 A record's key is the campaign's name, and its value is the document as it was written, with what was published before it
 (`streams.kafka.documents`). Null ends the campaign. A campaign is paused by a record with the key `paused:<name>`, and goes
-on when that is null: no name has a colon, and the document stays as it is.
+on when that is null: no name has a colon, and the document stays as it is. What was learnt of a campaign stands under the
+key `weights:<name>` (`models.decisions.weights`).
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import NamedTuple
 from aiokafka.structs import ConsumerRecord
 
 from models.decisions.campaign import Campaign, CampaignError, parse
+from models.decisions.weights import LearntWeights
 from schemas.topics import CAMPAIGNS
 from streams.kafka.cluster import layout_of
 from streams.kafka.documents import PublishedDocument, send_document, send_value, versions_in
@@ -18,7 +20,7 @@ from streams.kafka.readers import read_topic
 from streams.policy.published import served
 from streams.settings import Settings
 
-_PAUSED = b"paused:"
+_PAUSED, _WEIGHTS = b"paused:", b"weights:"
 
 
 class CampaignRefused(Exception):
@@ -45,6 +47,16 @@ class PublishedCampaign(NamedTuple):
 def paused_name(key: bytes) -> str | None:
     """The campaign that a record with this key pauses or resumes; None: the key is that of a document."""
     return key.removeprefix(_PAUSED).decode(errors="replace") if key.startswith(_PAUSED) else None
+
+
+def weights_name(key: bytes) -> str | None:
+    """The campaign whose weights a record with this key holds; None: it holds none."""
+    return key.removeprefix(_WEIGHTS).decode(errors="replace") if key.startswith(_WEIGHTS) else None
+
+
+def weights_key(name: str) -> bytes:
+    """The key under which the weights of a campaign stand."""
+    return _WEIGHTS + name.encode()
 
 
 def readable(document: str | bytes) -> Campaign:
@@ -88,7 +100,7 @@ async def published(settings: Settings) -> Mapping[str, PublishedCampaign]:
     return {
         key.decode(errors="replace"): PublishedCampaign(versions_in(record), _PAUSED + key in alive)
         for key, record in sorted(alive.items())
-        if paused_name(key) is None
+        if paused_name(key) is None and weights_name(key) is None
     }
 
 
@@ -133,6 +145,19 @@ async def set_paused(settings: Settings, name: str, paused: bool) -> bool:
     await layout_of(settings, [settings.topic(CAMPAIGNS)])
     await send_value(settings, CAMPAIGNS, _PAUSED + name.encode(), b"paused" if paused else None)
     return True
+
+
+async def publish_weights(settings: Settings, weights: LearntWeights) -> None:
+    """Makes every worker decide by what was learnt.
+
+    Raises:
+        BrokerLost: no broker answers.
+        TopicsNotReady: there is no topic `campaigns`.
+        WeightsRefused: there are too many arms for one record.
+    """
+    value = weights.encode()
+    await layout_of(settings, [settings.topic(CAMPAIGNS)])
+    await send_value(settings, CAMPAIGNS, weights_key(weights.campaign), value)
 
 
 async def rollback(settings: Settings, name: str, to: str | None = None) -> tuple[Campaign, Campaign | None]:

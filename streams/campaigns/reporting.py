@@ -80,7 +80,7 @@ async def report(settings: Settings, name: str) -> CampaignReport:
     campaign = campaigns[name].campaign
     if campaign is None:
         raise CampaignRefused(f"the newest version of {name} cannot be read by this version of the program; upgrade it")
-    rewards, bad_rewards = await _rewards(settings, name)
+    rewards, bad_rewards = await rewards_of(settings, name)
     recent, bad_actions = await _recent(settings, name)
     budget = await _budget(settings, campaign)
     return CampaignReport(
@@ -88,8 +88,11 @@ async def report(settings: Settings, name: str) -> CampaignReport:
     )
 
 
-async def _rewards(settings: Settings, name: str) -> tuple[list[MaturedReward], int]:
-    """The rewards of a campaign as they were decided, each once; those of erased customers are gone."""
+async def rewards_of(settings: Settings, name: str) -> tuple[list[MaturedReward], int]:
+    """The rewards of a campaign as they were decided, each once, and how many records are none.
+
+    Those of erased customers are gone. Raises as `report`.
+    """
     latest: dict[bytes, MaturedReward] = {}
     unreadable = 0
     async for records in read_topic(settings, settings.topic(ACTION_REWARDS)):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams.commands.campaign_life import history, pause, preview, publish, resume, rollback
-from streams.commands.campaign_report import report
+from streams.commands.campaign_report import learn, report
 from streams.commands.options import Failure
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def check(file: Path, policy: Path | None) -> None:
     )
 
 
-for each in (preview, publish, pause, resume, rollback, history, report):
+for each in (preview, publish, pause, resume, rollback, history, report, learn):
     command.add_command(each)
 
 

@@ -1,7 +1,8 @@
-"""`regulars campaign report`: what a campaign did."""
+"""`regulars campaign report` and `learn`: what a campaign did, and what is learnt of it."""
 
 import json
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from streams.commands.policy_inputs import BROKER, run
 if TYPE_CHECKING:
     from models.decisions.confidence import Interval
     from streams.campaigns.reporting import CampaignReport
+    from streams.settings import Settings
 
 
 @click.command("report")
@@ -30,6 +32,43 @@ def report(name: str, as_json: bool, **options: Any) -> None:
         click.echo(json.dumps(_as_json(result)))
     else:
         _print(result)
+
+
+@click.command("learn")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option(
+    "--every", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES",
+    help="Do it again so often, until stopped. Default: once.",
+)  # fmt: skip
+@setting_options(*BROKER)
+def learn(names: tuple[str, ...], every: float | None, **options: Any) -> None:
+    """Learn each campaign that chooses by bandit, or those named, from all rewards so far; give workers what is new.
+
+    Until a campaign was learnt its arms are all as likely. Deciding by customer is served only while it is better than
+    every arm for all beyond noise; half of the decisions try it meanwhile. Nothing is kept between two runs: the same
+    rewards give the same weights, so it may run anywhere, and again after a crash.
+    """
+    settings = settings_from(**options)
+    while True:
+        run(_learn(settings, names))
+        if every is None:
+            return
+        time.sleep(60.0 * every)
+
+
+async def _learn(settings: "Settings", names: tuple[str, ...]) -> None:
+    from streams.campaigns.learning import learn_campaigns
+
+    async for campaign, learnt, sent in learn_campaigns(settings, names):
+        if learnt is None:
+            click.echo(f"{campaign.label}: too few decisions are over; all arms stay as likely")
+            continue
+        judgement = learnt.judgement
+        click.echo(
+            f"{campaign.label}: {learnt.decisions:,} decisions{'' if sent else ', nothing new'}; best arm for all "
+            f"{campaign.arm_names[judgement.arm]} {_words(judgement.constant)}; by customer {_words(judgement.policy)}, "
+            f"difference {_words(judgement.difference)}: {'by customer' if learnt.personal else 'kept constant'}"
+        )
 
 
 def _as_json(report: "CampaignReport") -> dict[str, Any]:

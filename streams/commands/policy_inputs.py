@@ -47,6 +47,7 @@ def run(work: Coroutine[Any, Any, T], file: str = "") -> T:
     import msgspec
 
     from models.decisions.campaign import CampaignError
+    from models.decisions.weights import WeightsRefused
     from models.policy import PolicyError
     from streams.campaigns.published import CampaignRefused
     from streams.policy.comparison import NoComparison
@@ -56,7 +57,7 @@ def run(work: Coroutine[Any, Any, T], file: str = "") -> T:
         return asyncio.run(work)
     except CampaignError as exc:
         raise Failure(f"{file}: {exc}" if file else str(exc)) from exc
-    except (PolicyError, PolicyRefused, CampaignRefused, NoComparison) as exc:
+    except (PolicyError, PolicyRefused, CampaignRefused, WeightsRefused, NoComparison) as exc:
         raise Failure(str(exc)) from exc
     except msgspec.DecodeError as exc:
         raise Failure(f"a state cannot be read ({exc})", "it was written by another version of regulars") from exc

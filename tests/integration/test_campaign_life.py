@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from models.decisions.ledger import share_minor
+from models.features import FEATURE_SET, NAMES
+from schemas.campaigns import MaturedReward, encode_reward
 from shop_worker import Shop
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
@@ -24,6 +26,7 @@ holdout: 0.1
 limits: {per_customer: {actions: 1, days: 14}, budget: {amount: 90.00, days: 3650}}
 consent: email
 """
+ARMS = ("none", "coupon-10", "coupon-20")
 CONSENT = {"REGULARS_ASSUMED_CONSENT": "email"}
 
 
@@ -116,6 +119,37 @@ def test_what_a_preview_says_is_decided_once_though_workers_are_killed(shop: Sho
     total = sum(body["cost"] for body in decided.values())
     assert sum(arm["cost"] for arm in found["arms"].values()) == found["budget"]["spent"] == total
     assert "kept constant" in told(shop, "report", "win-back")
+    assert shop.stop(worker) == 0
+
+
+def test_what_is_learnt_of_rewards_reaches_the_workers_decisions(shop: Shop, tmp_path: Path) -> None:
+    """From the topic alone, the same again gives nothing new, and actions carry the version that decided."""
+    file = tmp_path / "win-back.yaml"
+    choose = "choose: {by: fixed, shares: {none: 0.2, coupon-10: 0.4, coupon-20: 0.4}}"
+    file.write_text(DOCUMENT.replace(choose, "choose: {by: bandit, floor: 0.05}"))
+    told(shop, "publish", str(file))
+    assert "too few decisions" in told(shop, "learn")
+    rnd = random.Random(3)
+    for n in range(400):
+        arm = rnd.choice(("none", "coupon-10", "coupon-20"))
+        reward = MaturedReward(
+            f"{n:016x}:win-back:1", "win-back", "1", 1.7e9, 1.7e9 + 1, arm, dict.fromkeys(ARMS, 1 / 3), ARMS, False, 0,
+            1, 3000 if arm == "coupon-20" else rnd.choice((0, 500)), FEATURE_SET, (0.0,) * len(NAMES),
+        )  # fmt: skip
+        shop.send("action-rewards", encode_reward(reward), reward.reward_id)
+    shop.flush()
+    assert "win-back-1: 400 decisions; best arm for all coupon-20" in told(shop, "learn")
+    assert "400 decisions, nothing new" in told(shop, "learn", "win-back")
+    assert told(shop, "history").count("win-back") == 1
+
+    worker = shop.start(**CONSENT)
+    fill(shop)
+    shop.clock((NOW + timedelta(days=20)).isoformat())
+    shop.settle(worker)
+    decided = [body for body in actions(shop).values() if "coupon-20" in body["eligible"]]
+    assert {body["model"] for body in decided} == {"win-back-400"}
+    assert all(body["propensities"]["coupon-20"] > 0.8 for body in decided)
+    assert len(decided) > 5
     assert shop.stop(worker) == 0
 
 
