@@ -31,7 +31,7 @@ def report(name: str, as_json: bool, **options: Any) -> None:
     if as_json:
         click.echo(json.dumps(_as_json(result)))
     else:
-        _print(result)
+        show(result)
 
 
 @click.command("learn")
@@ -132,7 +132,8 @@ def _words(span: "Interval") -> str:
     return f"{span.value:.4g} ({span.low:.4g} to {span.high:.4g})"
 
 
-def _print(report: "CampaignReport") -> None:
+def show(report: "CampaignReport") -> None:
+    """Prints a report for people."""
     found, campaign = report.effects, report.campaign
     unit = campaign.currency if campaign.reward.target == "spend" else "buyers"
     click.echo(
