@@ -2,6 +2,7 @@
 
 python benchmarks/campaigns.py shops [--seeds 20] [--decisions 30000]
 python benchmarks/campaigns.py replays hillstrom FILE [--replays 200] [--learn-every 1]
+python benchmarks/campaigns.py reports [--seeds 20]     (how many customers a report needs)
 python benchmarks/campaigns.py uplift FILE          (Hillstrom: the women's e-mail against none, visits)
 """
 
@@ -14,9 +15,12 @@ from models.bandits.bandit import Bandit
 from models.bandits.customers import WIDTH, simulated_customers
 from models.bandits.regression import with_constant
 from models.bandits.replay import BLOCK, LoggedTrial, decisions_to_near, judged
-from models.bandits.scaling import Scaling
 from models.bandits.uplift import KINDS, UpliftLearner, qini
+from models.decisions.campaign import parse
+from models.decisions.effects import effects
 from models.decisions.estimators import Logged, constant, evaluate
+from models.decisions.scaling import Scaling
+from schemas.campaigns import MaturedReward
 from streams.sources.trials import TRIALS
 
 FLOOR = 0.05
@@ -54,6 +58,43 @@ def shops(seeds: int, decisions: int) -> None:
             )
         personal, gained = sum(each[0] for each in found), sum(each[2] >= 0.02 for each in found)
         print(f"  personal at the end: {personal}; gain of .02 or more: {gained}")
+
+
+_TEST = """campaign: test
+version: "1"
+when: {dimension: lifecycle, to: at_risk}
+arms: [{name: small}, {name: large}]
+reward: {target: purchase, days: 14}
+choose: {by: fixed, shares: {none: 0.2, small: 0.4, large: 0.4}}
+holdout: %s
+"""
+
+
+def reports(seeds: int) -> None:
+    """In how many A/B tests, in which an arm adds .05 to a rate of .2, the report says so; and says it of nothing."""
+    for holdout in (0.1, 0.2, 0.3):
+        for customers in (5_000, 10_000, 15_000):
+            said = [report_says(seed, customers, holdout, gain) for gain in (0.05, 0.0) for seed in range(seeds)]
+            print(f"holdout {holdout:.0%}, {customers:,} customers: {sum(said[:seeds])} of {seeds}; "
+                  f"where there is nothing: {sum(said[seeds:])} of {seeds}")  # fmt: skip
+
+
+def report_says(seed: int, customers: int, holdout: float, gain: float) -> bool:
+    """Whether the interval of the small arm against the holdout lies above 0."""
+    campaign, rng = parse(_TEST % holdout), np.random.default_rng(seed)
+    shares = campaign.choose.shares or {}
+    held = rng.random(customers) < holdout
+    arm = np.where(held, 0, rng.choice(3, customers, p=list(shares.values())))
+    bought = rng.random(customers) < 0.2 + gain * (arm > 0)
+    rewards = [
+        MaturedReward(
+            f"{i:016x}:test:1", "test", "1", 0.0, 0.0, campaign.arm_names[k], {"none": 1.0} if out else shares,
+            campaign.arm_names, out, 0, int(buys), int(buys), "", (),
+        )
+        for i, (k, out, buys) in enumerate(zip(arm.tolist(), held.tolist(), bought.tolist(), strict=True))
+    ]  # fmt: skip
+    found = effects(rewards, campaign).arms["small"].against_holdout
+    return found is not None and found.low > 0
 
 
 def replays(dataset: str, file: Path, count: int, learn_every: int) -> None:
@@ -156,10 +197,13 @@ def main() -> None:
     logged.add_argument("file", type=Path)
     logged.add_argument("--replays", type=int, default=200)
     logged.add_argument("--learn-every", type=int, default=1, help="learn from nothing in every so-manieth replay")
+    commands.add_parser("reports").add_argument("--seeds", type=int, default=20)
     commands.add_parser("uplift").add_argument("file", type=Path)
     chosen = parser.parse_args()
     if chosen.command == "shops":
         shops(chosen.seeds, chosen.decisions)
+    elif chosen.command == "reports":
+        reports(chosen.seeds)
     elif chosen.command == "replays":
         replays(chosen.dataset, chosen.file, chosen.replays, chosen.learn_every)
     else:

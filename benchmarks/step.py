@@ -57,7 +57,7 @@ class Nobody:
     def events(self, *_: Any) -> None:
         """Nothing."""
 
-    revoked = changes = erased = events
+    revoked = changes = decided = erased = events
 
     def restored(self, _: int, segments: Any) -> None:
         """Takes what there is."""

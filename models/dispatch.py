@@ -1,6 +1,7 @@
 """A chunk of customers as they are stored, stepped: many at once over arrays, few or odd ones one by one.
 
-Both ways give the same outcome, to the bit (tests/unit/models/test_equality.py).
+Both ways give the same outcome, to the bit (tests/unit/models/test_equality.py). On what comes of it campaigns decide,
+partition by partition (`models.deciding`).
 """
 
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from itertools import accumulate
 
 import numpy as np
 
+from models.deciding import decide_campaigns
 from models.rounds import Rounds, Times
 from models.step import Customer, Outcome, Terms, advance_groups, with_reasons
 from models.stored import StoredRows
@@ -21,7 +23,12 @@ Group = tuple[Sequence[Customer], Terms]
 
 
 def advance_stored(groups: Sequence[Group], least: int = LEAST) -> list[list[Outcome]]:
-    """`models.step.advance_groups` of customers with a stored `value`; rules and scorer are the same in all groups."""
+    """`models.step.advance_groups` of customers with a stored `value`, and what campaigns decide about them.
+
+    Args:
+        groups: customers of a partition each; rules and scorer are the same in all.
+        least: so many customers are worth arrays.
+    """
     customers = [customer for of_one, _ in groups for customer in of_one]
     outcomes: list[Outcome | None] = [None] * len(customers)
     many = [i for i, customer in enumerate(customers) if customer.erasure is None]
@@ -34,7 +41,10 @@ def advance_stored(groups: Sequence[Group], least: int = LEAST) -> list[list[Out
     _one_by_one(groups, customers, outcomes)
     done = [outcome for outcome in outcomes if outcome is not None]
     ends = list(accumulate(len(of_one) for of_one, _ in groups))
-    return [done[end - len(of_one) : end] for end, (of_one, _) in zip(ends, groups, strict=True)]
+    of_groups = [done[end - len(of_one) : end] for end, (of_one, _) in zip(ends, groups, strict=True)]
+    for of_group, (_, terms) in zip(of_groups, groups, strict=True):
+        decide_campaigns(of_group, terms)
+    return of_groups
 
 
 def _one_by_one(groups: Sequence[Group], customers: Sequence[Customer], outcomes: list[Outcome | None]) -> None:

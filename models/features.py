@@ -123,5 +123,10 @@ def halved(row: FloatArray) -> bytes:
 
 def exposed(kept: Exposure) -> tuple[float, ...]:
     """The features that `exposure` kept, in the order of `NAMES`."""
-    whole = kept.features.ljust(2 * len(NAMES), b"\0")
+    return features_in(kept.features)
+
+
+def features_in(stored: bytes) -> tuple[float, ...]:
+    """The features that `halved` stored, in the order of `NAMES`."""
+    whole = stored.ljust(2 * len(NAMES), b"\0")
     return tuple(np.frombuffer(whole, dtype=np.float16).astype(np.float64).tolist())

@@ -120,6 +120,7 @@ def judge(
         exposures,
         terms.rules.tag,
         state.erased_at,
+        state.campaigns,
     )
 
 

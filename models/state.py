@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from models.decay import SPAN_S
 from models.observing import PLANS, READING, after_event, id_hash, quantities, rescaled_group
+from schemas.campaigns import CampaignMemory, CampaignState
 from schemas.events import Event
 from schemas.groups import Browsing, Spending, Voice
 from schemas.states import NEVER, CustomerState, Held
@@ -46,6 +47,7 @@ def erased(state: CustomerState | None, erasure: Erasure) -> CustomerState | Non
     The sequence, so that who comes back goes on without a hole or a number twice; the offsets applied, so that records
     that come again after a crash don't bring anybody back; and the moment up to which no event counts any more, so that
     a producer's retry or a late event doesn't either. It needs no ids of events for that.
+    And how many decisions each campaign has made, so that no action's id comes twice.
 
     Its times are such that any event's take their place: `observe` makes of a remainder what it makes of nobody.
     """
@@ -61,7 +63,14 @@ def erased(state: CustomerState | None, erasure: Erasure) -> CustomerState | Non
         as_of=-NEVER,
         landmark=-NEVER,
         erased_at=erasure.at if known.erased_at is None else max(known.erased_at, erasure.at),
+        campaigns=_counts_only(known.campaigns),
     )
+
+
+def _counts_only(state: CampaignState | None) -> CampaignState | None:
+    if state is None:
+        return None
+    return CampaignState(NEVER, tuple(CampaignMemory(each.campaign, each.decisions) for each in state.memories))
 
 
 def rewound(state: CustomerState) -> CustomerState:
@@ -137,6 +146,7 @@ def observe(
         state.exposures,
         state.ruled,
         state.erased_at,
+        state.campaigns,
     )
 
 

@@ -12,6 +12,8 @@ alone, and taking a history in one go or in pieces gives the same. Read it in th
 4. `models.promises`: what happens next if nothing more is heard, and when the state must be looked at again.
 5. `models.reasons`, `models.counterfactual`: what moved the score, and what would have kept the segment.
 
+Campaigns decide on the outcomes: `models.deciding`.
+
 Time is an argument: nothing here reads a clock. A silence moment happens strictly before an event's own time, so an
 event at that very second comes first.
 """
@@ -20,6 +22,8 @@ from collections.abc import Sequence
 
 from models.columns import Row, columns
 from models.counterfactual import keepers
+from models.decisions.board import Board
+from models.features import halved
 from models.judging import MomentFeatures, StateShift, judge
 from models.promises import promise_next
 from models.reasons import Shift, explain
@@ -81,7 +85,7 @@ def with_reasons(moves: Sequence[Move], shifts: Sequence[Shift], terms: Terms) -
         shifts: in the same.
         terms: with the scorer that gives the numbers dimensions are cut on.
     """
-    return [
+    explained = [
         move._replace(reasons=said.reasons, counterfactual=keeper, baseline=said.baseline)
         for move, said, keeper in zip(
             moves,
@@ -89,6 +93,15 @@ def with_reasons(moves: Sequence[Move], shifts: Sequence[Shift], terms: Terms) -
             keepers(shifts, terms.scorer),
             strict=True,
         )
+    ]
+    return explained if terms.campaigns is None else _with_features(explained, shifts, terms.campaigns.board)
+
+
+def _with_features(moves: list[Move], shifts: Sequence[Shift], board: Board) -> list[Move]:
+    """`moves` with the features of the customer as of each that a campaign decides on."""
+    return [
+        move._replace(features=halved(shift.after)) if board.entered(move.dimension, move.current, move.cause) else move
+        for move, shift in zip(moves, shifts, strict=True)
     ]
 
 

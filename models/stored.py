@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from models.columns import FIRST, LANDMARK, LAST, ROW, TEXT_AT, WIDTH, FloatArray
 from models.policy import Rules
+from schemas.campaigns import tail_of
 from schemas.groups import TEXT_DIM
-from schemas.layout import HEAD, LAYOUT, LAYOUT_AT
+from schemas.layout import CAMPAIGNS, HEAD, LAYOUT, LAYOUT_AT
 from schemas.learning import SCORES
 from schemas.states import NEVER
 from schemas.stored import APART, BITS, FIELDS, PARTS, encode_names, names_in
@@ -75,6 +76,7 @@ class StoredRows:
         seen: the windows of ids, by topic.
         exposures: as stored.
         kept: of each, the stored bytes of names and moments of segments.
+        campaigns: what is kept of campaigns, as stored, of those who have it.
     """
 
     def __init__(self, values: Sequence[bytes | None], rules: Rules) -> None:
@@ -102,6 +104,7 @@ class StoredRows:
         self.seen: tuple[list[bytes], ...] = ([b""] * m, [b""] * m, [b""] * m)
         self.exposures: list[bytes] = [b""] * m
         self.kept: list[bytes] = [b""] * m
+        self.campaigns: dict[int, bytes] = {}
         self._leave_out_other_widths()
         there = np.flatnonzero(self.known & ~self.odd)
         if len(there):
@@ -170,6 +173,9 @@ class StoredRows:
             d = c + 8 * n_1
             e = d + 8 * n_2
             seen_0[i], seen_1[i], seen_2[i], self.exposures[i] = value[b:c], value[c:d], value[d:e], value[e:]
+        for j in np.flatnonzero(head["groups"] & CAMPAIGNS).tolist():
+            i, tail = int(there[j]), tail_of(stored[j])
+            self.campaigns[i], self.exposures[i] = tail, self.exposures[i][: -len(tail)]
         self.orders = [tuple(range(len(self.rules.rulings))), *(tuple(order.places) for order in known)]
         self.order[there] = np.array(codes) + 1
         self.current[:, there] = np.array([order.current for order in known])[codes].T
@@ -205,13 +211,16 @@ class StoredRows:
             held[j] = of_segments(place, tuple(current)) + row[order].tobytes()
         seen = [[windows[i] for i in customers] for windows in self.seen]
         exposures = [self.exposures[i] for i in customers]
+        tails = [[self.campaigns.get(i, b"") for i in customers]] if self.campaigns else []
         self._finish_heads(who, names, held, seen)
         head = self.head[who]
         moments = _split(self.promise_at[who].tobytes(), 8)
         promise_at = [at if name else b"" for at, name in zip(moments, names, strict=True)]
         parts = self._parts(who, head["groups"])
         heads = _split(head.tobytes(), HEAD_DTYPE.itemsize)
-        return list(map(b"".join, zip(heads, *parts, promise_at, names, held, *seen, exposures, strict=True))), other
+        return list(
+            map(b"".join, zip(heads, *parts, promise_at, names, held, *seen, exposures, *tails, strict=True))
+        ), other
 
     def _namers(self) -> tuple[Callable[[int, int], bytes], Callable[[tuple[int, ...], tuple[int, ...]], bytes]]:
         """Stored names of a promise, and of segments in an order; each is encoded once."""

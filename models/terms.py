@@ -3,9 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from models.decisions.board import CampaignTerms
 from models.policy import Rules
 from models.scores import Scorer
 from models.state import Erasure, Reading
+from schemas.actions import Action
+from schemas.campaigns import MaturedReward
 from schemas.changes import Cause, Contribution, Counterfactual
 from schemas.events import Event
 from schemas.learning import Label
@@ -50,6 +53,7 @@ class Terms(NamedTuple):
     ruled_at: float = -NEVER  # since when the rules count; whoever was judged later, by others, is judged anew then
     pseudonym: Callable[[str], str] = str  # names the customer in labels
     latest: float = NEVER  # nobody can have been judged later, unless by a clock that was wrong
+    campaigns: CampaignTerms | None = None  # None: no campaign decides, and no reward matures
 
 
 class Move(NamedTuple):
@@ -66,6 +70,15 @@ class Move(NamedTuple):
     counterfactual: Counterfactual | None = None
     promise: Promise | None = None  # what happens next, as of this move
     baseline: float | None = None  # where the reasons start from
+    features: bytes = b""  # as of this move, as `models.features.halved` stores them; only where a campaign decides
+
+
+class Decision(NamedTuple):
+    """What a campaign decided about a customer at `at`; `cost_minor` is spent of its budget."""
+
+    action: Action
+    at: float
+    cost_minor: int
 
 
 class Outcome:
@@ -75,6 +88,7 @@ class Outcome:
         customer: as it was given.
         due: when the state must be looked at again.
         moves, labels: in their order.
+        decisions, rewards: of campaigns, in their order.
         repeated: events whose id was seen before.
         replayed: events that the state holds already.
         void: events from before an erasure.
@@ -87,6 +101,8 @@ class Outcome:
     # Most customers have none of these: what isn't set costs nothing.
     moves: tuple[Move, ...] = ()
     labels: tuple[Label, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    rewards: tuple[MaturedReward, ...] = ()
     repeated: tuple[Heard, ...] = ()
     replayed: tuple[Heard, ...] = ()
     void: tuple[Heard, ...] = ()

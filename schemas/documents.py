@@ -13,6 +13,7 @@ from typing import Any, get_args
 import msgspec
 
 from schemas.actions import ACTION_TYPE, Action, ActionOutcome
+from schemas.campaigns import MaturedReward
 from schemas.changes import CHANGE_TYPE, STANDING_TYPE, Change, Standing, cloudevent_headers, standing_headers
 from schemas.events import ERASURES, Click, Purchase, Reason, Review
 from schemas.examples import CHANGE, STANDING, examples_of
@@ -50,6 +51,7 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "label": Label,
     "action": Action,
     "outcome": ActionOutcome,
+    "reward": MaturedReward,
     "customer-state": CustomerState,
 }
 
@@ -81,6 +83,7 @@ BYTES: dict[str, tuple[str, str, str, str]] = {
         "safetensors: arrays and JSON metadata, no code",
     ),
     "policy": ("Policy", "A policy document.", "application/yaml", "as models/policies/default.yaml"),
+    "campaign": ("Campaign", "A campaign document.", "application/yaml", "as in campaigns.md"),
 }
 
 

@@ -21,6 +21,8 @@ from schemas.numbers import Number
 LAYOUT = 2
 #: Where the version stands.
 LAYOUT_AT = 8
+#: The bit of the head's `groups` of a state that has a part about campaigns; the lower bits are those of the parts.
+CAMPAIGNS = 1 << 15
 
 Field = tuple[str, str]  # name and dtype
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from schemas.campaigns import CampaignSpend, CampaignState
 from schemas.groups import Browsing, Spending, Voice
 from schemas.positions import Incarnation
 from schemas.times import DAY_S
@@ -69,6 +70,7 @@ class CustomerState(Struct, frozen=True, array_like=True, gc=False):
     exposures: tuple[Exposure, ...] = ()
     ruled: int = 0  # which policy it was judged by last (models.policy.Policy.tag); 0: written before this was kept
     erased_at: float | None = None  # no event up to this moment counts; None: never erased
+    campaigns: CampaignState | None = None  # None: no campaign has decided about this customer
 
     @property
     def is_erased(self) -> bool:
@@ -117,12 +119,13 @@ class CustomerState(Struct, frozen=True, array_like=True, gc=False):
 
 
 class PartitionState(Struct, frozen=True, array_like=True, gc=False):
-    """What a partition knows beside its customers: how far event time has come per input topic, its policy, its topics."""
+    """What a partition knows beside its customers: event time per input topic, its policy, its topics, its budgets."""
 
     times: tuple[float | None, float | None, float | None] = (None, None, None)
     ruled: int = 0  # the policy that it serves (models.policy.Policy.tag)
     ruled_at: float | None = None  # partition time when it took that policy: the moment as of which it counts
     incarnations: tuple[Incarnation, ...] = ()  # of each input topic, which one its customers' positions are of
+    spends: tuple[CampaignSpend, ...] = ()  # of each campaign with a budget
 
 
 def ripe_at(exposures: Sequence[Exposure]) -> float:

@@ -7,10 +7,11 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
+from schemas.campaigns import CampaignState, pack_tail, tail_of, unpack_tail
 from schemas.groups import GROUPS, TEXT_DIM, Browsing, Spending, Voice
-from schemas.layout import ERASED, HEAD, LAYOUT, LAYOUT_AT, SCORED, Field, packer, parts_of
+from schemas.layout import CAMPAIGNS, ERASED, HEAD, LAYOUT, LAYOUT_AT, SCORED, Field, packer, parts_of
 from schemas.states import NEVER, CustomerState, Exposure, Held, PartitionState, Promise, ripe_at
 
 _encoder = msgspec.msgpack.Encoder()
@@ -39,6 +40,7 @@ APART: tuple[str, ...] = (*(part for part in _NUMBERS if part not in GROUPS), "t
 FIELDS: dict[str, int] = {part: len(numbers) for part, numbers in _NUMBERS.items()}
 _FIELDS_AT = packer(HEAD[: [name for name, _ in HEAD].index("spending")]).size
 _GROUPS_AT = LAYOUT_AT + 1
+_CAMPAIGNS_IN_BYTE = CAMPAIGNS >> 8
 _NO_TEXT = (0.0,) * TEXT_DIM
 _packers = {name: packer(fields) for name, fields in PARTS}
 
@@ -87,6 +89,9 @@ def _row(state: CustomerState, due: float) -> bytes:
     names = encode_names([name for dimension, held in state.segments.items() for name in (dimension, held.segment)])
     parts += [names, *(_due.pack(held.since) for held in state.segments.values()), *state.seen]
     parts += map(_encoder.encode, state.exposures)
+    if state.campaigns is not None:
+        groups |= CAMPAIGNS
+        parts.append(pack_tail(state.campaigns))
     exposures = state.exposures
     head = _head.pack(
         due,
@@ -184,6 +189,10 @@ def _state(value: bytes) -> CustomerState:
     fixed = _fixed(
         int.from_bytes(value[_GROUPS_AT : _GROUPS_AT + 2], "little"), value[_FIELDS_AT : _FIELDS_AT + len(FIELDS)]
     )
+    campaigns = None
+    if has_campaigns(value):
+        tail = tail_of(value)
+        value, campaigns = value[: -len(tail)], unpack_tail(tail)
     row = fixed.row.unpack_from(value)
     places, groups = fixed.places, fixed.groups
     text = row[places["text"]] if "text" in places else _NO_TEXT
@@ -223,6 +232,7 @@ def _state(value: bytes) -> CustomerState:
         exposures_in(value[at:], exposures) if exposures else (),
         ruled,
         row[places["erased"]][0] if "erased" in places else None,
+        campaigns,
     )
 
 
@@ -230,6 +240,32 @@ def due_of(value: bytes) -> float:
     """When the stored state must be looked at again, without decoding it."""
     due: float = _due.unpack_from(value)[0]
     return due
+
+
+def has_campaigns(value: bytes) -> bool:
+    """Whether a row has a part about campaigns; of a state of layout 1 only decoding says so."""
+    return value[LAYOUT_AT] == LAYOUT and value[_GROUPS_AT + 1] & _CAMPAIGNS_IN_BYTE > 0
+
+
+def campaigns_of(value: bytes) -> CampaignState | None:
+    """What a stored state keeps of campaigns, without decoding the rest. Raises as `decode_state`."""
+    if value[LAYOUT_AT] != LAYOUT:
+        return decode_state(value).campaigns
+    try:
+        return unpack_tail(tail_of(value)) if has_campaigns(value) else None
+    except ValueError as exc:
+        raise msgspec.DecodeError(str(exc)) from exc
+
+
+def with_campaigns(value: bytes, campaigns: CampaignState | None, due: float) -> bytes:
+    """The stored state with another part about campaigns, to be looked at again at `due`; the rest stays as it is."""
+    if value[LAYOUT_AT] != LAYOUT:
+        return encode_state(replace(decode_state(value), campaigns=campaigns), due)
+    end = len(value) - len(tail_of(value)) if has_campaigns(value) else len(value)
+    high = value[_GROUPS_AT + 1] & ~_CAMPAIGNS_IN_BYTE | (_CAMPAIGNS_IN_BYTE if campaigns is not None else 0)
+    tail = b"" if campaigns is None else pack_tail(campaigns)
+    after = _GROUPS_AT + 2
+    return b"".join((_due.pack(due), value[LAYOUT_AT : after - 1], bytes((high,)), value[after:end], tail))
 
 
 def encode_partition(state: PartitionState) -> bytes:

@@ -16,10 +16,13 @@ APP_ID = "{appId}"
 SEGMENT_CHANGES = "segment-changes"
 CUSTOMER_SEGMENTS = "customer-segments"
 DEAD_LETTERS = "dead-letters"
+ACTIONS = "actions"
+ACTION_REWARDS = "action-rewards"
 MODEL_TRAIN = "model-train"
 CHANGELOG = f"{APP_ID}-customers-changelog"
 MODEL_SNAPSHOTS = "model-snapshots"
 POLICIES = "policies"
+CAMPAIGNS = "campaigns"
 
 CUSTOMER_KEY = "customer id, UTF-8"
 
@@ -69,6 +72,8 @@ _ERASED_WITHIN_DAYS = 7
 _MONTH_DAYS = 30
 # A learner that begins anew learns the labels of these days; the one that goes on from its snapshot needs none of them.
 _LABEL_DAYS = 90
+# A campaign is reported from its rewards alone; few run for longer than a year under one name.
+_REWARD_DAYS = 365
 
 TOPICS = (
     Declaration(
@@ -118,6 +123,26 @@ TOPICS = (
         compacted_within_days=_ERASED_WITHIN_DAYS,
     ),
     Declaration(
+        ACTIONS,
+        "action",
+        "What campaigns decided about customers, `none` included, for 30 days.",
+        CUSTOMER_KEY,
+        writers=("worker",),
+        readers=("CRM", "regulars campaign"),
+        kept_days=_MONTH_DAYS,
+    ),
+    Declaration(
+        ACTION_REWARDS,
+        "reward",
+        "What came of each decision, when its days are over; null: of an erased customer.",
+        "pseudonym of the customer in this campaign, campaign and n, colons between them",
+        writers=("worker",),
+        readers=("regulars campaign",),
+        is_compacted=True,
+        kept_days=_REWARD_DAYS,
+        compacted_within_days=_ERASED_WITHIN_DAYS,
+    ),
+    Declaration(
         DEAD_LETTERS,
         "dead-letter",
         "Records that are no events, as they came, for 30 days; of one over 2 MiB the beginning.",
@@ -145,7 +170,7 @@ TOPICS = (
         "Each customer's state: 8 bytes float64, little-endian (when to look again), then schemas/layout.py; compacted.",
         CUSTOMER_KEY,
         writers=("worker",),
-        readers=("worker", "regulars state", "regulars explain", "regulars policy"),
+        readers=("worker", "regulars state", "regulars explain", "regulars policy", "regulars campaign"),
         is_compacted=True,
         compacted_within_days=_ERASED_WITHIN_DAYS,
         limit_bytes=_INPUT_LIMIT_BYTES,
@@ -167,7 +192,17 @@ TOPICS = (
         "What segments are; one partition, compacted.",
         "policy name, or shadow: a policy that is only compared",
         writers=("regulars policy",),
-        readers=("worker", "regulars policy"),
+        readers=("worker", "regulars policy", "regulars campaign"),
+        by_customer=False,
+        is_compacted=True,
+    ),
+    Declaration(
+        CAMPAIGNS,
+        "campaign",
+        "Who gets what; one partition, compacted.",
+        "campaign name; paused:<name>: it decides about nobody until that is null; weights:<name>: what was learnt",
+        writers=("regulars campaign",),
+        readers=("worker", "regulars campaign"),
         by_customer=False,
         is_compacted=True,
     ),

@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "REGULARS_"
 
+# Channels that need a customer's consent (a test holds them to `models.decisions.campaign.CHANNELS`).
+CHANNELS = ("email", "sms", "push")
+
 # The umask of every process: what it writes (state, logs, caches, exports) is of customers, and its owner's alone.
 OWNER_ALONE = 0o077
 
@@ -131,6 +134,11 @@ class Settings(BaseSettings):
         "count",
         description="purchases in another currency than the policy's: count them at face value, or make dead letters",
     )
+    assumed_consent: str = Field(
+        "",
+        description="channels of campaigns, comma between them (email, sms, push), to which every customer has consented, "
+        "as the shop answers for; empty: none, and arms on these channels are suppressed",
+    )
     max_poll_records: int = Field(8000, ge=1, description="records per poll; more are faster under backlog")
     commit_interval_s: float = Field(0.5, gt=0, description="seconds between commits of progress")
     session_timeout_s: float = Field(10.0, gt=0, description="seconds of silence after which the group drops a worker")
@@ -185,6 +193,14 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
 
+    @field_validator("assumed_consent")
+    @classmethod
+    def _are_channels(cls, value: str) -> str:
+        unknown = {name.strip() for name in value.split(",")} - {"", *CHANNELS}
+        if unknown:
+            raise ValueError(f"{', '.join(sorted(unknown))} is none of {', '.join(CHANNELS)}")
+        return value
+
     @field_validator("web_trusted_header")
     @classmethod
     def _is_a_header(cls, value: str) -> str:
@@ -213,6 +229,15 @@ class Settings(BaseSettings):
         'shop-purchases'
         """
         return self.topic_prefix + name.replace("{appId}", self.app_id)
+
+    @property
+    def consent(self) -> dict[str, bool]:
+        """Channel -> True, for the channels of `assumed_consent`.
+
+        >>> Settings(assumed_consent="email, push").consent
+        {'email': True, 'push': True}
+        """
+        return {name.strip(): True for name in self.assumed_consent.split(",") if name.strip()}
 
     @property
     def changelog_topic(self) -> str:

@@ -30,6 +30,10 @@ _ROWS = 2000
 class Bandit:
     """What is learnt of one campaign's arms. Deterministic: the same blocks give the same probabilities.
 
+    Attributes:
+        steady_samples: (SAMPLES, arms), drawn from what is believed of the arms for everybody.
+        sampled_heads: (SAMPLES, arms, 1 + width), and for each customer.
+
     Args:
         arms: how many, the first of them `none`.
         width: numbers known of a customer, of the order of 1.
@@ -66,13 +70,13 @@ class Bandit:
     def personal(self, x: FloatArray) -> FloatArray:
         """(n, arms): the personal policy's probabilities for customers x (n, width), without a floor."""
         if not self.width:
-            return np.tile(_wins(sampled_values(self._heads, x[:1])), (len(x), 1))
-        parts = [_wins(sampled_values(self._heads, x[i : i + _ROWS])) for i in range(0, len(x), _ROWS)]
+            return np.tile(_wins(sampled_values(self.sampled_heads, x[:1])), (len(x), 1))
+        parts = [_wins(sampled_values(self.sampled_heads, x[i : i + _ROWS])) for i in range(0, len(x), _ROWS)]
         return np.concatenate(parts) if parts else np.zeros((0, self.arms))
 
     def steady(self) -> FloatArray:
         """(arms,): the steady policy's probabilities, without a floor."""
-        shares: FloatArray = _wins(self._steady_samples[None])[0]
+        shares: FloatArray = _wins(self.steady_samples[None])[0]
         return shares
 
     def chances(self, x: FloatArray) -> FloatArray:
@@ -114,8 +118,8 @@ class Bandit:
 
     def _draw(self) -> None:
         rng = np.random.default_rng([self._seed, self.version])
-        self._steady_samples = self._steady.samples(rng.standard_normal((SAMPLES, self.arms - 1)))
-        self._heads = self._personal.sampled_heads(rng, SAMPLES)
+        self.steady_samples = self._steady.samples(rng.standard_normal((SAMPLES, self.arms - 1)))
+        self.sampled_heads = self._personal.sampled_heads(rng, SAMPLES)
 
 
 def _wins(values: FloatArray) -> FloatArray:

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 
 from models.bandits.bandit import Bandit
-from models.bandits.scaling import Scaling
 from models.bandits.trial import Judgement, Trial
 from models.decisions.confidence import Interval
 from models.decisions.draw import FloatArray
 from models.decisions.estimators import Estimate, IntArray, Logged, constant, effective_size, evaluate
+from models.decisions.scaling import Scaling
 
 BLOCK = 250
 FLOOR = 0.05

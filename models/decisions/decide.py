@@ -54,11 +54,15 @@ class Values(NamedTuple):
             of `Campaign.arm_names`.
         model: version of the bandit.
         reasons: which features made an arm the better one, by arm.
+        steady: (samples, arms), the same for everybody; None: only `samples` count.
+        share: of the probability that follows `samples`, where there is `steady`.
     """
 
     samples: FloatArray
     model: str
     reasons: Mapping[str, tuple[Contribution, ...]] = {}
+    steady: FloatArray | None = None
+    share: float = 1.0
 
 
 class Cell(NamedTuple):
@@ -95,9 +99,17 @@ class Decider:
 
     def suppressed(self, recipient: Recipient, at: float, lease_minor: int | None) -> dict[str, Suppression]:
         """Arm -> why it can't be drawn for `recipient` at `at` (epoch seconds)."""
-        campaign = self.campaign
         if self.in_holdout(recipient.customer_id):
-            return {arm.name: "holdout" for arm in campaign.arms}
+            return {arm.name: "holdout" for arm in self.campaign.arms}
+        return self._limited(recipient, at, lease_minor)
+
+    def reachable(self, recipient: Recipient, at: float, lease_minor: int | None) -> tuple[str, ...]:
+        """The arms that can be drawn, or could but for the holdout: whom a holdout is to be compared with."""
+        why = self._limited(recipient, at, lease_minor)
+        return tuple(name for name in self.campaign.arm_names if name not in why)
+
+    def _limited(self, recipient: Recipient, at: float, lease_minor: int | None) -> dict[str, Suppression]:
+        campaign = self.campaign
         capped = self._is_capped(recipient, at)
         quiet = self._quiet is not None and self._quiet.covers(at, recipient.time_zone or campaign.time_zone)
         why: dict[str, Suppression] = {}
@@ -122,7 +134,10 @@ class Decider:
             return shares / total if total > 0 else np.array([float(name == NONE) for name in eligible])
         if values is None:
             return np.full(len(eligible), 1.0 / len(eligible))
-        wins = shares_of_wins(values.samples, [names.index(name) for name in eligible])
+        columns = [names.index(name) for name in eligible]
+        wins = shares_of_wins(values.samples, columns)
+        if values.steady is not None:
+            wins = values.share * wins + (1.0 - values.share) * shares_of_wins(values.steady, columns)
         return floored(wins, choose.floor or 0.0)
 
     def decide(self, cell: Cell, *, lease_minor: int | None = None, values: Values | None = None) -> Action:

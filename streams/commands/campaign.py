@@ -1,4 +1,4 @@
-"""`regulars campaign`: check a campaign document; judge deciding and learning on a logged randomised trial."""
+"""`regulars campaign`: check a document; judge deciding on a logged trial. Beside it `campaign_life`, `campaign_report`."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streams.commands.campaign_life import history, pause, preview, publish, resume, rollback
+from streams.commands.campaign_report import learn, report
 from streams.commands.options import Failure
 
 if TYPE_CHECKING:
@@ -41,6 +43,10 @@ def check(file: Path, policy: Path | None) -> None:
     click.echo(
         f"{file}: {campaign.label} is good: {arms}; {campaign.holdout:.0%} held out; chosen by {campaign.choose.by}"
     )
+
+
+for each in (preview, publish, pause, resume, rollback, history, report, learn):
+    command.add_command(each)
 
 
 @command.command("replay")

@@ -34,21 +34,30 @@ def load_policy(file: Path) -> "Policy":
         raise Failure(str(exc)) from exc
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T], file: str = "") -> T:
     """The result of `work`.
 
+    Args:
+        work: what is done with policies or campaigns.
+        file: whose mistakes a message about a document names.
+
     Raises:
-        Failure: the policy cannot be published, rolled back, previewed or compared; the message says why.
+        Failure: the document cannot be published, rolled back, previewed or compared; the message says why.
     """
     import msgspec
 
+    from models.decisions.campaign import CampaignError
+    from models.decisions.weights import WeightsRefused
     from models.policy import PolicyError
+    from streams.campaigns.published import CampaignRefused
     from streams.policy.comparison import NoComparison
     from streams.policy.published import PolicyRefused
 
     try:
         return asyncio.run(work)
-    except (PolicyError, PolicyRefused, NoComparison) as exc:
+    except CampaignError as exc:
+        raise Failure(f"{file}: {exc}" if file else str(exc)) from exc
+    except (PolicyError, PolicyRefused, CampaignRefused, WeightsRefused, NoComparison) as exc:
         raise Failure(str(exc)) from exc
     except msgspec.DecodeError as exc:
         raise Failure(f"a state cannot be read ({exc})", "it was written by another version of regulars") from exc

@@ -17,6 +17,7 @@ from models.features import FloatArray, rows
 from models.policy import Policy, Rules, Ruling
 from models.scores import Scorer
 from models.step import anew_at
+from schemas.campaigns import CampaignSpend
 from schemas.states import CustomerState, PartitionState
 from schemas.stored import decode_partition, decode_state
 from streams.kafka.changelog import latest_values
@@ -52,10 +53,13 @@ class Preview(NamedTuple):
     before: Counter[tuple[str, str]]
 
 
-class _Partition(NamedTuple):
+class PreviewedPartition(NamedTuple):
+    """The customers of one partition, and how far it is."""
+
     keys: list[bytes]
     states: list[CustomerState]
     at: float  # partition time
+    spends: tuple[CampaignSpend, ...] = ()  # of each campaign with a budget
 
 
 class _Numbers(NamedTuple):
@@ -88,7 +92,7 @@ async def preview(settings: Settings, policy: Policy, sample: int = 20, served: 
     served_rules = None if served is None else Rules(served)
     customers = moving = 0
     examples: dict[tuple[str, str | None, str], list[Moved]] = {}
-    async for part in _population(settings):
+    async for part in population(settings):
         numbers = _numbers(part, rules, scorer)
         customers += len(part.keys)
         known = {} if served_rules is None else _places_served(part, served_rules, scorer, numbers, policy)
@@ -133,7 +137,7 @@ async def quantiles(settings: Settings, policy: Policy) -> tuple[int, list[list[
     rules, scorer = Rules(policy), await served_scorer(settings)
     columns: list[list[FloatArray]] = [[] for _ in policy.dimensions]
     customers = 0
-    async for part in _population(settings):
+    async for part in population(settings):
         customers += len(part.keys)
         for column, values in zip(columns, _numbers(part, rules, scorer).values, strict=True):
             column.append(values[~np.isnan(values)])
@@ -147,7 +151,7 @@ async def quantiles(settings: Settings, policy: Policy) -> tuple[int, list[list[
     return customers, numbers
 
 
-def _numbers(part: _Partition, rules: Rules, scorer: Scorer) -> _Numbers:
+def _numbers(part: PreviewedPartition, rules: Rules, scorer: Scorer) -> _Numbers:
     rulings = rules.rulings
     values: FloatArray = np.empty((len(rulings), len(part.states)))
     scorer = rules.numbers(scorer)
@@ -167,7 +171,7 @@ def _numbers(part: _Partition, rules: Rules, scorer: Scorer) -> _Numbers:
 
 
 def _places_served(
-    part: _Partition, rules: Rules, scorer: Scorer, numbers: _Numbers, policy: Policy
+    part: PreviewedPartition, rules: Rules, scorer: Scorer, numbers: _Numbers, policy: Policy
 ) -> dict[str, list[str]]:
     """By dimension of the served policy: where it would place each customer now, without dwell.
 
@@ -201,7 +205,7 @@ def _spread(kinds: Sequence[list[Moved]], most: int) -> tuple[Moved, ...]:
     return tuple(kind[i] for i in range(longest) for kind in kinds if i < len(kind))[:most]
 
 
-async def _population(settings: Settings) -> AsyncIterator[_Partition]:
+async def population(settings: Settings) -> AsyncIterator[PreviewedPartition]:
     """Every partition's customers as the changelog has them now."""
     async for latest in latest_values(settings):
         # Decoding makes no reference cycles; passes of the garbage collector would more than double its time.
@@ -213,7 +217,7 @@ async def _population(settings: Settings) -> AsyncIterator[_Partition]:
         states = {key: state for key, state in states.items() if not state.is_erased}
         stored = latest.partition_state
         partition = PartitionState() if stored is None else decode_partition(stored)
-        yield _Partition(list(states), list(states.values()), _time(settings, partition))
+        yield PreviewedPartition(list(states), list(states.values()), _time(settings, partition), partition.spends)
 
 
 def _time(settings: Settings, partition: PartitionState) -> float:

@@ -1,42 +1,31 @@
 """The topic `policies`: which policy is served, which ones were served before, publishing and rolling back.
 
 A record's key is the policy's name, and its value is the document as it was written. The topic is compacted, so each
-record carries what was served before: its header `regulars-history` is msgpack, an array of ``[unix seconds, document]``,
-newest first, and the record's own document is the first of them.
+record carries what was served before (`streams.kafka.documents`).
 
 Every worker serves the latest record of the topic, or the latest one that it can read. The key `shadow` is different: its
 policy is only compared with the served one, and null means that there is none. Under any other key null has no effect.
 """
 
-import time
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
-import msgspec
-import structlog
 from aiokafka.structs import ConsumerRecord
 
 from models.policy import Policy, PolicyError, Rules, load, parse, read
-from schemas.headers import HISTORY_HEADER
 from schemas.topics import POLICIES
-from streams.kafka.clients import producer as new_producer
-from streams.kafka.clients import started
 from streams.kafka.cluster import layout_of
+from streams.kafka.documents import MOST_VERSIONS, PublishedDocument, recorded, send_document, send_value, versions_in
 from streams.kafka.errors import InfrastructureFailure
 from streams.kafka.readers import read_topic
-from streams.kafka.refusals import explaining_refusals
 from streams.settings import Settings
 
 SHADOW_KEY = b"shadow"
-# A document has at most 32 KiB, so a record with this many stays below 1 MiB, the brokers' default limit.
-MOST_VERSIONS = 20
 
 
-class Version(NamedTuple):
-    """A document as it was published; in the header it is an array of two."""
+class Version(PublishedDocument):
+    """A policy's document as it was published."""
 
-    at: float  # unix seconds
-    document: str
+    __slots__ = ()
 
     @property
     def policy(self) -> Policy | None:
@@ -65,12 +54,6 @@ def readable(document: str | bytes) -> Rules:
 
 class PolicyRefused(Exception):
     """The policy cannot be published or rolled back as asked; the message says why."""
-
-
-log = structlog.get_logger(__name__)
-
-_history = msgspec.msgpack.Decoder(list[Version])
-_encode = msgspec.msgpack.Encoder().encode
 
 
 async def history(settings: Settings) -> tuple[Version, ...]:
@@ -115,7 +98,7 @@ def newest_readable(records: Iterable[ConsumerRecord]) -> Policy | None:
         for version in _versions(record):
             if (policy := version.policy) is not None:
                 return policy
-        first_known |= 0 < len(_recorded(record)) < MOST_VERSIONS
+        first_known |= 0 < len(recorded(record)) < MOST_VERSIONS
     if first_known:
         return None
     last = published[-1]
@@ -125,22 +108,8 @@ def newest_readable(records: Iterable[ConsumerRecord]) -> Policy | None:
     )
 
 
-def _recorded(record: ConsumerRecord) -> list[Version]:
-    """The versions in the record's header; none where it has no header, or one that can't be read."""
-    values = [value for name, value in record.headers if name == HISTORY_HEADER]
-    try:
-        return _history.decode(values[-1] or b"") if values else []
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        log.error("the history of a published policy can't be read", offset=record.offset, why=str(exc))
-        return []
-
-
 def _versions(record: ConsumerRecord) -> tuple[Version, ...]:
-    document = record.value.decode(errors="replace")
-    versions = _recorded(record)
-    if not versions or versions[0].document != document:  # written by another program
-        versions = [Version(record.timestamp / 1000, document), *versions]
-    return tuple(versions)
+    return tuple(Version(*each) for each in versions_in(record))
 
 
 async def publish(settings: Settings, document: str) -> tuple[Policy, Policy | None]:
@@ -160,7 +129,7 @@ async def publish(settings: Settings, document: str) -> tuple[Policy, Policy | N
     if before is not None and before.tag == policy.tag:
         return policy, before
     _refuse_taken(policy, versions)
-    await _send(settings, policy.name, document, versions)
+    await send_document(settings, POLICIES, policy.name.encode(), document, versions)
     return policy, before
 
 
@@ -183,7 +152,7 @@ async def rollback(settings: Settings, to: str | None = None) -> tuple[Policy, P
     """
     versions, found = await _former(settings, to)
     policy, document = found
-    await _send(settings, policy.name, document, versions)
+    await send_document(settings, POLICIES, policy.name.encode(), document, versions)
     return policy, versions[0].policy
 
 
@@ -223,21 +192,5 @@ async def set_shadow(settings: Settings, document: str | None) -> Policy | None:
     if policy is not None:
         _refuse_taken(policy, await history(settings))
     await layout_of(settings, [settings.topic(POLICIES)])
-    await _produce(settings, SHADOW_KEY, None if document is None else document.encode(), [])
+    await send_value(settings, POLICIES, SHADOW_KEY, None if document is None else document.encode())
     return policy
-
-
-async def _send(settings: Settings, name: str, document: str, before: tuple[Version, ...]) -> None:
-    versions = [Version(time.time(), document), *(version for version in before if version.document != document)]
-    headers = [(HISTORY_HEADER, _encode(versions[:MOST_VERSIONS]))]
-    await _produce(settings, name.encode(), document.encode(), headers)
-
-
-async def _produce(settings: Settings, key: bytes, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
-    topic = settings.topic(POLICIES)
-    purpose = f"writing to {topic}"
-    async with (
-        started(new_producer(settings), settings, purpose) as producer,
-        explaining_refusals(settings, purpose),
-    ):
-        await producer.send_and_wait(topic, value, key, headers=headers)

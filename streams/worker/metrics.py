@@ -10,8 +10,9 @@ from prometheus_client import Histogram as HistogramMetric
 from prometheus_client import generate_latest
 
 from models.shadow import Comparison
+from schemas.actions import Action
 from schemas.changes import Change
-from schemas.topics import MODEL_SNAPSHOTS, POLICIES
+from schemas.topics import CAMPAIGNS, MODEL_SNAPSHOTS, POLICIES
 from streams.health import new_registry, watch_disk
 from streams.ops.lag import LagMonitor
 from streams.settings import Settings
@@ -60,6 +61,18 @@ class Metrics:
             ("dimension", "previous", "current", "cause"),
             registry=self.registry,
         )
+        self._actions = CounterMetric(
+            "regulars_actions_total",
+            "Decisions of campaigns, `none` included",
+            ("campaign", "arm"),
+            registry=self.registry,
+        )
+        self._suppressed = CounterMetric(
+            "regulars_actions_suppressed_total",
+            "Decisions in which a reason kept at least one arm from being drawn",
+            ("campaign", "reason"),
+            registry=self.registry,
+        )
         self._texts = CounterMetric("regulars_encoder_texts_total", "Texts encoded", registry=self.registry)
         self._tokens = HistogramMetric(
             "regulars_encoder_batch_tokens", "Tokens of one batch", buckets=TOKEN_BUCKETS, registry=self.registry
@@ -69,11 +82,11 @@ class Metrics:
         )
         self._refused = CounterMetric(
             "regulars_published_refused_total",
-            "Published policies and snapshots that this worker refused; it serves the last good ones",
+            "Published policies, campaigns and snapshots that this worker refused; it serves the last good ones",
             ("topic",),
             registry=self.registry,
         )
-        for topic in (POLICIES, MODEL_SNAPSHOTS):
+        for topic in (POLICIES, CAMPAIGNS, MODEL_SNAPSHOTS):
             self._refused.labels(topic)
         self._make_learner_metrics()
         self._customers = GaugeMetric(
@@ -138,6 +151,13 @@ class Metrics:
         caused = sum(n for (*_, cause), n in kinds.items() if cause == "event")
         if caused:
             self.latency.observe(max(0.0, delivered_at_s - consumed_at_s), caused)
+
+    def count_actions(self, actions: Sequence[Action]) -> None:
+        """Decisions of campaigns that were delivered."""
+        for action in actions:
+            self._actions.labels(action.campaign, action.arm).inc()
+            for reason in set(action.suppressed.values()):
+                self._suppressed.labels(action.campaign, reason).inc()
 
     def count_texts(self, n: int, tokens: int) -> None:
         """One encoder batch of `n` texts, `tokens` in all."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
+from schemas.actions import Action
 from schemas.changes import Change
 from schemas.states import Held
 from streams.worker.feed import ChangeFeed, SegmentCounts
@@ -35,6 +36,10 @@ class ViewObserver:
         self._changes.publish(bodies)
         for change in changes:
             self._segments.moved(partition, change.dimension, change.previous, change.current)
+
+    def decided(self, partition: int, actions: Sequence[Action]) -> None:
+        """Actions that Kafka has acknowledged."""
+        self._metrics.count_actions(actions)
 
     def erased(self, partition: int, segments: Iterable[Mapping[str, Held]]) -> None:
         """The segments that erased customers were in."""

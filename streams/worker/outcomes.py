@@ -10,6 +10,8 @@ from models.policy import Rules
 from models.standing import Wording, change, standing
 from models.state import PURCHASE
 from models.step import Heard, Outcome
+from schemas.actions import Action, action_headers, encode_action
+from schemas.campaigns import encode_reward, reward_id
 from schemas.changes import (
     Change,
     Trace,
@@ -23,7 +25,7 @@ from schemas.changes import (
 from schemas.events import Purchase
 from schemas.learning import encode_label
 from schemas.times import to_rfc3339
-from schemas.topics import CUSTOMER_SEGMENTS, MODEL_TRAIN, SEGMENT_CHANGES
+from schemas.topics import ACTION_REWARDS, ACTIONS, CUSTOMER_SEGMENTS, MODEL_TRAIN, SEGMENT_CHANGES
 from streams.plane.records import Output, Put
 from streams.settings import Settings
 from streams.worker.chunk import ChunkWork
@@ -38,11 +40,13 @@ class Written(NamedTuple):
         puts: new states, each with every record that it causes.
         changes: the segment changes among those records.
         bodies: the same changes, encoded.
+        actions: what campaigns decided, among those records.
     """
 
     puts: list[Put]
     changes: list[Change]
     bodies: list[bytes]
+    actions: list[Action]
 
 
 class OutcomeWriter:
@@ -58,6 +62,7 @@ class OutcomeWriter:
 
     def __init__(self, settings: Settings, pseudonym: Callable[[str], str]) -> None:
         self._changes, self._standings = settings.topic(SEGMENT_CHANGES), settings.topic(CUSTOMER_SEGMENTS)
+        self._actions, self._rewards = settings.topic(ACTIONS), settings.topic(ACTION_REWARDS)
         self._train, self._source = settings.topic(MODEL_TRAIN), settings.source
         self.foreign: Counter[str] = Counter()
         self._conflicts = Conflicts()
@@ -71,7 +76,7 @@ class OutcomeWriter:
         """The records of `outcomes`; counts what was not applied, and notes in `part` when each customer is due."""
         trace = Trace(to_rfc3339(work.consumed_at), to_rfc3339(scored_at), to_rfc3339(time.time()))
         wording = self._wording_of(part.rules)
-        written = Written([], [], [])
+        written = Written([], [], [], [])
         puts = written.puts
         for outcome in outcomes:
             customer, value = outcome.customer, outcome.value
@@ -87,7 +92,14 @@ class OutcomeWriter:
                 continue
             if outcome.is_there is not outcome.was_there:
                 part.customers += outcome.is_there - outcome.was_there
-            is_quiet = not (outcome.shows or outcome.moves or outcome.labels or outcome.erased)
+            is_quiet = not (
+                outcome.shows
+                or outcome.moves
+                or outcome.labels
+                or outcome.erased
+                or outcome.decisions
+                or outcome.rewards
+            )
             outputs = [] if is_quiet else self._outputs(written, key, outcome, versions, trace, wording)
             puts.append(Put(key, value, outputs))
         return written
@@ -122,6 +134,9 @@ class OutcomeWriter:
             written.changes.append(moved)
             written.bodies.append(body)
             outputs.append(Output(self._changes, key, body, cloudevent_headers(moved, self._source)))
+        for action, *_ in outcome.decisions:
+            written.actions.append(action)
+            outputs.append(Output(self._actions, key, encode_action(action), action_headers(action, self._source)))
         if outcome.shows:
             assert outcome.state is not None
             stands = standing(customer_id, outcome.state, versions, wording)
@@ -131,19 +146,30 @@ class OutcomeWriter:
             Output(self._train, label.label_id.encode(), encode_label(label), [])
             for label in map(published, outcome.labels)
         ]
+        outputs += [
+            Output(self._rewards, reward.reward_id.encode(), encode_reward(reward), []) for reward in outcome.rewards
+        ]
         return outputs
 
     def _forgotten(self, outcome: Outcome) -> list[Output]:
-        """What deletes the labels that an erased customer can have in `model-train`: a null under each of their ids."""
+        """What deletes an erased customer's labels and rewards: a null under each id that one of them can have."""
         before = outcome.customer.state
         if before is None or before.is_erased:
             return []
+        rewards = [
+            reward_id(self._pseudonym, outcome.customer.customer_id, memory.campaign, n)
+            for memory in (() if before.campaigns is None else before.campaigns.memories)
+            for n in range(1, memory.decisions + 1)
+        ]
         ids = ids_between(
             self._pseudonym(outcome.customer.customer_id),
             before.first_event_at,
             max(before.as_of, before.last_event_at),
         )
-        return [Output(self._train, label_id.encode(), None, []) for label_id in ids]
+        return [
+            *(Output(self._train, label_id.encode(), None, []) for label_id in ids),
+            *(Output(self._rewards, each.encode(), None, []) for each in rewards),
+        ]
 
 
 def _count_passed_over(work: ChunkWork, outcome: Outcome) -> None:

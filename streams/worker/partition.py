@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from models.clock import UNKNOWN, PartitionClock
 from models.policy import Rules
+from schemas.campaigns import CampaignSpend
 from schemas.positions import Incarnation
 from schemas.states import NEVER, Held, PartitionState
 from schemas.stored import decode_partition, decode_state, due_of
@@ -26,6 +27,7 @@ class Partition:
         incarnations: which topic the positions of its customers are of, per input topic.
         unswept: customers who may have been judged by other rules last, in no order.
         stored: the partition's own state as it was last stored.
+        spends: what its customers' campaigns have spent of each budget.
         customers: how many customers it has; the erased don't count.
         due: when each customer must be looked at again; `NEVER`: only when an event comes. Nobody who is erased.
         bases: the position of offset 0 in each input topic (schemas.positions).
@@ -37,6 +39,7 @@ class Partition:
         self.ruled_at: float | None = None
         self.incarnations: tuple[Incarnation, ...] = ()
         self.bases = (0, 0, 0)
+        self.spends: tuple[CampaignSpend, ...] = ()
         self.unswept: list[bytes] = []
         self.stored = PartitionState()
         self.customers = 0
@@ -62,7 +65,7 @@ class Partition:
 
     def _restore_own(self, stored: PartitionState) -> None:
         self.stored = stored
-        self.incarnations = stored.incarnations
+        self.incarnations, self.spends = stored.incarnations, stored.spends
         self._set_bases()
         if stored.ruled == self.rules.tag:
             self.ruled_at = stored.ruled_at
@@ -143,7 +146,11 @@ class Partition:
         self.rules, self.ruled_at = rules, self.now()
         self.unswept = list(self.due)
 
-    def state(self) -> PartitionState:
-        """What is to be stored of the partition."""
+    def state(self, spends: tuple[CampaignSpend, ...]) -> PartitionState:
+        """What is to be stored of the partition, once its campaigns have spent `spends`."""
         kept = self.clock.kept
-        return PartitionState((kept(0), kept(1), kept(2)), self.rules.tag, self.ruled_at, self.incarnations)
+        return PartitionState((kept(0), kept(1), kept(2)), self.rules.tag, self.ruled_at, self.incarnations, spends)
+
+    def keep(self, state: PartitionState) -> None:
+        """`state` is written with the chunk's customers."""
+        self.stored, self.spends = state, state.spends

@@ -17,16 +17,19 @@ import structlog
 from aiokafka.structs import ConsumerRecord
 
 from models.clock import UNKNOWN, PartitionClock
+from models.decisions.board import Board, CampaignTerms
+from models.decisions.ledger import Ledger
 from models.dispatch import advance_stored
 from models.policy import Rules
 from models.scores import Scorer
 from models.shadow import Shadow
 from models.step import Customer, Outcome, Terms
+from schemas.actions import Action
 from schemas.changes import Change, Versions
 from schemas.learning import Origin
-from schemas.states import NEVER, Held
+from schemas.states import NEVER, Held, PartitionState
 from schemas.stored import encode_partition
-from schemas.topics import CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN, SEGMENT_CHANGES
+from schemas.topics import ACTION_REWARDS, ACTIONS, CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN, SEGMENT_CHANGES
 from streams.kafka.changelog import PARTITION_KEY
 from streams.keys import pseudonym_key
 from streams.plane.records import Effects, Output, Put
@@ -74,6 +77,10 @@ class Observer(Protocol):
         """Changes that Kafka has acknowledged, by when; both times are the chunk's, epoch seconds."""
         ...
 
+    def decided(self, partition: int, actions: Sequence[Action]) -> None:
+        """Actions that Kafka has acknowledged."""
+        ...
+
     def erased(self, partition: int, segments: Sequence[Mapping[str, Held]]) -> None:
         """The segments that erased customers were in; called before the changes of the same chunk."""
         ...
@@ -96,6 +103,7 @@ class ScoringJob:
     Attributes:
         rules: the policy that is served.
         scorer: the model that is served.
+        board: the campaigns that decide.
         shadow: another policy that judges the same customers without effect; None: there is none.
         parts: the memory of each partition that this worker owns.
         topics: full names of the input topics.
@@ -114,7 +122,7 @@ class ScoringJob:
         waiting: WaitingRecords,
         observer: Observer,
     ) -> None:
-        self.rules, self.scorer = rules, scorer
+        self.rules, self.scorer, self.board = rules, scorer, Board()
         self.shadow: Shadow | None = None
         self.parts: dict[int, Partition] = {}
         self.topic_ids: Mapping[str, str] = {}
@@ -122,7 +130,7 @@ class ScoringJob:
         self._decoder = Decoder(settings, readings)
         self._writer = OutcomeWriter(settings, self.pseudonym)
         self.topics = self._decoder.topics
-        names = (SEGMENT_CHANGES, CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN)
+        names = (SEGMENT_CHANGES, CUSTOMER_SEGMENTS, ACTIONS, ACTION_REWARDS, DEAD_LETTERS, MODEL_TRAIN)
         self.outputs = tuple(settings.topic(name) for name in names)
         self.gathered = (settings.topic(MODEL_TRAIN),)
         self._pseudonym_key = pseudonym_key(settings)
@@ -211,10 +219,23 @@ class ScoringJob:
             for i, of_one in zip(same, advance_stored([groups[i] for i in same]), strict=True):
                 outcomes[i] = of_one
         scored_at = time.time()
-        return [
-            self._effects(partition, work, of_one, scored_at)
-            for (partition, work, _), of_one in zip(chunks, outcomes, strict=True)
+        written = [
+            self._effects(partition, work, of_one, self._spent(terms, of_one), scored_at)
+            for (partition, work, _), of_one, (_, terms) in zip(chunks, outcomes, groups, strict=True)
         ]
+        # Not before all have succeeded: else they are stepped again, one by one, and money would be spent twice.
+        for (partition, _, _), (_, state) in zip(chunks, written, strict=True):
+            self.parts[partition].keep(state)
+        return [effects for effects, _ in written]
+
+    def _spent(self, terms: Terms, outcomes: Sequence[Outcome]) -> Ledger:
+        """What the partition's campaigns have spent after these outcomes."""
+        assert terms.campaigns is not None
+        ledger = terms.campaigns.ledger
+        for outcome in outcomes:
+            for action, at, minor in outcome.decisions:
+                ledger = ledger.after(terms.campaigns.board.deciders[action.campaign].campaign, at, minor)
+        return ledger
 
     def _group(self, partition: int, work: ChunkWork, values: Sequence[bytes | None]) -> tuple[list[Customer], Terms]:
         """The customers of a chunk with their events, and the terms on which they are judged."""
@@ -233,18 +254,24 @@ class ScoringJob:
                 customers.append(Customer(key.decode(), None, NEVER, heard, erasure, value))
         known = part.clock.purchases_known()
         latest = work.consumed_at + self._settings.future_limit_s if self._settings.clock == "wall" else NEVER
-        return customers, Terms(part.rules, self.scorer, part.now(), known, part.counts_from(), self.pseudonym, latest)
+        ledger = Ledger(partition, self._settings.partitions, part.spends)
+        campaigns = CampaignTerms(self.board, ledger, self._settings.consent)
+        return customers, Terms(
+            part.rules, self.scorer, part.now(), known, part.counts_from(), self.pseudonym, latest, campaigns
+        )
 
-    def _effects(self, partition: int, work: ChunkWork, outcomes: list[Outcome], scored_at: float) -> Effects:
+    def _effects(
+        self, partition: int, work: ChunkWork, outcomes: list[Outcome], ledger: Ledger, scored_at: float
+    ) -> tuple[Effects, PartitionState]:
+        """The records of a chunk, and the partition's own state after it."""
         part = self.parts[partition]
-        puts, changes, bodies = self._writer.write(work, part, outcomes, self._versions(part.rules), scored_at)
+        puts, changes, bodies, actions = self._writer.write(work, part, outcomes, self._versions(part.rules), scored_at)
         erased = [
             outcome.customer.state.segments
             for outcome in outcomes
             if outcome.erased and outcome.customer.state is not None
         ]
-        if (state := part.state()) != part.stored:
-            part.stored = state
+        if (state := part.state(ledger.spends)) != part.stored:
             puts.append(Put(PARTITION_KEY, encode_partition(state), []))
         if self.shadow is not None:
             self.shadow.see(partition, outcomes)
@@ -255,8 +282,9 @@ class ScoringJob:
                 if erased:
                     self._observer.erased(partition, erased)
                 self._observer.changes(partition, changes, bodies, work.consumed_at, time.time())
+                self._observer.decided(partition, actions)
 
-        return Effects(puts, work.dead_letters, delivered if changes or erased else None)
+        return Effects(puts, work.dead_letters, delivered if changes or erased else None), state
 
     def pseudonym(self, customer_id: str) -> str:
         """Names a customer in `model-train`: 16 hex digits, keyed by the setting `pseudonym_key`."""

@@ -1,4 +1,4 @@
-"""What a worker serves: the policy, the shadow policy and the model snapshot that were published last."""
+"""What a worker serves: the policy, the shadow policy, the campaigns and the model snapshot that were published last."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,8 @@ from models.learning.snapshots import SnapshotError
 from models.policy import PolicyError, Rules
 from models.scores import PriorScorer
 from models.shadow import Shadow
-from schemas.topics import MODEL_SNAPSHOTS, POLICIES
+from schemas.topics import CAMPAIGNS, MODEL_SNAPSHOTS, POLICIES
+from streams.campaigns.serving import ServedCampaigns
 from streams.policy.published import SHADOW_KEY, newest_readable, readable
 from streams.worker.metrics import Metrics
 from streams.worker.scoring import ScoringJob
@@ -30,6 +31,7 @@ class Serving:
 
     def __init__(self, job: ScoringJob, metrics: Metrics, models: str = "") -> None:
         self._job, self._metrics = job, metrics
+        self._campaigns = ServedCampaigns()
         self._model = ServedModel(FEATURE_SET, NAMES, PriorScorer(), models)
 
     def serve_published(self, records: Sequence[ConsumerRecord]) -> None:
@@ -86,6 +88,14 @@ class Serving:
         if self._job.shadow is None or self._job.shadow.rules.tag != rules.tag:
             self._job.shadow = Shadow(rules)
             log.info("shadow policy compared", policy=rules.label)
+
+    def serve_campaign(self, key: bytes, value: bytes | None) -> bool:
+        """Decides by a published campaign from the next chunk on, or pauses or ends one; False: it is refused."""
+        if not self._campaigns.take(key, value):
+            self._metrics.count_refused(CAMPAIGNS)
+            return False
+        self._job.board = self._campaigns.board()
+        return True
 
     def serve_snapshot(self, key: bytes, value: bytes | None) -> bool:
         """Serves a published snapshot from the next chunk on, with the challengers that it names; False: it is refused."""

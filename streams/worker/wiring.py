@@ -12,7 +12,7 @@ import structlog
 from models.policy import Rules, load
 from models.scores import PriorScorer
 from schemas.events import INPUT_TOPICS
-from schemas.topics import MODEL_SNAPSHOTS, MODEL_TRAIN, POLICIES
+from schemas.topics import CAMPAIGNS, MODEL_SNAPSHOTS, MODEL_TRAIN, POLICIES
 from streams.kafka.broadcast import Broadcast
 from streams.kafka.patience import patiently
 from streams.kafka.topics import check
@@ -86,6 +86,7 @@ class ScoringWorker:
         serving = Serving(self.job, metrics, settings.models)
         self._broadcasts = {
             POLICIES: Broadcast(settings, POLICIES, serving.serve_policy, on_past=serving.serve_published),
+            CAMPAIGNS: Broadcast(settings, CAMPAIGNS, serving.serve_campaign),
             MODEL_SNAPSHOTS: Broadcast(settings, MODEL_SNAPSHOTS, serving.serve_snapshot),
         }
         answers = WorkerAnswers(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.faults.decided import RULES
 from tests.faults.oracle import COUNTS, Evidence, Record, judge
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -17,10 +18,12 @@ SEGMENTS = {"lifecycle": ("prospect", "active", "at_risk"), "value": ("low", "mi
 def good_run(seed: int, customers: int = 6, events: int = 120) -> Evidence:
     """What a product without faults would leave behind, made up without it."""
     rnd = random.Random(seed)
-    run = Evidence([], [], [], [], {})
+    run = Evidence([], [], [], [], {}, [])
     sums: dict[str, Counter[str]] = {}
     bought: dict[str, list[datetime]] = {}
     offsets: Counter[Any] = Counter()
+    entries: Counter[str] = Counter()
+    contacted: dict[str, datetime] = {}
 
     def add(log: list[Record], topic: str, key: str | None, value: bytes, headers: Any = ()) -> Record:
         partition = int(key[1:]) % 3 if key else 0
@@ -68,12 +71,37 @@ def good_run(seed: int, customers: int = 6, events: int = 120) -> Evidence:
             sent = add(run.changes, "segment-changes", customer, json.dumps(change).encode())
             if number % 12 == 0:  # delivered again, as after a crash
                 add(run.changes, "segment-changes", customer, sent.value or b"")
+            if (dimension, current) == (RULES.dimension, RULES.segment):
+                entries[customer] += 1
+                action = _action(customer, entries[customer], change, rnd, contacted, run)
+                made = add(run.actions, "actions", customer, json.dumps(action).encode())
+                if number % 9 == 0:
+                    add(run.actions, "actions", customer, made.value or b"")
         state |= {name: total[name] for name in COUNTS}
         times = bought.get(customer)
         state |= {"first_purchase_at": times and min(times), "last_purchase_at": times and max(times)}
         standing = {"sequence": state["sequence"], "segments": state["segments"], "profile": dict(total)}
         add(run.standings, "customer-segments", customer, json.dumps(standing).encode())
     return run
+
+
+def _action(
+    customer: str, n: int, change: dict[str, Any], rnd: random.Random, contacted: dict[str, datetime], run: Evidence
+) -> dict[str, Any]:
+    """A decision as a campaign makes it: nobody twice within the days, nothing over the budget, one customer held out."""
+    at, spent = (
+        datetime.fromisoformat(change["changed_at"]),
+        sum(json.loads(r.value or b"")["cost"] for r in run.actions),
+    )
+    last = contacted.get(customer)
+    free = customer != "c0" and (last is None or at - last >= timedelta(days=RULES.contact_days))
+    may = free and 100 * (spent + 1.0) <= RULES.budget_minor
+    arm = rnd.choice(("none", "small")) if may else "none"
+    if arm != "none":
+        contacted[customer] = at
+    action = {"action_id": f"{customer}:{RULES.name}:{n}", "customer_id": customer, "decided_at": change["changed_at"]}
+    action |= {"cause": change["cause"], "arm": arm, "cost": float(arm != "none"), "holdout": customer == "c0"}
+    return action | {"propensities": {"none": 0.5, "small": 0.5} if may else {"none": 1.0}}
 
 
 def _event(number: int, customer: str, at: datetime, kind: str) -> dict[str, Any]:
@@ -243,6 +271,58 @@ def _refuse_an_event(run: Evidence, rnd: random.Random) -> None:
     run.letters.append(Record("dead-letters", 0, 10**6, good.key, good.value, headers))
 
 
+def _once(run: Evidence, rnd: random.Random, among: Callable[[Any], bool] = lambda _: True) -> tuple[int, Any]:
+    """The place and body of an action that is delivered once."""
+    times = Counter(record.value for record in run.actions)
+    bodies = [(p, json.loads(r.value or b"")) for p, r in enumerate(run.actions) if times[r.value] == 1]
+    return rnd.choice([each for each in bodies if among(each[1])])
+
+
+def _lose_action(run: Evidence, rnd: random.Random) -> None:
+    del run.actions[_once(run, rnd)[0]]
+
+
+def _decide_twice(run: Evidence, rnd: random.Random) -> None:
+    """The same entry decided again under a number of its own."""
+    place, body = _once(run, rnd)
+    run.actions.append(_body(run.actions[place], action_id=f"{body['customer_id']}:{RULES.name}:99"))
+
+
+def _decide_for_another_reason(run: Evidence, rnd: random.Random) -> None:
+    place, _ = _once(run, rnd)
+    run.actions[place] = _body(run.actions[place], decided_at=(START - timedelta(days=1)).isoformat())
+
+
+def _other_action_bytes(run: Evidence, rnd: random.Random) -> None:
+    place, body = _once(run, rnd)
+    run.actions.append(_body(run.actions[place], cost=body["cost"] + 1))
+
+
+def _contact_anew(run: Evidence, rnd: random.Random) -> None:
+    """Whoever was decided about twice within the days is contacted both times."""
+    by_customer: dict[str, list[int]] = {}
+    for place, record in enumerate(run.actions):
+        by_customer.setdefault(json.loads(record.value or b"")["customer_id"], []).append(place)
+    places = next(places for places in by_customer.values() if len({run.actions[p].value for p in places}) > 1)
+    for place in places:
+        run.actions[place] = _body(run.actions[place], arm="small", propensities={"none": 0.5, "small": 0.5})
+
+
+def _overspend(run: Evidence, rnd: random.Random) -> None:
+    place, _ = _once(run, rnd)
+    run.actions[place] = _body(run.actions[place], cost=RULES.budget_minor / 100 + 1)
+
+
+def _draw_what_cannot_be(run: Evidence, rnd: random.Random) -> None:
+    place, _ = _once(run, rnd)
+    run.actions[place] = _body(run.actions[place], arm="large")
+
+
+def _contact_the_holdout(run: Evidence, rnd: random.Random) -> None:
+    place, _ = _once(run, rnd)
+    run.actions[place] = _body(run.actions[place], holdout=True, arm="small", propensities={"small": 1.0})
+
+
 Damage = Callable[[Evidence, random.Random], None]
 DAMAGES: dict[Damage, str] = {
     _drop_effect: "lost",
@@ -268,6 +348,14 @@ DAMAGES: dict[Damage, str] = {
     _cut_letter: "letter",
     _cut_a_small_letter: "letter",
     _refuse_an_event: "letter",
+    _lose_action: "undecided",
+    _decide_twice: "decided",
+    _decide_for_another_reason: "decided",
+    _other_action_bytes: "bytes",
+    _contact_anew: "cap",
+    _overspend: "budget",
+    _draw_what_cannot_be: "propensity",
+    _contact_the_holdout: "propensity",
 }
 
 

@@ -14,7 +14,8 @@ way: sets and sums over whole topics instead of a stream of states.
     letter              a record that is no event and has no dead letter; a dead letter of an event, or with other bytes
                         (those of a record over 2 MiB may end early, if the letter says so)
 
-Deliveries beyond the first of the same bytes are allowed; they are counted as `repeated`.
+What must hold of campaigns is in `decided`. Deliveries beyond the first of the same bytes are allowed; they are counted as
+`repeated`.
 """
 
 import contextlib
@@ -27,7 +28,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-CLASSES = ("lost", "doubled", "stranger", "hole", "bytes", "order", "chain", "cause", "fold", "letter")
+from tests.faults import decided
+
+CLASSES = (
+    "lost",
+    "doubled",
+    "stranger",
+    "hole",
+    "bytes",
+    "order",
+    "chain",
+    "cause",
+    "fold",
+    "letter",
+    *decided.CLASSES,
+)
 INPUTS = ("clickstream", "purchases", "reviews")
 TYPES = {
     "clickstream": {"view", "search", "add_to_cart", "remove_from_cart", "wishlist", "checkout"},
@@ -63,6 +78,7 @@ class Evidence:
     standings: list[Record]
     letters: list[Record]
     states: dict[str, dict[str, Any]]  # COUNTS, sequence, segments, first_purchase_at, last_purchase_at
+    actions: list[Record]
 
 
 @dataclass
@@ -73,6 +89,7 @@ class Verdict:
     events: int = 0
     customers: int = 0
     changes: int = 0
+    actions: int = 0
     letters: int = 0
     repeated: int = 0
 
@@ -111,6 +128,7 @@ def judge(evidence: Evidence) -> Verdict:
     verdict.events = sum(len(customer.ids) for customer in customers.values())
     verdict.customers = len(customers)
     segments, sequences = _judge_log(verdict, evidence.changes, events)
+    _judge_actions(verdict, evidence)
     _judge_states(verdict, customers, evidence.states, segments, sequences)
     _judge_standings(verdict, customers, evidence.standings, segments, sequences)
     _judge_letters(verdict, refused, evidence.letters)
@@ -273,6 +291,16 @@ def _fold(
             faults["cause"].append(f"{customer}:{sequence}: a second {dimension} change of one cause")
         causes.add(mark)
     return dict(segments)
+
+
+def _judge_actions(verdict: Verdict, evidence: Evidence) -> None:
+    """Judges `actions` by the changes that ask for them."""
+    once = {(record.key, record.value): json.loads(record.value or b"{}") for record in evidence.changes}
+    changes = {(body.get("customer_id", ""), body.get("sequence", 0)): body for body in once.values()}
+    records = [(record.key, record.value) for record in evidence.actions]
+    repeated = decided.judge_actions(verdict.faults, records, [changes[place] for place in sorted(changes)])
+    verdict.actions = len(records) - repeated
+    verdict.repeated += repeated
 
 
 def _judge_states(

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from tests.faults import decided
 from tests.faults.oracle import INPUTS, Evidence, Record, Verdict, judge
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,6 +138,14 @@ class Stage:
             self.environment["REGULARS_CACHE_DIR"] = str(cache_dir)
         self._asking = self._client(self.group)
         self.command("topics", "create")
+        self._publish_campaign()
+
+    def _publish_campaign(self) -> None:
+        """Every run has a campaign on: its document, as another program would write it."""
+        producer = Producer({"bootstrap.servers": self.servers, "log_level": 0})
+        producer.produce(f"{self.prefix}campaigns", decided.DOCUMENT.encode(), decided.RULES.name.encode())
+        if producer.flush(60):
+            raise Undecided("the campaign could not be published")
 
     def close(self) -> None:
         """Kills whatever still runs."""
@@ -286,13 +295,14 @@ class Stage:
             file = Path(folder) / "states.parquet"
             self.command("state", "export", "--out", str(file))
             rows = pq.read_table(file).to_pylist()
-        topics = self.records(*INPUTS, "segment-changes", "customer-segments", "dead-letters")
+        topics = self.records(*INPUTS, "segment-changes", "customer-segments", "dead-letters", "actions")
         return Evidence(
             [record for name in INPUTS for record in topics[name]],
             topics["segment-changes"],
             topics["customer-segments"],
             topics["dead-letters"],
             {row["customer_id"]: row | {"segments": dict(row["segments"])} for row in rows},
+            topics["actions"],
         )
 
     def judge(self) -> Verdict:

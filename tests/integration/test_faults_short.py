@@ -53,6 +53,8 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(stage: Stage, load:
     """Four kills under load, one of them with the local store gone."""
     row = at_random(stage, load, tries=4, seed=7)
     assert row.good, str(row.verdict)
+    assert row.verdict is not None
+    assert row.verdict.actions > 50
 
 
 def test_without_the_outputs_of_a_crash_the_oracle_speaks_up(stage: Stage, load: Load) -> None:

@@ -77,14 +77,22 @@ class SecuredShop(Shop):
     def _allow(self) -> None:
         app, topic = self.settings.app_id, ResourceType.TOPIC
         changelog = f"{app}-customers-changelog"
-        outputs = ("segment-changes", "customer-segments", "dead-letters", "model-train", changelog)
+        outputs = (
+            "segment-changes",
+            "customer-segments",
+            "actions",
+            "action-rewards",
+            "dead-letters",
+            "model-train",
+            changelog,
+        )
         rules = [
-            *_rules("worker", topic, self._names(*INPUTS, "policies", "model-snapshots", changelog), READ),
+            *_rules("worker", topic, self._names(*INPUTS, "policies", "campaigns", "model-snapshots", changelog), READ),
             *_rules("worker", topic, self._names(*outputs), WRITE),
             *_rules(
                 "worker",
                 topic,
-                self._names(*INPUTS, *outputs, "policies", "model-snapshots"),
+                self._names(*INPUTS, *outputs, "policies", "campaigns", "model-snapshots"),
                 AclOperation.DESCRIBE_CONFIGS,
             ),
             *_rules("worker", ResourceType.GROUP, [app], READ),

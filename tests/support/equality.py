@@ -7,6 +7,7 @@ import argparse
 import random
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 
@@ -90,7 +91,7 @@ class Shop:
         return text if rnd.random() < 0.8 else text._replace(reading=None)
 
 
-def plain(value: object) -> object:
+def plain(value: object) -> Any:
     """A state, move or label as builtins, to compare."""
     if isinstance(value, tuple):
         return [plain(each) for each in value]
@@ -99,8 +100,9 @@ def plain(value: object) -> object:
 
 def described(outcome: object) -> object:
     """All of an outcome but its state."""
-    names = ("due", "moves", "labels", "repeated", "replayed", "void", "erased")
-    return [plain(getattr(outcome, name)) for name in names]
+    names = ("due", "labels", "repeated", "replayed", "void", "erased")
+    moves = [plain(move)[: len(former.Move._fields)] for move in getattr(outcome, "moves", ())]
+    return [moves, *(plain(getattr(outcome, name)) for name in names)]
 
 
 def is_equal(a: object, b: object, tolerance: float) -> bool:
@@ -138,7 +140,8 @@ def _assert_same(a: former.Outcome, b: Outcome, tolerance: float, where: tuple[i
         return
     assert b.state is not None
     assert b.value is not None
-    assert is_equal(plain(b.state), plain(a.state), tolerance), where
+    assert b.state.campaigns is None  # of which the reference knows nothing
+    assert is_equal(plain(b.state)[:-1], plain(a.state), tolerance), where
     assert due_of(b.value) == b.due
     assert b.value == encode_state(b.state, b.due), (*where, "layout")
     assert decode_state(b.value) == b.state

@@ -56,6 +56,7 @@ class Witness:
 
     def __init__(self) -> None:
         self.seen: list[bytes] = []
+        self.actions: list[Any] = []
         self.segments = SegmentCounts()
 
     def events(self, *arguments: Any) -> None:
@@ -69,6 +70,10 @@ class Witness:
         self.seen += bodies
         for change in changes:
             self.segments.moved(partition, change.dimension, change.previous, change.current)
+
+    def decided(self, partition: int, actions: Any) -> None:
+        """Takes them down."""
+        self.actions += actions
 
     def erased(self, partition: int, segments: Any) -> None:
         """Takes them off."""
@@ -93,6 +98,8 @@ class Desk:
         self.written: list[object] = []  # changes and labels, but not when
         self.table: dict[bytes, bytes | None] = {}  # customer-segments
         self.labels: dict[bytes, bytes | None] = {}  # model-train, compacted
+        self.actions: list[bytes] = []
+        self.rewards: dict[bytes, bytes | None] = {}  # action-rewards, compacted
         self.offset = 0
         self.start(*known)
 
@@ -142,6 +149,10 @@ class Desk:
                 self.table[key] = value
             elif topic == "segment-changes":
                 self.written.append(replace(decode_change(value or b""), trace=Trace("", "", "")))
+            elif topic == "actions":
+                self.actions.append(value or b"")
+            elif topic == "action-rewards":
+                self.rewards[key] = value
             elif topic == "model-train":
                 self.labels[key] = value
                 if value is not None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from models.bandits.replay import LoggedTrial, joined, replay
-from models.bandits.scaling import Scaling
 from models.decisions.estimators import Logged
+from models.decisions.scaling import Scaling
 
 
 def trial(seed: int, rows: int, means: tuple[float, ...], slope: float = 0.0) -> LoggedTrial:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from models.policy import Policy, parse, read
 from schemas.headers import HISTORY_HEADER
+from streams.kafka.documents import MOST_VERSIONS
 from streams.kafka.errors import InfrastructureFailure
-from streams.policy.published import MOST_VERSIONS, SHADOW_KEY, newest_readable
+from streams.policy.published import SHADOW_KEY, newest_readable
 
 READABLE = [read().replace('version: "1"', f'version: "{n}"') for n in range(2, 6)]
 UNREADABLE = [f"{document}\nof_a_later_release: {n}\n" for n, document in enumerate(READABLE * 6)]

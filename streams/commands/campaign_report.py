@@ -1,0 +1,168 @@
+"""`regulars campaign report` and `learn`: what a campaign did, and what is learnt of it."""
+
+import json
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streams.commands.options import setting_options, settings_from
+from streams.commands.policy_inputs import BROKER, run
+
+if TYPE_CHECKING:
+    from models.decisions.confidence import Interval
+    from streams.campaigns.reporting import CampaignReport
+    from streams.settings import Settings
+
+
+@click.command("report")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@setting_options(*BROKER, "app_id")
+def report(name: str, as_json: bool, **options: Any) -> None:
+    """Show what the campaign NAME did: each arm against the holdout, and deciding against the best arm for all.
+
+    The intervals hold however often you look. Read from topics alone; no worker needs to run.
+    """
+    from streams.campaigns.reporting import report as compute
+
+    result = run(compute(settings_from(**options), name))
+    if as_json:
+        click.echo(json.dumps(_as_json(result)))
+    else:
+        _print(result)
+
+
+@click.command("learn")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option(
+    "--every", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES",
+    help="Do it again so often, until stopped. Default: once.",
+)  # fmt: skip
+@setting_options(*BROKER)
+def learn(names: tuple[str, ...], every: float | None, **options: Any) -> None:
+    """Learn each campaign that chooses by bandit, or those named, from all rewards so far; give workers what is new.
+
+    Until a campaign was learnt its arms are all as likely. Deciding by customer is served only while it is better than
+    every arm for all beyond noise; half of the decisions try it meanwhile. Nothing is kept between two runs: the same
+    rewards give the same weights, so it may run anywhere, and again after a crash.
+    """
+    settings = settings_from(**options)
+    while True:
+        run(_learn(settings, names))
+        if every is None:
+            return
+        time.sleep(60.0 * every)
+
+
+async def _learn(settings: "Settings", names: tuple[str, ...]) -> None:
+    from streams.campaigns.learning import learn_campaigns
+
+    async for campaign, learnt, sent in learn_campaigns(settings, names):
+        if learnt is None:
+            click.echo(f"{campaign.label}: too few decisions are over; all arms stay as likely")
+            continue
+        judgement = learnt.judgement
+        click.echo(
+            f"{campaign.label}: {learnt.decisions:,} decisions{'' if sent else ', nothing new'}; best arm for all "
+            f"{campaign.arm_names[judgement.arm]} {_words(judgement.constant)}; by customer {_words(judgement.policy)}, "
+            f"difference {_words(judgement.difference)}: {'by customer' if learnt.personal else 'kept constant'}"
+        )
+
+
+def _as_json(report: "CampaignReport") -> dict[str, Any]:
+    from schemas.times import to_rfc3339
+
+    found, campaign = report.effects, report.campaign
+    budget = report.budget
+    return {
+        "campaign": campaign.name,
+        "version": campaign.version,
+        "paused": report.paused,
+        "currency": campaign.currency,
+        "decisions": found.decisions,
+        "customers": found.customers,
+        "arms": {
+            arm: {
+                "decisions": each.decisions,
+                "value": _span(each.value),
+                "against_holdout": None if each.against_holdout is None else _span(each.against_holdout),
+                "cost": each.cost,
+            }
+            for arm, each in found.arms.items()
+        },
+        "holdout": None if found.holdout is None else _span(found.holdout),
+        "policy": _span(found.policy),
+        "against_holdout": None if found.against_holdout is None else _span(found.against_holdout),
+        "best_constant": None if found.best is None else {"arm": found.best, **_span(found.best_value)},
+        "difference": _span(found.difference),
+        "kept_constant": not found.difference.low > 0,
+        "exploring": found.exploring,
+        "ratio_mismatch": found.ratio.mismatch,
+        "holdout_mismatch": found.holdout_ratio.mismatch,
+        "recent": {
+            "decisions": report.recent.decisions,
+            "since": None if report.recent.since is None else to_rfc3339(report.recent.since),
+            "arms": dict(report.recent.arms),
+            "suppressed": [
+                {"arm": arm, "reason": reason, "decisions": count}
+                for (arm, reason), count in sorted(report.recent.suppressed.items())
+            ],
+        },
+        "budget": None
+        if budget is None
+        else {
+            "amount": budget.amount_minor / campaign.unit_minor,
+            "spent": budget.spent_minor / campaign.unit_minor,
+            "begins": to_rfc3339(budget.begins),
+            "ends": to_rfc3339(budget.ends),
+        },
+        "unreadable": report.unreadable,
+    }
+
+
+def _span(span: "Interval") -> dict[str, float | None]:
+    return {key: value if math.isfinite(value) else None for key, value in zip(span._fields, span, strict=True)}
+
+
+def _words(span: "Interval") -> str:
+    if not math.isfinite(span.low):
+        return f"{span.value:.4g} (too few decisions for an interval)"
+    return f"{span.value:.4g} ({span.low:.4g} to {span.high:.4g})"
+
+
+def _print(report: "CampaignReport") -> None:
+    found, campaign = report.effects, report.campaign
+    unit = campaign.currency if campaign.reward.target == "spend" else "buyers"
+    click.echo(
+        f"{campaign.label}{' (paused)' if report.paused else ''}: {found.decisions:,} decisions are over, about "
+        f"{found.customers:,} customers; {unit} a decision within {campaign.reward.days:g} days"
+        f"{', less cost' if campaign.reward.less_cost else ''}"
+    )
+    if found.holdout is not None and found.against_holdout is not None:
+        click.echo(f"  holdout               {_words(found.holdout)}")
+        click.echo(
+            f"  everybody else        {_words(found.policy)}; more than the holdout: {_words(found.against_holdout)}"
+        )
+    for name, arm in found.arms.items():
+        against = "" if arm.against_holdout is None else f"; more than the holdout: {_words(arm.against_holdout)}"
+        click.echo(f"  {name:<22}{arm.decisions:>8,} decisions, cost {arm.cost:,.2f}; {_words(arm.value)}{against}")
+    if found.best is not None:
+        click.echo(f"best arm for all: {found.best}: {_words(found.best_value)}")
+        click.echo(f"difference of what was done to that: {_words(found.difference)}")
+        if not found.difference.low > 0:
+            click.echo("kept constant: deciding by customer is not better than the best arm for all beyond noise")
+    if found.ratio.mismatch:
+        click.echo("WARNING: arms were not drawn as often as their probabilities say; do not trust the effects")
+    if found.holdout_ratio.mismatch:
+        click.echo("WARNING: not as many customers are held out as the document says (a changed share also does this)")
+    recent = report.recent
+    click.echo(f"the last weeks: {recent.decisions:,} decisions")
+    for (name, reason), count in sorted(recent.suppressed.items()):
+        click.echo(f"  {name} could not be drawn in {count:,}: {reason}")
+    if report.budget is not None:
+        spent, amount = (each / campaign.unit_minor for each in (report.budget.spent_minor, report.budget.amount_minor))
+        click.echo(f"budget: {spent:,.2f} of {amount:,.2f} {campaign.currency} spent in the window")
+    if report.unreadable:
+        click.echo(f"{report.unreadable:,} records could not be read and are left out")
