@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("streams.commands.evaluate:command", "Judge segments against what then came."),
     "models": ("streams.commands.models:command", "Check, list and promote the shop's own models."),
     "encoder": ("streams.commands.encoder:command", "Fine-tune the text encoder, train its sentiment head."),
+    "intents": ("streams.commands.intents:command", "Train the head that tells what customers want from support."),
     "bench": ("streams.commands.bench:command", "Measure speed."),
 }
 

@@ -160,6 +160,9 @@ class Settings(BaseSettings):
         "",
         description="file of a trained sentiment head, or `anchors`; empty: the encoder's own, else the packaged one",
     )
+    intents: str = Field(
+        "", description="directory or file of a trained intent head, for `regulars encoder read`; empty: no intents"
+    )
     encoder_preload: bool = Field(
         False, description="load the encoder before joining the group, instead of at the first text"
     )

@@ -26,6 +26,11 @@ lower, because rare n-grams share places with frequent ones."""
 
 WORDS = 3
 
+TERMS_VERSION = "terms-1"
+"""Changes whenever `terms` changes."""
+
+TERM_WORDS = 2
+
 LEAST, OPENING_LEAST = 100, 10
 """A review of 35 words has 100 n-grams. Without this bound, a support question of six words read as a strong opinion."""
 
@@ -53,7 +58,7 @@ def ngrams(text: str, bits: int = BITS) -> Hashed:
     """
     lowered = text.lower()
     words = _WORD.findall(lowered)
-    keys = np.array([xxhash.xxh3_64_intdigest(word.encode()) for word in words], dtype=np.uint64)
+    keys = _keys(words)
     end = _SENTENCE_END.search(lowered)
     opening = len(words) if end is None else len(_WORD.findall(lowered[: end.end()]))
     first = keys[: opening if opening <= OPENING_WORDS else 0]
@@ -66,6 +71,16 @@ def ngrams(text: str, bits: int = BITS) -> Hashed:
     return Hashed(
         distinct, np.bincount(where, weights=np.concatenate(values), minlength=len(distinct)).astype(np.float64)
     )
+
+
+def terms(text: str, bits: int) -> NDArray[np.int64]:
+    """The distinct places (k,) of the words and pairs of words of `text` in a table of 2^bits places, ascending."""
+    keys = _keys(_WORD.findall(text.lower()))
+    return _place(np.concatenate([_runs(keys, length, "words") for length in range(1, TERM_WORDS + 1)]), bits)
+
+
+def _keys(words: list[str]) -> NDArray[np.uint64]:
+    return np.array([xxhash.xxh3_64_intdigest(word.encode()) for word in words], dtype=np.uint64)
 
 
 def _runs(keys: NDArray[np.uint64], length: int, kind: str) -> NDArray[np.uint64]:

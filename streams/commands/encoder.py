@@ -1,4 +1,4 @@
-"""`regulars encoder`: fine-tune the text encoder on labelled texts, train its sentiment head."""
+"""`regulars encoder`: fine-tune the text encoder on labelled texts, train its sentiment head, read a file's texts."""
 
 import asyncio
 from pathlib import Path
@@ -18,7 +18,7 @@ SEED = click.option(
 
 @click.group("encoder")
 def command() -> None:
-    """The text encoder: fine-tuning it, and training the head that reads sentiment. docs/text.md gives measurements."""
+    """The text encoder: fine-tune it, train the head that reads sentiment, read texts. docs/text.md gives measurements."""
 
 
 @command.command("finetune")
@@ -71,6 +71,43 @@ def finetune(
             raise Failure(str(exc)) from exc
     print_figures(published.figures)
     click.echo(f"{published.folder}: served by REGULARS_ENCODER={published.folder}")
+
+
+@command.command("read")
+@DATA
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Parquet file to write.")
+@setting_options("encoder", "sentiment", "intents", "device", "cache_dir", "text_cache_mb")
+def read(data: Path, out: Path, **options: Any) -> None:
+    """Read each text of DATA (parquet or csv: text, title?) and write what the heads say of it: a row per row of DATA.
+
+    Columns: sentiment (-1 to 1) and p_content (probability; not with the anchors), urgency (0 to 1), and with an intent
+    head intent and p_intent. OUT holds no text. A row without a text is null in every column. You may stop it at any
+    time: the same command goes on after the texts that are encoded.
+    """
+    settings = settings_from(**options)
+    from models.text.directory import EncoderUnavailable
+    from models.text.head import HeadRefused
+    from models.text.intents import IntentsRefused
+    from streams.sources.tables import FileRefused
+    from streams.teaching.finetuning import TrainingProgress
+    from streams.teaching.text_table import read_texts
+
+    with ProgressBar() as bar:
+
+        def show(done: int, of: int) -> None:
+            bar.show(TrainingProgress("encoding", done, of))
+            if bar.stopping():
+                raise Failure("stopped: the same command continues after the texts that are encoded")
+
+        try:
+            table = read_texts(data, settings, show)
+        except (FileRefused, EncoderUnavailable, HeadRefused, IntentsRefused) as exc:
+            raise Failure(str(exc)) from exc
+    out.parent.mkdir(parents=True, exist_ok=True)
+    table.to_parquet(out, index=False)
+    click.echo(
+        f"{len(table):,} rows, {int(table['sentiment'].notna().sum()):,} with a text: {', '.join(table.columns)} in {out}"
+    )
 
 
 @command.group("head")

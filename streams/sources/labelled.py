@@ -1,4 +1,4 @@
-"""Labelled texts (was the writer content?), from which sentiment heads and encoders learn."""
+"""Labelled texts, from which heads and encoders learn: was the writer content, and what did the writer want?"""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from models.text.intents import MOST_INTENTS
 from schemas.events import cut
 from streams.sources.clothing_reviews import joined
 from streams.sources.tables import FileRefused, read_columns
@@ -17,6 +19,12 @@ COLUMNS = {
     "text": ("Review Text", "text"),
     "recommended": ("Recommended IND", "recommended"),
     "rating": ("Rating", "rating"),
+}
+
+INTENT_COLUMNS = {
+    "text": ("text", "Text", "question", "message"),
+    "intent": ("intent", "Intent", "label", "category"),
+    "urgency": ("urgency",),
 }
 
 NEUTRAL_RATING = 3
@@ -71,6 +79,47 @@ def read_labelled(path: Path) -> Labelled:
     kept = [index for index, text in enumerate(texts) if text and known[index]]
     positive = (values[kept] > 0).astype(np.int64)
     return two_sided(path, Labelled([texts[index] for index in kept], positive, len(texts) - len(kept)))
+
+
+class Intended(NamedTuple):
+    """Texts and what their writers wanted, in the order of the file.
+
+    Attributes:
+        texts: n of them; none is empty.
+        intents: (n,) the number of each text's intent in `names`.
+        names: of the intents, in alphabetical order.
+        urgency: how urgent each intent is, 0 to 1: the mean of its texts; empty where the file doesn't say.
+        left_out: rows without a text or an intent.
+    """
+
+    texts: list[str]
+    intents: NDArray[np.int64]
+    names: tuple[str, ...]
+    urgency: tuple[float, ...]
+    left_out: int
+
+
+def read_intended(path: Path) -> Intended:
+    """The texts of a parquet or csv file with the columns `text` and `intent`, and `urgency` (0 to 1) where it has one.
+
+    Raises:
+        FileRefused: no such columns, an urgency that is none, or fewer than two intents.
+    """
+    table = read_columns(path, INTENT_COLUMNS, optional=("urgency",))
+    wanted = [None if pd.isna(name) else str(name).strip() for name in table.rows["intent"]]
+    texts = [cut(joined(None, text)) for text in table.rows["text"]]
+    kept = [index for index, text in enumerate(texts) if text and wanted[index]]
+    names = sorted({name for index in kept if (name := wanted[index])})
+    if not 2 <= len(names) <= MOST_INTENTS:
+        raise FileRefused(f"{path} names {len(names):,} intents for its texts; 2 to {MOST_INTENTS:,} can be told apart")
+    numbers = {name: number for number, name in enumerate(names)}
+    intents = np.array([numbers[wanted[index] or ""] for index in kept], dtype=np.int64)
+    said = table.numbers("urgency", 0, 1)[kept]
+    known = np.isfinite(said)
+    counts = np.bincount(intents[known], minlength=len(names))
+    means = np.bincount(intents[known], weights=said[known], minlength=len(names)) / np.maximum(1, counts)
+    urgency = tuple(means.tolist()) if known.any() else ()
+    return Intended([texts[index] for index in kept], intents, tuple(names), urgency, len(texts) - len(kept))
 
 
 def two_sided(source: object, labelled: Labelled) -> Labelled:

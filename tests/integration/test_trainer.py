@@ -173,9 +173,9 @@ async def test_a_label_larger_than_dead_letters_takes_stops_no_trainer(
     async with running(settings, PublishSchedule(2, 60.0)) as trainer:
         await wait_until_async(lambda: trainer.published)
 
-    (letter,) = await records_of(settings, "dead-letters")
-    assert letter.value == b"x" * 65_536
-    assert dict(letter.headers)["regulars-truncated"] == b"key=5 value=20000000 headers=0"
+    letters = await records_of(settings, "dead-letters")  # more than one where the trainer was sent away in between
+    assert {letter.value for letter in letters} == {b"x" * 65_536}
+    assert {dict(letter.headers)["regulars-truncated"] for letter in letters} == {b"key=5 value=20000000 headers=0"}
 
 
 async def test_a_second_trainer_waits_until_the_first_leaves(settings: Settings, wait_until_async: WaitAsync) -> None:

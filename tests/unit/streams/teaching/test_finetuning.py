@@ -1,19 +1,15 @@
 """Laws of fine-tuning, on a tiny BERT made here. Importing torch takes seconds."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from click.testing import CliRunner
 from numpy.typing import NDArray
-from transformers.models.bert.configuration_bert import BertConfig
-from transformers.models.bert.modeling_bert import BertModel
 
-from models.text.directory import open_directory, packaged
+from models.text.directory import open_directory
 from models.text.encoder import Encoder
 from models.text.finetuning import CHECKPOINT, CheckpointRefused, FineTuning, Recipe
 from models.text.head import head_of
@@ -22,18 +18,6 @@ from streams.settings import Settings
 from streams.teaching.finetuning import Stopped, finetune
 
 RECIPE = Recipe(epochs=2, batch=8, rate=2e-3, head_rate=2e-2)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a one-layer BERT of 32 dimensions and MiniLM's tokenizer."""
-    folder = tmp_path_factory.mktemp("tiny")
-    shutil.copy(packaged() / "tokenizer.json", folder)
-    torch.manual_seed(0)
-    BertModel(
-        BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
-    ).save_pretrained(folder)
-    return folder
 
 
 def _texts(number: int) -> tuple[list[str], NDArray[np.int64]]:
