@@ -113,7 +113,9 @@ def test_what_a_preview_says_is_decided_once_though_workers_are_killed(shop: Sho
     Shop.until(matured, worker)
     assert len(rewards) == len(decided) == len(actions(shop))
     assert all(len(key.partition(b":")[0]) == len("0123456789abcdef") for key in rewards)
-    found = json.loads(told(shop, "report", "win-back", "--json"))
+    found = json.loads(told(shop, "report", "win-back", "--json", "--out", str(tmp_path / "page")))
+    assert json.loads((tmp_path / "page" / "report.json").read_text()) == found
+    assert "Campaign win-back-1 (paused)" in (tmp_path / "page" / "index.html").read_text()
     assert (found["decisions"], found["recent"]["decisions"], found["paused"]) == (len(decided), len(decided), True)
     assert sum(arm["decisions"] for arm in found["arms"].values()) < len(decided)  # the holdout is apart
     total = sum(body["cost"] for body in decided.values())
