@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -10,11 +11,11 @@ from models.decisions.budget import window_of
 from models.decisions.campaign import Campaign
 from models.decisions.effects import Effects, effects
 from models.decisions.ledger import amount_minor
-from schemas.actions import decode_action
+from schemas.actions import decode_action, decode_outcome
 from schemas.campaigns import MaturedReward, decode_reward
 from schemas.stored import decode_partition
 from schemas.times import DAY_S, from_rfc3339
-from schemas.topics import ACTION_REWARDS, ACTIONS
+from schemas.topics import ACTION_REWARDS, ACTIONS, OUTCOMES
 from streams.campaigns.published import CampaignRefused, published
 from streams.kafka.changelog import latest_values
 from streams.kafka.readers import read_topic
@@ -29,12 +30,14 @@ class Recent(NamedTuple):
         arms: decisions by arm.
         suppressed: by arm and reason.
         since: epoch seconds of the earliest; None: there is none.
+        outcomes: by arm and kind, how many of these decisions `outcomes` says it of, each once.
     """
 
     decisions: int
     arms: Counter[str]
     suppressed: Counter[tuple[str, str]]
     since: float | None
+    outcomes: Counter[tuple[str, str]]
 
 
 class BudgetStand(NamedTuple):
@@ -111,7 +114,7 @@ async def rewards_of(settings: Settings, name: str) -> tuple[list[MaturedReward]
 
 
 async def _recent(settings: Settings, name: str) -> tuple[Recent, int]:
-    seen: set[str] = set()
+    seen: dict[str, str] = {}  # the arm of each action
     arms: Counter[str] = Counter()
     suppressed: Counter[tuple[str, str]] = Counter()
     since: float | None = None
@@ -125,12 +128,31 @@ async def _recent(settings: Settings, name: str) -> tuple[Recent, int]:
                 continue
             if action.campaign != name or action.action_id in seen:
                 continue
-            seen.add(action.action_id)
+            seen[action.action_id] = action.arm
             arms[action.arm] += 1
             suppressed.update(action.suppressed.items())
             at = from_rfc3339(action.decided_at)
             since = at if since is None else min(since, at)
-    return Recent(len(seen), arms, suppressed, since), unreadable
+    outcomes, bad_outcomes = await _outcomes(settings, seen)
+    return Recent(len(seen), arms, suppressed, since, outcomes), unreadable + bad_outcomes
+
+
+async def _outcomes(settings: Settings, arms: Mapping[str, str]) -> tuple[Counter[tuple[str, str]], int]:
+    """Outcomes of the actions in `arms` by arm and kind; and records that are none, or under another customer's key."""
+    seen: set[tuple[str, str]] = set()
+    unreadable = 0
+    async for records in read_topic(settings, settings.topic(OUTCOMES)):
+        for record in records:
+            try:
+                outcome = decode_outcome(record.value or b"")
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                unreadable += 1
+                continue
+            if outcome.customer_id.encode() != record.key:
+                unreadable += 1
+            elif outcome.action_id in arms:
+                seen.add((outcome.action_id, outcome.kind))
+    return Counter((arms[action], kind) for action, kind in seen), unreadable
 
 
 async def _budget(settings: Settings, campaign: Campaign) -> BudgetStand | None:
