@@ -1,10 +1,11 @@
 """What the step costs per event, without Kafka: `ScoringJob.decode` and `.step` over chunks of known customers.
 
-    python benchmarks/step.py [--against CHECKOUT] [--turns 5] [--customers 20000] [--chunk 8000] [--alone]
+    python benchmarks/step.py [--against CHECKOUT] [--turns 5] [--customers 20000] [--chunk 8000] [--alone] [--campaigns]
 
 90 % clicks, 9 % purchases, 1 % reviews whose texts are cached. `--against` names a checkout of another commit: both
 run in turns, each in a process of its own, and the medians and their ratio are printed. Figures are the process's CPU
-time, so that work beside it disturbs them less. `--alone`: one event per chunk, as under little load.
+time, so that work beside it disturbs them less. `--alone`: one event per chunk, as under little load. `--campaigns`: with
+two campaigns on, in turns with none; the first decides about every new customer, the second about every first purchase.
 """
 
 import argparse
@@ -115,9 +116,25 @@ def chunk(rnd: random.Random, size: int, customers: int, start_s: float, offset:
     return records
 
 
-def measure(customers: int, size: int, known: int) -> dict[str, float]:
+CAMPAIGN = """campaign: %s
+version: "1"
+when: {dimension: lifecycle, to: %s}
+arms: [{name: small, cost: 1.00}, {name: large, cost: 3.00}]
+reward: {target: spend, days: 14}
+choose: {by: bandit, floor: 0.05}
+holdout: 0.1
+limits: {per_customer: {actions: 1, days: 14}, budget: {amount: 100000.00, days: 30}, quiet_hours: "21:00-08:00"}
+"""
+
+
+def measure(customers: int, size: int, known: int, campaigns: bool) -> dict[str, float]:
     """Microseconds of CPU an event, and bytes a state."""
     job, states, rnd = make_job(), {}, random.Random(3)
+    if campaigns:
+        from models.decisions.board import Board
+        from models.decisions.campaign import parse
+
+        job.board = Board([parse(CAMPAIGN % ("hello", "prospect")), parse(CAMPAIGN % ("welcome", "active"))])
     before = max(BEFORE, known * 2 // size)
     chunks = [chunk(rnd, size, customers, START_S + k * size, k * size) for k in range(before + COUNTED)]
     decoded, stepped, outputs, seen = [], [], 0, 0
@@ -191,19 +208,23 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=8000)
     parser.add_argument("--known", type=int, default=0, help="events before those that are counted, halved")
     parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--campaigns", action="store_true")
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.once:
         alone = measure_alone(args.customers) if args.alone else None
-        print(json.dumps(alone or measure(args.customers, args.chunk, args.known)))
+        print(json.dumps(alone or measure(args.customers, args.chunk, args.known, args.campaigns)))
         return
     options = [f"--customers={args.customers}", f"--chunk={args.chunk}", f"--known={args.known}"]
     options += ["--alone"] if args.alone else []
     checkouts = [Path(__file__).resolve().parents[1]] + ([args.against.resolve()] if args.against else [])
+    own = [options] * len(checkouts)
+    if args.campaigns:
+        checkouts, own = [*checkouts[:1] * 2], [[*options, "--campaigns"], options]
     turns: list[list[dict[str, float]]] = [[] for _ in checkouts]
     for _ in range(args.turns):
-        for checkout, taken in zip(checkouts, turns, strict=True):
-            taken.append(turn(checkout, options))
+        for checkout, with_options, taken in zip(checkouts, own, turns, strict=True):
+            taken.append(turn(checkout, with_options))
     medians = [{name: statistics.median(each[name] for each in taken) for name in taken[0]} for taken in turns]
     for checkout, figures in zip(checkouts, medians, strict=True):
         print(checkout.name, {name: round(value, 1) for name, value in figures.items()})

@@ -24,7 +24,7 @@ from schemas.actions import NONE
 from schemas.campaigns import CampaignMemory, CampaignState, MaturedReward, OpenDecision, memory_of, reward_id
 from schemas.events import Purchase
 from schemas.states import NEVER
-from schemas.stored import campaigns_of, with_campaigns
+from schemas.stored import campaigns_of, may_have_campaigns, moved_due, with_campaigns
 from schemas.times import DAY_S
 
 # Decisions of one campaign about one customer whose rewards are still open. Whoever enters its segment more often within
@@ -43,9 +43,25 @@ def decide_campaigns(outcomes: Sequence[Outcome], terms: Terms) -> None:
         value = outcome.value or outcome.customer.value
         if value is None:
             continue
+        entered = any(campaigns.board.entered(move.dimension, move.current, move.cause) for move in outcome.moves)
+        if not entered and (not may_have_campaigns(value) or _only_due(outcome, value, terms.horizon)):
+            continue
         state = campaigns_of(value)
-        if state is not None or any(campaigns.board.entered(m.dimension, m.current, m.cause) for m in outcome.moves):
+        if entered or state is not None:
             campaigns = _decide(outcome, value, state, terms._replace(campaigns=campaigns))
+
+
+def _only_due(outcome: Outcome, value: bytes, horizon: float) -> bool:
+    """Whether nothing changes but when the state is due; it is set then. Most events of most customers are so."""
+    if any(heard.topic == PURCHASE for heard in outcome.customer.heard):
+        return False
+    moved = moved_due(value, None if outcome.value is None else outcome.due, horizon)
+    if moved is None:
+        return False
+    if outcome.value is not None:
+        outcome.set_value(moved[0])
+    outcome.due = moved[1]
+    return True
 
 
 def _decide(outcome: Outcome, value: bytes, state: CampaignState | None, terms: Terms) -> CampaignTerms:
@@ -67,12 +83,11 @@ def _decide(outcome: Outcome, value: bytes, state: CampaignState | None, terms: 
         return campaigns
     known = _with_purchases(known, outcome)
     known, outcome.rewards = _matured(known, customer_id, terms)
-    due = _due(known)
     # A value of this step says when the rest is due; else what was kept of an earlier step does.
     rest = outcome.due if outcome.value is not None or state is None else state.due
     if known.due != rest:
         known = replace(known, due=rest)
-    outcome.due = min(rest, due)
+    outcome.due = min(rest, known.reward_due)
     if known != state or outcome.value is not None:
         outcome.set_value(with_campaigns(value, known, outcome.due))
     return campaigns
@@ -176,7 +191,3 @@ def _reward(name: str, campaign: str, decision: OpenDecision) -> MaturedReward:
         decision.feature_set,
         features_in(decision.features),
     )
-
-
-def _due(state: CampaignState) -> float:
-    return min((each.until for memory in state.memories for each in memory.open), default=NEVER)

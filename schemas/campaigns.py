@@ -4,6 +4,8 @@ New fields go to the end of a struct, with a default; a field's meaning never ch
 whole minor units.
 """
 
+import math
+import struct
 from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
@@ -49,6 +51,11 @@ class CampaignState(Struct, frozen=True, array_like=True, gc=False):
     due: float
     memories: tuple[CampaignMemory, ...] = ()
 
+    @property
+    def reward_due(self) -> float:
+        """When the first open decision is over; infinite: none is open."""
+        return min((each.until for memory in self.memories for each in memory.open), default=math.inf)
+
 
 class CampaignSpend(NamedTuple):
     """What one partition has spent of one campaign's budget in one window."""
@@ -87,9 +94,10 @@ class MaturedReward(Struct, frozen=True):
 _encoder = msgspec.json.Encoder()
 _reward = msgspec.json.Decoder(MaturedReward)
 _packer = msgspec.msgpack.Encoder()
-_state = msgspec.msgpack.Decoder(CampaignState)
+_memories = msgspec.msgpack.Decoder(tuple[CampaignMemory, ...])
 # How many bytes at the end of a stored state say how long the part before them is.
 _SIZE = 4
+_dues = struct.Struct("<dd")
 
 
 def reward_id(pseudonym: Callable[[str], str], customer_id: str, campaign: str, n: int) -> str:
@@ -112,9 +120,21 @@ def decode_reward(body: bytes) -> MaturedReward:
 
 
 def pack_tail(state: CampaignState) -> bytes:
-    """The last part of a stored state: msgpack of `state`, then in 4 bytes how long both are together."""
-    packed = _packer.encode(state)
-    return packed + (len(packed) + _SIZE).to_bytes(_SIZE, "little")
+    """The last part of a stored state: `due`, `reward_due`, msgpack of the memories, in 4 bytes how long all of it is."""
+    packed = _packer.encode(state.memories)
+    size = (_dues.size + len(packed) + _SIZE).to_bytes(_SIZE, "little")
+    return b"".join((_dues.pack(state.due, state.reward_due), packed, size))
+
+
+def dues_in(tail: bytes) -> tuple[float, float]:
+    """`due` and `reward_due` of a tail, without reading the memories."""
+    due, reward_due = _dues.unpack_from(tail)
+    return due, reward_due
+
+
+def with_due(tail: bytes, due: float) -> bytes:
+    """The tail with another `due`."""
+    return _dues.pack(due, dues_in(tail)[1]) + tail[_dues.size :]
 
 
 def tail_of(value: bytes) -> bytes:
@@ -124,14 +144,14 @@ def tail_of(value: bytes) -> bytes:
         ValueError: the state ends too early.
     """
     size = int.from_bytes(value[-_SIZE:], "little")
-    if not _SIZE < size <= len(value):
+    if not _SIZE + _dues.size < size <= len(value):
         raise ValueError(f"a tail of {size} bytes in a stored state of {len(value)}")
     return value[-size:]
 
 
 def unpack_tail(tail: bytes) -> CampaignState:
     """The inverse of `pack_tail`. Raises msgspec.DecodeError where it is none."""
-    return _state.decode(memoryview(tail)[:-_SIZE])
+    return CampaignState(dues_in(tail)[0], _memories.decode(memoryview(tail)[_dues.size : -_SIZE]))
 
 
 def memory_of(state: CampaignState | None, campaign: str) -> CampaignMemory:

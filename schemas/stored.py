@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import astuple, replace
 
-from schemas.campaigns import CampaignState, pack_tail, tail_of, unpack_tail
+from schemas.campaigns import CampaignState, dues_in, pack_tail, tail_of, unpack_tail, with_due
 from schemas.groups import GROUPS, TEXT_DIM, Browsing, Spending, Voice
 from schemas.layout import CAMPAIGNS, ERASED, HEAD, LAYOUT, LAYOUT_AT, SCORED, Field, packer, parts_of
 from schemas.states import NEVER, CustomerState, Exposure, Held, PartitionState, Promise, ripe_at
@@ -243,8 +243,13 @@ def due_of(value: bytes) -> float:
 
 
 def has_campaigns(value: bytes) -> bool:
-    """Whether a row has a part about campaigns; of a state of layout 1 only decoding says so."""
+    """Whether a row has a part about campaigns; no state of layout 1 is a row."""
     return value[LAYOUT_AT] == LAYOUT and value[_GROUPS_AT + 1] & _CAMPAIGNS_IN_BYTE > 0
+
+
+def may_have_campaigns(value: bytes) -> bool:
+    """Whether a stored state has a part about campaigns, or is of layout 1, which only decoding can say of."""
+    return value[LAYOUT_AT] != LAYOUT or has_campaigns(value)
 
 
 def campaigns_of(value: bytes) -> CampaignState | None:
@@ -255,6 +260,27 @@ def campaigns_of(value: bytes) -> CampaignState | None:
         return unpack_tail(tail_of(value)) if has_campaigns(value) else None
     except ValueError as exc:
         raise msgspec.DecodeError(str(exc)) from exc
+
+
+def moved_due(value: bytes, rest: float | None, horizon: float) -> tuple[bytes, float] | None:
+    """A row with a part about campaigns of which nothing changes but when the state is due, and that moment.
+
+    None: a decision is over at `horizon`, or it is no such row; `campaigns_of` says more.
+
+    Args:
+        value: as stored.
+        rest: when the rest of the state is due; None: as before.
+        horizon: epoch seconds.
+    """
+    if not has_campaigns(value):
+        return None
+    tail = tail_of(value)
+    before, reward_due = dues_in(tail)
+    if reward_due < horizon:
+        return None
+    rest = before if rest is None else rest
+    due = min(rest, reward_due)
+    return b"".join((_due.pack(due), value[LAYOUT_AT : -len(tail)], with_due(tail, rest))), due
 
 
 def with_campaigns(value: bytes, campaigns: CampaignState | None, due: float) -> bytes:

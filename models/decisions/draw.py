@@ -48,7 +48,7 @@ def is_held_out(share: float, *, campaign: str, salt: str, customer_id: str) -> 
         salt: another salt draws another holdout.
         customer_id: the customer.
     """
-    return fraction(seed_of("holdout", salt, campaign, customer_id)) < share
+    return share > 0 and fraction(seed_of("holdout", salt, campaign, customer_id)) < share
 
 
 def shares_of_wins(values: FloatArray, eligible: Sequence[int]) -> FloatArray:

@@ -3,11 +3,12 @@
 import json
 import math
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.commands.options import setting_options, settings_from
+from streams.commands.options import Failure, setting_options, settings_from
 from streams.commands.policy_inputs import BROKER, run
 
 if TYPE_CHECKING:
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
 @click.command("report")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@click.option(
+    "--out", "folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path),
+    help="Also write a page there, index.html, and every number of it, report.json.",
+)  # fmt: skip
 @setting_options(*BROKER, "app_id")
-def report(name: str, as_json: bool, **options: Any) -> None:
+def report(name: str, as_json: bool, folder: Path | None, **options: Any) -> None:
     """Show what the campaign NAME did: each arm against the holdout, and deciding against the best arm for all.
 
     The intervals hold however often you look. Read from topics alone; no worker needs to run.
@@ -28,10 +33,24 @@ def report(name: str, as_json: bool, **options: Any) -> None:
     from streams.campaigns.reporting import report as compute
 
     result = run(compute(settings_from(**options), name))
+    if folder is not None:
+        _write(folder, result)
     if as_json:
         click.echo(json.dumps(_as_json(result)))
     else:
-        _print(result)
+        show(result)
+
+
+def _write(folder: Path, report: "CampaignReport") -> None:
+    from streams.report.campaign import campaign_page
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "index.html").write_text(campaign_page(report), encoding="utf-8")
+        (folder / "report.json").write_text(json.dumps(_as_json(report), indent=1) + "\n", encoding="utf-8")
+    except OSError as exc:
+        raise Failure(f"{folder}: {exc.strerror}") from exc
+    click.echo(f"{folder / 'index.html'} written", err=True)
 
 
 @click.command("learn")
@@ -132,7 +151,8 @@ def _words(span: "Interval") -> str:
     return f"{span.value:.4g} ({span.low:.4g} to {span.high:.4g})"
 
 
-def _print(report: "CampaignReport") -> None:
+def show(report: "CampaignReport") -> None:
+    """Prints a report for people."""
     found, campaign = report.effects, report.campaign
     unit = campaign.currency if campaign.reward.target == "spend" else "buyers"
     click.echo(

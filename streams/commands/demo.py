@@ -46,8 +46,11 @@ PLAIN_CHANGES = 3
     show_envvar=True,
     help="Port of the broker that is started; if it is taken, another one.",
 )
+@click.option("--campaign", is_flag=True, help="Decide about customers who fall silent, and report what came of it.")
 @setting_options("web_port", "bootstrap_servers", "topic_prefix", "cache_dir", "device")
-def command(events: int | None, seed: int, rate: float, folder: Path, broker_port: int, **options: Any) -> None:
+def command(
+    events: int | None, seed: int, rate: float, folder: Path, broker_port: int, campaign: bool, **options: Any
+) -> None:
     """Watch customers of a simulated shop change segment, live: starts broker, topics, shop, worker and trainer.
 
     Ends with a summary after --events, or at Ctrl-C, and leaves nothing running.
@@ -67,8 +70,10 @@ def command(events: int | None, seed: int, rate: float, folder: Path, broker_por
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        with demo_system(settings, folder, broker_port, console.print) as running:
+        with demo_system(settings, folder, broker_port, console.print, campaign=campaign) as running:
             _show(console, running, began, events, seed, rate)
+            if campaign:
+                _report(running)
             console.print("stopping")
     except KeyboardInterrupt:
         raise Failure("interrupted before the demo was up") from None
@@ -98,6 +103,14 @@ def _show(console: "Console", running: "DemoSystem", began: float, events: int |
     console.print(summary(watch, str(running.logs)))
     if running.settings.topic_prefix:
         console.print(f"topics {running.settings.topic_prefix}* stay at {running.settings.bootstrap_servers}")
+
+
+def _report(running: "DemoSystem") -> None:
+    from streams.campaigns.reporting import report
+    from streams.commands.campaign_report import show
+    from streams.demo.campaign import NAME
+
+    show(asyncio.run(report(running.settings, NAME)))
 
 
 def _shop_options(events: int | None, seed: int, rate: float) -> list[str]:

@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from streams.broker import Broker
+from streams.demo.campaign import CONSENT, LEARN_EVERY_MINUTES, NAME, publish_campaign
 from streams.demo.children import Child, Children
 from streams.keys import is_loopback
 from streams.settings import Settings
@@ -59,10 +60,13 @@ class DemoSystem:
 
 
 @contextlib.contextmanager
-def demo_system(settings: Settings, folder: Path, broker_port: int, say: Say) -> Iterator[DemoSystem]:
+def demo_system(
+    settings: Settings, folder: Path, broker_port: int, say: Say, *, campaign: bool = False
+) -> Iterator[DemoSystem]:
     """Starts broker, topics, worker and trainer, and ends them in order when the context is left. The worker is ready.
 
-    Removes first what an earlier demo left in `folder`. If a port is taken, a free one is used.
+    Removes first what an earlier demo left in `folder`. If a port is taken, a free one is used. With `campaign`, the worker
+    decides by that of `streams.demo.campaign`, and a process learns it.
 
     Raises:
         DemoFailed: another demo runs there, or the worker did not become ready.
@@ -77,18 +81,25 @@ def demo_system(settings: Settings, folder: Path, broker_port: int, say: Say) ->
         children = stack.enter_context(Children(folder / "logs"))
         broker = _start_broker(settings, folder, broker_port, children, stack, say)
         served = settings.model_copy(update=_placed(settings, broker, folder))
+        if campaign:
+            served = served.model_copy(update={"assumed_consent": CONSENT})
         if not is_loopback(served.web_host) and not own_headers(served):
             token = secrets.token_hex(32)
             served = served.model_copy(update={"web_tokens": SecretStr(f"operator/demo:{token}")})
             say(f"the dashboard is not on a loopback address; its password is {token}")
         env = _environment(served)
         _create_topics(served)
+        if campaign:
+            asyncio.run(publish_campaign(served))
         stack.callback(children.stop_all)
         worker = children.start("worker", _regulars("worker"), env)
         web = f"http://{served.web_host}:{served.web_port}"
         _await_ready(children, web, say)
         # The trainer starts only now: its import of River must not slow down the worker's first change.
         children.start("trainer", _regulars("trainer"), env)
+        if campaign:
+            learn = [*_regulars("campaign"), "learn", NAME, "--every", str(LEARN_EVERY_MINUTES)]
+            children.start("campaign-learn", learn, env)
         yield DemoSystem(served, children, worker, web, env, folder)
 
 
