@@ -89,7 +89,7 @@ def read(data: Path, out: Path, **options: Any) -> None:
     from models.text.head import HeadRefused
     from models.text.intents import IntentsRefused
     from streams.sources.tables import FileRefused
-    from streams.teaching.finetuning import TrainingProgress
+    from streams.teaching.progress import TrainingProgress
     from streams.teaching.text_table import read_texts
 
     with ProgressBar() as bar:
@@ -144,9 +144,9 @@ def train(data: Path | None, from_topic: bool, latest: int, out: Path, passes: i
     from models.text.sentiment import ANCHORS, AnchorSentiment
     from streams.sources.labelled import OneSided, read_labelled
     from streams.sources.tables import FileRefused
-    from streams.teaching.finetuning import TrainingProgress
     from streams.teaching.head_training import teach
     from streams.teaching.judging import binary_measures
+    from streams.teaching.progress import TrainingProgress
     from streams.teaching.ratings import read_ratings
     from streams.teaching.vectors import vectors_of
 

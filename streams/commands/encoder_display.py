@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from streams.teaching.finetuning import Figures, TrainingProgress
+    from streams.teaching.finetuning import Figures
     from streams.teaching.judging import BinaryMeasures
+    from streams.teaching.progress import TrainingProgress
 
 
 class ProgressBar:

@@ -43,8 +43,8 @@ def train(data: Path, out: Path, seed: int, **options: Any) -> None:
     from models.text.intents import FILE, encode_intents
     from streams.sources.labelled import read_intended
     from streams.sources.tables import FileRefused
-    from streams.teaching.finetuning import TrainingProgress
     from streams.teaching.intent_training import teach_intents
+    from streams.teaching.progress import TrainingProgress
     from streams.teaching.vectors import vectors_of
 
     with ProgressBar() as bar:

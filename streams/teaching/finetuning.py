@@ -30,6 +30,7 @@ from streams.settings import Settings
 from streams.sources.labelled import held_out, read_labelled
 from streams.teaching.head_training import HeadLearner, blended, fitted, learnt
 from streams.teaching.judging import BinaryMeasures, Gain, binary_measures, gain
+from streams.teaching.progress import TrainingProgress
 from streams.teaching.vectors import vectors_of
 
 WORK = "work"
@@ -67,15 +68,6 @@ class Published(NamedTuple):
 
     folder: Path
     figures: Figures
-
-
-class TrainingProgress(NamedTuple):
-    """For a progress bar: `done` of `of` steps of `what`, and the mean of the latest losses while it learns."""
-
-    what: str
-    done: int
-    of: int
-    loss: float | None = None
 
 
 def finetune(
