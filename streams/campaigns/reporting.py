@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from models.decisions.budget import window_of
 from models.decisions.campaign import Campaign
@@ -91,10 +92,15 @@ async def report(settings: Settings, name: str) -> CampaignReport:
     )
 
 
-async def rewards_of(settings: Settings, name: str) -> tuple[list[MaturedReward], int]:
+async def rewards_of(settings: Settings, name: str, latest_only: int | None = None) -> tuple[list[MaturedReward], int]:
     """The rewards of a campaign as they were decided, each once, and how many records are none.
 
     Those of erased customers are gone. Raises as `report`.
+
+    Args:
+        settings: which cluster.
+        name: of the campaign.
+        latest_only: so many at most, the latest, with their features; None: all, without them, to spare memory.
     """
     latest: dict[bytes, MaturedReward] = {}
     unreadable = 0
@@ -109,8 +115,14 @@ async def rewards_of(settings: Settings, name: str) -> tuple[list[MaturedReward]
                 unreadable += 1
                 continue
             if reward.campaign == name:
-                latest[record.key] = reward
-    return sorted(latest.values(), key=lambda each: (each.decided_at, each.reward_id)), unreadable
+                latest[record.key] = replace(reward, features=()) if latest_only is None else reward
+        if latest_only is not None and len(latest) > 2 * latest_only:
+            latest = dict(sorted(latest.items(), key=_decided)[-latest_only:])
+    return [reward for _, reward in sorted(latest.items(), key=_decided)][-(latest_only or len(latest)) :], unreadable
+
+
+def _decided(item: tuple[bytes, MaturedReward]) -> tuple[float, str]:
+    return item[1].decided_at, item[1].reward_id
 
 
 async def _recent(settings: Settings, name: str) -> tuple[Recent, int]:
