@@ -111,7 +111,8 @@ def _tenths(low: float, high: float, above: bool) -> float:
     tenth = round(np.ceil(high * 10.0) - 1.0) / 10.0 if above else round(np.floor(low * 10.0) + 1.0) / 10.0
     if low <= tenth < high:
         return tenth
-    return round((high - 1 / DAY_S if above else low + 1 / DAY_S) * DAY_S) / DAY_S
+    second = high - 1 / DAY_S if above else low + 1 / DAY_S
+    return float(round(second * DAY_S) / DAY_S)
 
 
 class _Race(NamedTuple):
