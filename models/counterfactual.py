@@ -11,6 +11,7 @@ A dimension over days since the last purchase needs no search: the next tenth of
 under a time zone a local day.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -108,11 +109,11 @@ def _days(shift: Shift) -> Counterfactual | None:
 
 def _tenths(low: float, high: float, above: bool) -> float:
     """The tenth of a day next to the bound that was passed; a second from it where no tenth lies within the segment."""
-    tenth = round(np.ceil(high * 10.0) - 1.0) / 10.0 if above else round(np.floor(low * 10.0) + 1.0) / 10.0
+    tenth = (math.ceil(high * 10.0) - 1) / 10.0 if above else (math.floor(low * 10.0) + 1) / 10.0
     if low <= tenth < high:
         return tenth
     second = high - 1 / DAY_S if above else low + 1 / DAY_S
-    return float(round(second * DAY_S) / DAY_S)
+    return round(second * DAY_S) / DAY_S
 
 
 class _Race(NamedTuple):

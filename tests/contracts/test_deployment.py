@@ -48,13 +48,13 @@ METRICS = {
     for suffix in SUFFIXES[family.type]
 }
 ALERTS: list[dict[str, Any]] = [rule for group in RULES["groups"] for rule in group["rules"]]
-QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
 
 
 @pytest.mark.parametrize("expression", [*(alert["expr"] for alert in ALERTS), *QUERIES])
 def test_every_metric_that_is_asked_for_exists(expression: str) -> None:
     """A name that no process exports would never alert, and a panel of it stay empty."""
-    named = set(re.findall(r"\bregulars_\w+", expression))
+    named = set(re.findall(r"\b(?:regulars|process)_\w+", expression))
 
     assert named <= METRICS
     assert named or "up{job=" in expression
