@@ -7,10 +7,11 @@ looks at the distances of `_GRID` either way for the first that brings the score
 between that and the one before. What it finds is rounded for a reader and scored once more: only what then keeps the
 segment is said.
 
-A dimension over days since the last purchase needs no search: a second less or as much as the bound; under a time
-zone a local day.
+A dimension over days since the last purchase needs no search: the next tenth of a day on the other side of the bound;
+under a time zone a local day.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -102,9 +103,17 @@ def _days(shift: Shift) -> Counterfactual | None:
     if shift.ruling.local is not None:  # whole days; bounds carry a tolerance of a millisecond
         days = float(np.ceil(high) - 1.0 if above else np.ceil(low))
     else:
-        days = high - 1 / DAY_S if above else low + 1 / DAY_S
-        days = round(days * DAY_S) / DAY_S  # a person reads seconds
+        days = _tenths(low, high, above)
     return Counterfactual("recency_days", shift.number, days) if low <= days < high else None
+
+
+def _tenths(low: float, high: float, above: bool) -> float:
+    """The tenth of a day next to the bound that was passed; a second from it where no tenth lies within the segment."""
+    tenth = (math.ceil(high * 10.0) - 1) / 10.0 if above else (math.floor(low * 10.0) + 1) / 10.0
+    if low <= tenth < high:
+        return tenth
+    second = high - 1 / DAY_S if above else low + 1 / DAY_S
+    return round(second * DAY_S) / DAY_S
 
 
 class _Race(NamedTuple):

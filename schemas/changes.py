@@ -44,13 +44,7 @@ class PolicyCause(Struct, frozen=True, tag_field="kind", tag="policy"):
     version: str
 
 
-class ModelCause(Struct, frozen=True, tag_field="kind", tag="model"):
-    """A new model snapshot was served."""
-
-    version: str
-
-
-Cause = EventCause | SilenceCause | PolicyCause | ModelCause
+Cause = EventCause | SilenceCause | PolicyCause
 
 
 class Contribution(Struct, frozen=True):

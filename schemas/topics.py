@@ -18,6 +18,7 @@ CUSTOMER_SEGMENTS = "customer-segments"
 DEAD_LETTERS = "dead-letters"
 ACTIONS = "actions"
 ACTION_REWARDS = "action-rewards"
+OUTCOMES = "outcomes"
 MODEL_TRAIN = "model-train"
 CHANGELOG = f"{APP_ID}-customers-changelog"
 MODEL_SNAPSHOTS = "model-snapshots"
@@ -141,6 +142,15 @@ TOPICS = (
         is_compacted=True,
         kept_days=_REWARD_DAYS,
         compacted_within_days=_ERASED_WITHIN_DAYS,
+    ),
+    Declaration(
+        OUTCOMES,
+        "outcome",
+        "What became of actions, as the system says that carried them out, for 30 days.",
+        CUSTOMER_KEY,
+        writers=("CRM",),
+        readers=("regulars campaign",),
+        kept_days=_MONTH_DAYS,
     ),
     Declaration(
         DEAD_LETTERS,

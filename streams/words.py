@@ -9,7 +9,6 @@ from schemas.changes import (
     Contribution,
     Counterfactual,
     EventCause,
-    ModelCause,
     Next,
     PolicyCause,
     SilenceCause,
@@ -165,8 +164,6 @@ def cause_words(cause: Cause) -> str:
             return f"nothing heard until {day(due_at)}"
         case PolicyCause(version=version):
             return f"policy {version}"
-        case ModelCause(version=version):
-            return f"model {version}"
 
 
 def reason_words(reason: Contribution) -> str:

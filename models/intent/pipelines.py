@@ -23,12 +23,13 @@ _FARTHEST = 4.0
 """A standardised number that is farther from its mean counts as this far."""
 
 
-def of_pages() -> compose.Pipeline:
+def of_pages() -> StackedClassifier:
     """P(purchase in this session) from its pages so far: `{"pages": (...), "seconds": (...)}`.
 
     One pipeline serves one depth, such as the third page: after three pages a page means something else than after ten.
     """
-    return compose.FuncTransformer(codes_of_pages) | DynamicLogisticRegression(scale=SCALE, intercept_scale=_WIDE)
+    line = compose.FuncTransformer(codes_of_pages) | DynamicLogisticRegression(scale=SCALE, intercept_scale=_WIDE)
+    return StackedClassifier({"line": line})  # for its calibration
 
 
 def of_summaries(seed: int = 0, trees: int = 30) -> StackedClassifier:

@@ -11,6 +11,8 @@ from models.river import DynamicLogisticRegression
 LIMIT = 0.99
 """A member is never surer than this: one that has seen ten rows says 0 or 1."""
 
+BENDS = (-3.0, -2.0, -1.0, 0.0, 1.0)
+
 _MEAN = "mean"
 
 
@@ -18,15 +20,19 @@ class StackedClassifier(base.Classifier):  # type: ignore[misc]
     """Stacking of binary classifiers in one pass.
 
     The members' log odds are the inputs of a logistic regression[^1]. It learns from what they said before an observation
-    was learnt, so a member that only remembers is given no weight, and the result is calibrated. It begins with the mean of
-    the log odds.
+    was learnt, so a member that only remembers is given no weight. The mean of the log odds is an input with bends, at
+    which its slope may change: so the result is calibrated, also where members are too sure at one end and not sure enough
+    at the other. It begins with that mean.
 
     Parameters
     ----------
     members
         Classifiers by name.
     scale
-        Standard deviation of a member's weight around its equal share, before anything was learnt.
+        Standard deviation of a member's weight around its equal share, and of a change of slope at a bend, before anything
+        was learnt.
+    bends
+        Log odds at which the slope may change.
 
     References:
     ----------
@@ -43,13 +49,15 @@ class StackedClassifier(base.Classifier):  # type: ignore[misc]
 
     """
 
-    def __init__(self, members: dict[str, base.Classifier], scale: float = 0.3) -> None:
-        self.members, self.scale = members, scale
+    def __init__(
+        self, members: dict[str, base.Classifier], scale: float = 0.3, bends: tuple[float, ...] = BENDS
+    ) -> None:
+        self.members, self.scale, self.bends = members, scale, bends
         self._blend = DynamicLogisticRegression(scale=scale, intercept_scale=scale, offset=_MEAN)
 
     @property
     def weights(self) -> dict[str, float]:
-        """What each member's log odds count now."""
+        """What each member's log odds count now, bends aside."""
         learnt = self._blend.weights
         return {name: 1.0 / len(self.members) + learnt.get(name, 0.0) for name in self.members}
 
@@ -82,8 +90,8 @@ class StackedClassifier(base.Classifier):  # type: ignore[misc]
 
     def _voices(self, x: Mapping[Any, Any]) -> dict[Hashable, float]:
         voices: dict[Hashable, float] = {name: _log_odds(member, x) for name, member in self.members.items()}
-        voices[_MEAN] = sum(voices.values()) / len(self.members)
-        return voices
+        mean = sum(voices.values()) / len(self.members)
+        return voices | {("bend", bend): max(0.0, mean - bend) for bend in self.bends} | {_MEAN: mean}
 
 
 def _log_odds(member: base.Classifier, x: Mapping[Any, Any]) -> float:

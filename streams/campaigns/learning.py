@@ -11,6 +11,9 @@ from streams.campaigns.reporting import rewards_of
 from streams.kafka.broadcast import read_latest
 from streams.settings import Settings
 
+# Rewards with their features take 3 KB each in memory; older ones than these say little about the shop of today.
+MOST_REWARDS = 50_000
+
 
 class Lesson(NamedTuple):
     """What a campaign has learnt.
@@ -45,7 +48,7 @@ async def learn_campaigns(settings: Settings, names: Sequence[str] = ()) -> Asyn
             if name in names:
                 raise CampaignRefused(f"{name} cannot be read or has fixed shares: there is nothing to learn")
             continue
-        rewards, _ = await rewards_of(settings, name)
+        rewards, _ = await rewards_of(settings, name, MOST_REWARDS)
         found = learn(rewards, campaign)
         is_new = found is not None and found.weights.encode() != before.get(weights_key(name))
         if found is not None and is_new:

@@ -2,19 +2,21 @@
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from models.decisions.budget import window_of
 from models.decisions.campaign import Campaign
 from models.decisions.effects import Effects, effects
 from models.decisions.ledger import amount_minor
-from schemas.actions import decode_action
+from schemas.actions import decode_action, decode_outcome
 from schemas.campaigns import MaturedReward, decode_reward
 from schemas.stored import decode_partition
 from schemas.times import DAY_S, from_rfc3339
-from schemas.topics import ACTION_REWARDS, ACTIONS
+from schemas.topics import ACTION_REWARDS, ACTIONS, OUTCOMES
 from streams.campaigns.published import CampaignRefused, published
 from streams.kafka.changelog import latest_values
 from streams.kafka.readers import read_topic
@@ -29,12 +31,14 @@ class Recent(NamedTuple):
         arms: decisions by arm.
         suppressed: by arm and reason.
         since: epoch seconds of the earliest; None: there is none.
+        outcomes: by arm and kind, how many of these decisions `outcomes` says it of, each once.
     """
 
     decisions: int
     arms: Counter[str]
     suppressed: Counter[tuple[str, str]]
     since: float | None
+    outcomes: Counter[tuple[str, str]]
 
 
 class BudgetStand(NamedTuple):
@@ -88,10 +92,15 @@ async def report(settings: Settings, name: str) -> CampaignReport:
     )
 
 
-async def rewards_of(settings: Settings, name: str) -> tuple[list[MaturedReward], int]:
+async def rewards_of(settings: Settings, name: str, latest_only: int | None = None) -> tuple[list[MaturedReward], int]:
     """The rewards of a campaign as they were decided, each once, and how many records are none.
 
     Those of erased customers are gone. Raises as `report`.
+
+    Args:
+        settings: which cluster.
+        name: of the campaign.
+        latest_only: so many at most, the latest, with their features; None: all, without them, to spare memory.
     """
     latest: dict[bytes, MaturedReward] = {}
     unreadable = 0
@@ -106,12 +115,18 @@ async def rewards_of(settings: Settings, name: str) -> tuple[list[MaturedReward]
                 unreadable += 1
                 continue
             if reward.campaign == name:
-                latest[record.key] = reward
-    return sorted(latest.values(), key=lambda each: (each.decided_at, each.reward_id)), unreadable
+                latest[record.key] = replace(reward, features=()) if latest_only is None else reward
+        if latest_only is not None and len(latest) > 2 * latest_only:
+            latest = dict(sorted(latest.items(), key=_decided)[-latest_only:])
+    return [reward for _, reward in sorted(latest.items(), key=_decided)][-(latest_only or len(latest)) :], unreadable
+
+
+def _decided(item: tuple[bytes, MaturedReward]) -> tuple[float, str]:
+    return item[1].decided_at, item[1].reward_id
 
 
 async def _recent(settings: Settings, name: str) -> tuple[Recent, int]:
-    seen: set[str] = set()
+    seen: dict[str, str] = {}  # the arm of each action
     arms: Counter[str] = Counter()
     suppressed: Counter[tuple[str, str]] = Counter()
     since: float | None = None
@@ -125,12 +140,31 @@ async def _recent(settings: Settings, name: str) -> tuple[Recent, int]:
                 continue
             if action.campaign != name or action.action_id in seen:
                 continue
-            seen.add(action.action_id)
+            seen[action.action_id] = action.arm
             arms[action.arm] += 1
             suppressed.update(action.suppressed.items())
             at = from_rfc3339(action.decided_at)
             since = at if since is None else min(since, at)
-    return Recent(len(seen), arms, suppressed, since), unreadable
+    outcomes, bad_outcomes = await _outcomes(settings, seen)
+    return Recent(len(seen), arms, suppressed, since, outcomes), unreadable + bad_outcomes
+
+
+async def _outcomes(settings: Settings, arms: Mapping[str, str]) -> tuple[Counter[tuple[str, str]], int]:
+    """Outcomes of the actions in `arms` by arm and kind; and records that are none, or under another customer's key."""
+    seen: set[tuple[str, str]] = set()
+    unreadable = 0
+    async for records in read_topic(settings, settings.topic(OUTCOMES)):
+        for record in records:
+            try:
+                outcome = decode_outcome(record.value or b"")
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                unreadable += 1
+                continue
+            if outcome.customer_id.encode() != record.key:
+                unreadable += 1
+            elif outcome.action_id in arms:
+                seen.add((outcome.action_id, outcome.kind))
+    return Counter((arms[action], kind) for action, kind in seen), unreadable
 
 
 async def _budget(settings: Settings, campaign: Campaign) -> BudgetStand | None:

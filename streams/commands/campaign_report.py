@@ -128,6 +128,10 @@ def _as_json(report: "CampaignReport") -> dict[str, Any]:
                 {"arm": arm, "reason": reason, "decisions": count}
                 for (arm, reason), count in sorted(report.recent.suppressed.items())
             ],
+            "outcomes": [
+                {"arm": arm, "kind": kind, "decisions": count}
+                for (arm, kind), count in sorted(report.recent.outcomes.items())
+            ],
         },
         "budget": None
         if budget is None
@@ -181,6 +185,8 @@ def show(report: "CampaignReport") -> None:
     click.echo(f"the last weeks: {recent.decisions:,} decisions")
     for (name, reason), count in sorted(recent.suppressed.items()):
         click.echo(f"  {name} could not be drawn in {count:,}: {reason}")
+    for (name, kind), count in sorted(recent.outcomes.items()):
+        click.echo(f"  {name}: {count:,} {kind} ({count / recent.arms[name]:.1%} of its decisions)")
     if report.budget is not None:
         spent, amount = (each / campaign.unit_minor for each in (report.budget.spent_minor, report.budget.amount_minor))
         click.echo(f"budget: {spent:,.2f} of {amount:,.2f} {campaign.currency} spent in the window")

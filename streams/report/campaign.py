@@ -51,6 +51,13 @@ def _figures(report: CampaignReport) -> dict[str, Any]:
             ("arm", "could not be drawn because of", "decisions"),
             [(arm, reason, f"{count:,}") for (arm, reason), count in sorted(report.recent.suppressed.items())],
         ),
+        "outcomes": PageTable(
+            ("arm", "became", "decisions", "of all with the arm"),
+            [
+                (arm, kind, f"{count:,}", f"{count / report.recent.arms[arm]:.1%}")
+                for (arm, kind), count in sorted(report.recent.outcomes.items())
+            ],
+        ),
         "budget": _budget(report),
     }
 

@@ -44,7 +44,7 @@ def test_schema_is_a_valid_json_schema(name: str) -> None:
         ("purchase.json", "purchase"),
         ("review.json", "review"),
         ("change-event.json", "segment-change"),
-        ("change-model.json", "segment-change"),
+        ("change-bare.json", "segment-change"),
         ("standing.json", "standing"),
         ("label.json", "label"),
         ("action.json", "action"),

@@ -14,7 +14,6 @@ from schemas.changes import (
     Contribution,
     Counterfactual,
     EventCause,
-    ModelCause,
     Next,
     PolicyCause,
     Profile,
@@ -87,7 +86,6 @@ CAUSES = {
     "event": EventCause("purchases", 3, 42, "e-7", "purchase"),
     "silence": SilenceCause("2024-05-31T12:00:00Z"),
     "policy": PolicyCause("spring@2"),
-    "model": ModelCause("clv@17"),
 }
 FULL = {
     "change_id": "c-1:2",
@@ -109,7 +107,7 @@ CHANGES = {
     "change-event.json": Change(cause=CAUSES["event"], **FULL),  # type: ignore[arg-type]
     "change-silence.json": Change(cause=CAUSES["silence"], **FULL),  # type: ignore[arg-type]
     "change-policy.json": Change(cause=CAUSES["policy"], **FULL),  # type: ignore[arg-type]
-    "change-model.json": Change(cause=CAUSES["model"], **BARE),  # type: ignore[arg-type]
+    "change-bare.json": Change(cause=CAUSES["policy"], **BARE),  # type: ignore[arg-type]
     "change-baseline.json": Change(cause=CAUSES["event"], **FULL, baseline=21.75),  # type: ignore[arg-type]
 }
 STANDING = Standing(

@@ -114,6 +114,12 @@ def test_what_a_preview_says_is_decided_once_though_a_worker_is_killed(shop: Sho
     Shop.until(matured, worker)
     assert len(rewards) == len(decided) == len(actions(shop))
     assert all(len(key.partition(b":")[0]) == len("0123456789abcdef") for key in rewards)
+    name, contacted = next((name, body) for name, body in decided.items() if body["arm"] == "coupon-10")
+    outcome = {"outcome_id": "o1", "action_id": name, "customer_id": contacted["customer_id"], "kind": "unsubscribed"}
+    for _ in range(2):  # an outcome that comes twice counts once
+        shop.send("outcomes", outcome | {"event_time": NOW.isoformat()})
+    shop.send("outcomes", b"{", "c0001")
+    shop.flush()
     found = json.loads(told(shop, "report", "win-back", "--json", "--out", str(tmp_path / "page")))
     assert json.loads((tmp_path / "page" / "report.json").read_text()) == found
     assert "Campaign win-back-1 (paused)" in (tmp_path / "page" / "index.html").read_text()
@@ -121,6 +127,8 @@ def test_what_a_preview_says_is_decided_once_though_a_worker_is_killed(shop: Sho
     assert sum(arm["decisions"] for arm in found["arms"].values()) < len(decided)  # the holdout is apart
     total = sum(body["cost"] for body in decided.values())
     assert sum(arm["cost"] for arm in found["arms"].values()) == found["budget"]["spent"] == total
+    assert found["recent"]["outcomes"] == [{"arm": "coupon-10", "kind": "unsubscribed", "decisions": 1}]
+    assert found["unreadable"] == 1
     assert "kept constant" in told(shop, "report", "win-back")
     assert shop.stop(worker) == 0
 

@@ -27,7 +27,8 @@ def report(against: Interval | None, ratio: RatioCheck = FINE) -> CampaignReport
     found = Effects(
         1300, 1200, arms, UNKNOWN, UNKNOWN, against, "coupon", UNKNOWN, Interval(-0.1, -0.2, 0.0), ratio, FINE, 0.4
     )
-    recent = Recent(40, Counter(none=40), Counter({("coupon", "budget"): 12}), 0.0)
+    suppressed, outcomes = Counter({("coupon", "budget"): 12}), Counter({("coupon", "unsubscribed"): 5})
+    recent = Recent(40, Counter(coupon=20), suppressed, 0.0, outcomes)
     return CampaignReport(CAMPAIGN, False, found, recent, BudgetStand(500_000, 210_000, 0.0, 1.0), 0)
 
 
@@ -49,7 +50,16 @@ def test_the_first_sentence_says_no_more_than_the_interval(against: Interval | N
 def test_the_page_has_every_figure_and_fetches_nothing() -> None:
     """Costs, suppressions, budget, the constant that is as good; no script and no address."""
     page = campaign_page(report(Interval(1.5, 0.5, 2.5)))
-    for words in ("2,100.00 GBP", "budget", "12", "2,100.00 of 5,000.00 GBP", "one arm for all is as good", "40%"):
+    for words in (
+        "2,100.00 GBP",
+        "budget",
+        "12",
+        "2,100.00 of 5,000.00 GBP",
+        "one arm for all is as good",
+        "40%",
+        "unsubscribed",
+        "25.0%",
+    ):
         assert words in page
     assert "<script" not in page
     assert "http" not in page
