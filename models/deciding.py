@@ -1,7 +1,8 @@
 """The step's last pass: campaigns decide about customers who entered a segment, and rewards mature.
 
 It works on what the step gives (`models.terms.Outcome`), so that customers stepped one by one and over arrays are decided
-about by the same code. It takes them in their order, because they share their partition's budget. For each customer:
+about by the same code. Customers share their partition's budget: whoever enters a segment first is decided about first. For
+each customer:
 
 1. Each move that a campaign waits for is decided (`models.decisions.decide`), in the order of the moves.
 2. What was bought after an open decision and within its days, by the purchase's own time, counts for it.
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from models.decisions.board import CampaignTerms
+from models.decisions.board import Board, CampaignTerms
 from models.decisions.decide import Cell, Decider, Recipient
 from models.features import FEATURE_SET, features_in
 from models.state import PURCHASE
@@ -39,16 +40,39 @@ def decide_campaigns(outcomes: Sequence[Outcome], terms: Terms) -> None:
     campaigns = terms.campaigns
     if campaigns is None:
         return
-    for outcome in outcomes:
+    entering: list[tuple[float, int]] = []
+    for i, outcome in enumerate(outcomes):
         value = outcome.value or outcome.customer.value
         if value is None:
             continue
-        entered = any(campaigns.board.entered(move.dimension, move.current, move.cause) for move in outcome.moves)
-        if not entered and (not may_have_campaigns(value) or _only_due(outcome, value, terms.horizon)):
-            continue
-        state = campaigns_of(value)
-        if entered or state is not None:
-            campaigns = _decide(outcome, value, state, terms._replace(campaigns=campaigns))
+        at = _enters_at(outcome, campaigns.board) if outcome.moves else None
+        if at is not None:
+            entering.append((at, i))
+        elif may_have_campaigns(value) and not _only_due(outcome, value, terms.horizon):
+            state = campaigns_of(value)
+            if state is not None:
+                _decide(outcome, value, state, terms)
+    for _, i in sorted(entering):
+        outcome = outcomes[i]
+        value = outcome.value
+        assert value is not None
+        campaigns = _decide(outcome, value, campaigns_of(value), terms._replace(campaigns=campaigns))
+
+
+def after_decisions(terms: CampaignTerms, outcomes: Sequence[Outcome]) -> CampaignTerms:
+    """The terms after what was decided about a partition's customers: what it cost is spent."""
+    # By time, so that no window is closed before what was spent in it is counted.
+    decisions = sorted((each for outcome in outcomes for each in outcome.decisions), key=lambda each: each.at)
+    ledger = terms.ledger
+    for action, at, cost_minor in decisions:
+        ledger = ledger.after(terms.board.deciders[action.campaign].campaign, at, cost_minor)
+    return terms._replace(ledger=ledger)
+
+
+def _enters_at(outcome: Outcome, board: Board) -> float | None:
+    """When a customer first enters a segment that a campaign waits for; None: they do not."""
+    entries = (move.at for move in outcome.moves if board.entered(move.dimension, move.current, move.cause))
+    return min(entries, default=None)
 
 
 def _only_due(outcome: Outcome, value: bytes, horizon: float) -> bool:

@@ -17,6 +17,7 @@ import structlog
 from aiokafka.structs import ConsumerRecord
 
 from models.clock import UNKNOWN, PartitionClock
+from models.deciding import after_decisions
 from models.decisions.board import Board, CampaignTerms
 from models.decisions.ledger import Ledger
 from models.dispatch import advance_stored
@@ -231,11 +232,7 @@ class ScoringJob:
     def _spent(self, terms: Terms, outcomes: Sequence[Outcome]) -> Ledger:
         """What the partition's campaigns have spent after these outcomes."""
         assert terms.campaigns is not None
-        ledger = terms.campaigns.ledger
-        for outcome in outcomes:
-            for action, at, minor in outcome.decisions:
-                ledger = ledger.after(terms.campaigns.board.deciders[action.campaign].campaign, at, minor)
-        return ledger
+        return after_decisions(terms.campaigns, outcomes).ledger
 
     def _group(self, partition: int, work: ChunkWork, values: Sequence[bytes | None]) -> tuple[list[Customer], Terms]:
         """The customers of a chunk with their events, and the terms on which they are judged."""

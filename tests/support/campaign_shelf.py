@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from histories import START_S, purchase
+from models.deciding import after_decisions
 from models.decisions.board import Board, CampaignTerms
 from models.decisions.campaign import parse
 from models.decisions.ledger import Ledger
@@ -62,9 +63,7 @@ class Shelf:
                 assert due_of(outcome.value) == outcome.due
             self.actions += [encode_action(each.action) for each in outcome.decisions]
             self.rewards += map(encode_reward, outcome.rewards)
-            for each in outcome.decisions:
-                campaign = self.terms.board.deciders[each.action.campaign].campaign
-                self.terms = self.terms._replace(ledger=self.terms.ledger.after(campaign, each.at, each.cost_minor))
+        self.terms = after_decisions(self.terms, outcomes)
         return outcomes
 
 

@@ -108,6 +108,25 @@ def test_a_budget_ends_with_the_customer_who_used_it_up() -> None:
     assert outcomes[3].decisions[0].action.suppressed == {"coupon": "budget"}
 
 
+def test_who_enters_first_is_paid_for_first() -> None:
+    """The budget does not depend on the order in which a chunk holds its customers."""
+    shelf = Shelf(document(shares=ALWAYS, limits="{budget: {amount: 3.00, days: 3650}}"))
+    shelf.step({"late": [purchase(1, START_S + DAY_S)], "early": [purchase(2, START_S)]}, START_S + DAY_S)
+    outcomes = shelf.step({"late": [], "early": []}, START_S + 40 * DAY_S)
+    assert [outcome.decisions[0].action.arm for outcome in outcomes] == ["none", "coupon"]
+
+
+def test_windows_that_end_within_a_chunk_are_counted_in_their_order() -> None:
+    """Customers of one chunk may enter in different windows, in any order of the chunk: the money of each is its own."""
+    shelf = Shelf(document(shares=ALWAYS, limits="{budget: {amount: 3.00, days: 30}}"))
+    starts = {"late": START_S + 33 * DAY_S, "early": START_S, "latest": START_S + 66 * DAY_S}
+    for i, (name, at) in enumerate(starts.items()):
+        shelf.step({name: [purchase(i, at)]}, START_S)
+    outcomes = shelf.step(dict.fromkeys(starts, ()), START_S + 120 * DAY_S)
+    assert [[each.action.arm for each in outcome.decisions] for outcome in outcomes] == [["coupon"]] * 3
+    assert [each.minor for each in shelf.terms.ledger.spends] == [300]
+
+
 def test_without_consent_nobody_is_contacted() -> None:
     """Nothing is known of customers' consent: it is refused unless the shop answers for it."""
     shelf = Shelf(document(shares=ALWAYS))
