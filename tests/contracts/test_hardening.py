@@ -12,10 +12,11 @@ import yaml
 
 from streams.settings import Settings
 from streams.signin.pages import WORKER_PAGES, Content
+from tests.support.manifests import objects_of
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-KUBERNETES: list[dict[str, Any]] = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text(encoding="utf-8")))
+KUBERNETES = objects_of("base")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 IMAGE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 IMAGES = dict(

@@ -205,10 +205,12 @@ def test_the_choice_of_a_shop_shows_that_shop_alone(prometheus: Prometheus, app_
 
 
 def test_only_the_panel_that_asks_whether_a_worker_answers_names_no_shop() -> None:
-    """`up` is Prometheus's own and has no app_id; every other query chooses the shop."""
-    assert [query for query in QUERIES if 'app_id=~"$app_id"' not in query] == [
-        'max by (instance) (up{job="regulars-worker", instance=~"$instance"})'
-    ]
+    """`up` is Prometheus's own and has no app_id; every other query chooses the shop, and each of its sums is per shop."""
+    queries = [query for query in QUERIES if "up{" not in query]
+
+    assert [query for query in queries if 'app_id=~"$app_id"' not in query] == []
+    assert {first for query in queries for first in re.findall(r"by \((\w+)", query)} == {"app_id"}
+    assert len(QUERIES) - len(queries) == 1
 
 
 @pytest.mark.parametrize("alert", ALERTS)
