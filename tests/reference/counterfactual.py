@@ -11,6 +11,7 @@ A dimension over days since the last purchase needs no search: a second less or 
 zone a local day.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -100,8 +101,9 @@ def _days(shift: Shift) -> Counterfactual | None:
     if shift.ruling.local is not None:  # whole days; bounds carry a tolerance of a millisecond
         days = float(np.ceil(high) - 1.0 if above else np.ceil(low))
     else:
-        days = high - 1 / DAY_S if above else low + 1 / DAY_S
-        days = round(days * DAY_S) / DAY_S  # a person reads seconds
+        days = (math.ceil(high * 10.0) - 1) / 10.0 if above else (math.floor(low * 10.0) + 1) / 10.0
+        if not low <= days < high:
+            days = round((high - 1 / DAY_S if above else low + 1 / DAY_S) * DAY_S) / DAY_S
     return Counterfactual("recency_days", shift.number, days) if low <= days < high else None
 
 
