@@ -18,6 +18,7 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from streams.health import CONTENT_TYPE
 from streams.ops.lag import LagMonitor, PartitionLag
@@ -25,6 +26,7 @@ from streams.settings import Settings
 from streams.training.pages import TrainerView
 from streams.worker.metrics import Metrics
 from streams.worker.status import Counts
+from tests.contracts.test_golden import ACTION
 from tests.unit.streams.worker.test_metrics import a_change
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -55,6 +57,7 @@ class ShopPages:
         self._metrics.watch_customers(lambda: CUSTOMERS[app_id])
         self._metrics.watch_ready(lambda: True)
         self._metrics.watch_texts_waiting(lambda: 0)
+        self._metrics.count_actions([ACTION, replace(ACTION, suppressed={"coupon-20": "consent"})])
         self._metrics.set_learner("p_purchase_30d", log_loss=0.4, auc=0.8)
         losses = {"served": 0.4, "bgnbd": 0.45}
         self._metrics.set_scoreboard({"p_purchase_30d": losses}, rollbacks=0, drifts={"p_purchase_30d": 0})
