@@ -45,8 +45,9 @@ unit: $(STAMP) ## laws of the pure parts, contracts, the examples in docstrings;
 	$(BIN)/pytest -n 2 tests/unit tests/contracts $(ARGS)
 	$(BIN)/pytest --doctest-modules schemas models streams
 
+# Brokers of tests live for seconds: Java's first compiler alone halves what their starts cost.
 integration: $(STAMP) ## on one real broker; much of it is waiting, so five at a time
-	$(BIN)/pytest -n 5 --dist loadgroup -m "not slow" tests/integration $(ARGS)
+	JDK_JAVA_OPTIONS="$(JDK_JAVA_OPTIONS) -XX:TieredStopAtLevel=1" $(BIN)/pytest -n 5 --dist loadgroup -m "not slow" tests/integration $(ARGS)
 
 test-slow: $(STAMP) ## integration tests that wait for minutes
 	$(BIN)/pytest -m slow tests/integration $(ARGS)

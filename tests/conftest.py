@@ -78,10 +78,11 @@ def prefix() -> str:
 
 @pytest.fixture
 def settings(broker: str, prefix: str, tmp_path: Path) -> Settings:
-    """Settings for one test on the real broker: own topics, own folder, no web server, event clock."""
+    """Settings for one test on the real broker: own topics, own groups, own folder, no web server, event clock."""
     return Settings(
         bootstrap_servers=broker,
         topic_prefix=prefix,
+        app_id=f"{prefix}shop",
         data_dir=tmp_path / "data",
         web_port=0,
         clock="event",

@@ -149,8 +149,9 @@ class Trainer(ConsumerRebalanceListener):
     async def _take_over(self) -> None:
         revocations = self._revocations
         course, backlog = await take_over(self._connection, self._beginner)
-        if revocations != self._revocations:
-            return  # the partition went away meanwhile
+        if revocations != self._revocations or not self._connection.is_assigned:
+            # The partition went away meanwhile. While the group rebalances, a revoked partition still counts as assigned.
+            return
         self._connection.seek(course.next_offset)
         self._publisher.restart(course)
         self._course, self._is_spare = course, False

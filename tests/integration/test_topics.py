@@ -88,7 +88,7 @@ def test_commands_say_what_is_missing_and_then_that_all_is_well(broker: str, pre
     other = CliRunner().invoke(main, ["topics", "create", *options[:-1], "3"])
 
     assert (before.exit_code, made.exit_code, after.exit_code, other.exit_code) == (1, 0, 0, 1)
-    assert "10 of 10 topics are missing; make them with `regulars topics create`" in before.stderr
+    assert "14 of 14 topics are missing; make them with `regulars topics create`" in before.stderr
     assert "must be 3" in other.stdout
 
 
