@@ -76,8 +76,10 @@ def configure_logging() -> None:
             structlog.processors.JSONRenderer(),
         ]
     )
+    processors = structlog.get_config()["processors"]
+    processors[:] = [*shared, *render]  # the same list: a logger that was used before keeps it, and follows
     structlog.configure(
-        processors=[*shared, *render],
+        processors=processors,
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )

@@ -36,7 +36,7 @@ async def test_topics_are_as_the_contract_says(settings: Settings) -> None:
     assert found["segment-changes"][:2] == (4, "delete")
     assert found["customer-segments"][:2] == (4, "compact")
     assert found["dead-letters"] == (4, "delete", str(4 * 2**20))
-    assert found["regulars-customers-changelog"] == (4, "compact", str(2 * 2**20))
+    assert found[f"{settings.app_id}-customers-changelog"] == (4, "compact", str(2 * 2**20))
     assert found["model-train"][:2] == (1, "compact,delete")
     assert found["model-snapshots"][:2] == (1, "compact")
     assert found["policies"][:2] == (1, "compact")

@@ -1,6 +1,7 @@
 """Laws of the trainer on a real broker: labels in, snapshots out, nothing lost or counted twice over restarts."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -293,6 +294,7 @@ async def test_a_signal_ends_the_command_with_all_published(
     pages = ["--web-port", str(free_port)]
     command = subprocess.Popen(
         [sys.executable, "-m", "streams.cli", "trainer", *arguments, "--publish-every", "1", *pages],
+        env={**os.environ, "REGULARS_APP_ID": settings.app_id},
         stderr=subprocess.PIPE,
     )
     try:
