@@ -23,6 +23,7 @@ from tests.support.manifests import objects_of
 
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"
+RULE_TESTS = sorted(DEPLOY.glob("prometheus-rules*-test.yml"))
 RULES = yaml.safe_load((DEPLOY / "prometheus-rules.yml").read_text(encoding="utf-8"))
 DASHBOARD = json.loads((DEPLOY / "grafana-dashboard.json").read_text(encoding="utf-8"))
 KUBERNETES = objects_of("base")
@@ -89,7 +90,7 @@ def test_every_alert_has_a_section_of_the_runbook(alert: dict[str, Any]) -> None
 
 def test_every_alert_has_a_unit_test_made_from_a_fault() -> None:
     """Without one, an expression that never fires would stay unnoticed."""
-    text = (DEPLOY / "prometheus-rules-test.yml").read_text(encoding="utf-8")
+    text = "".join(path.read_text(encoding="utf-8") for path in RULE_TESTS)
 
     assert {alert["alert"] for alert in ALERTS} <= set(re.findall(r'alertname="(\w+)"', text))
 
@@ -98,7 +99,7 @@ def test_every_alert_has_a_unit_test_made_from_a_fault() -> None:
 def test_alerts_fire_when_they_should_and_not_when_they_should_not() -> None:
     """Prometheus's own unit tests of the rules."""
     tested = subprocess.run(
-        ["promtool", "test", "rules", "prometheus-rules-test.yml"],
+        ["promtool", "test", "rules", *(path.name for path in RULE_TESTS)],
         cwd=DEPLOY,
         capture_output=True,
         text=True,
