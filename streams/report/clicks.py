@@ -131,6 +131,7 @@ def figures_of_pages(found: Mapping[str, PurchaseQuality]) -> dict[str, object]:
 
 
 def figures_of_summaries(found: Mapping[str, PurchaseQuality]) -> dict[str, object]:
-    """What `regulars evaluate clicks online_shoppers --json` writes."""
-    with_all = found.get("with_page_value", found["without_page_value"])
-    return asdict(with_all) | {"without_page_value": asdict(found["without_page_value"])}
+    """What `regulars evaluate clicks online_shoppers --json` writes; null where the file has no page_value."""
+    without = asdict(found["without_page_value"])
+    with_all = asdict(found["with_page_value"]) if "with_page_value" in found else dict.fromkeys(without)
+    return with_all | {"without_page_value": without}

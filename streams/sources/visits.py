@@ -41,7 +41,7 @@ ROW_COLUMNS = {
 class Visit(NamedTuple):
     """One visit: type of each page, seconds from the first page to it, and whether it ended with a purchase."""
 
-    pages: tuple[int, ...]
+    pages: tuple[str, ...]
     seconds: tuple[float, ...]
     bought: bool
 
@@ -72,17 +72,19 @@ def read_visits(path: Path) -> Visits:
     for number, (pages, seconds, came) in enumerate(
         zip(table.rows["pages"], table.rows["seconds"], bought.tolist(), strict=True), start=1
     ):
-        if _is_nothing(pages):
+        if _is_nothing(pages) or (isinstance(pages, np.ndarray | list) and not len(pages)):
             left_out += 1
             continue
         if not isinstance(pages, np.ndarray | list) or not isinstance(seconds, np.ndarray | list):
             raise FileRefused(f"{path}, row {number}: pages and cum_seconds must be lists")
         times = np.asarray(seconds, dtype=np.float64)
         if len(times) != len(pages):
-            raise FileRefused(f"{path}, row {number}: {len(pages)} pages and {len(times)} times")
+            raise FileRefused(f"{path}, row {number}: pages has {len(pages)} entries and cum_seconds {len(times)}")
         if not np.isfinite(times).all() or (np.diff(times) < 0).any() or times[0] < 0:
             raise FileRefused(f"{path}, row {number}: cum_seconds must rise from 0 on")
-        visits.append(Visit(tuple(int(page) for page in pages), tuple(times.tolist()), came))
+        if any(_is_nothing(page) for page in pages):
+            raise FileRefused(f"{path}, row {number}: pages has an empty entry")
+        visits.append(Visit(tuple(str(page) for page in pages), tuple(times.tolist()), came))
     return Visits(visits, left_out)
 
 
@@ -100,7 +102,8 @@ def read_visit_rows(path: Path) -> VisitRows:
             row = int(np.flatnonzero(np.isnan(numbers))[0]) + 1
             raise FileRefused(f"{path}, row {row}: {table.names[name]} is empty")
         columns[name] = numbers.tolist()
-    columns["weekend"] = table.numbers("weekend", 0, 1, yes_no=True).tolist()
+    weekend = table.numbers("weekend", 0, 1, yes_no=True)
+    columns["weekend"] = np.where(np.isnan(weekend), 0.0, weekend).tolist()  # not known: not said to be one
     worth = table.numbers("page_value", 0)
     columns["page_value"] = [None if np.isnan(value) else value for value in worth.tolist()]
     for name in _CATEGORIES:

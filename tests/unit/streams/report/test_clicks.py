@@ -49,6 +49,18 @@ def test_visits_are_scored_at_each_depth_in_one_pass(tmp_path: Path) -> None:
     assert again.read_bytes() == out.read_bytes()
 
 
+def test_pages_are_names_and_a_visit_without_any_is_left_out(tmp_path: Path) -> None:
+    """Text is as good as a number; an empty list is no visit."""
+    pages, seconds = [["p5", "cart"], ["p5"], []] * 20, [[0.0, 2.0], [0.0], []] * 20
+    table = {"pages": pages, "cum_seconds": seconds, "purchase": [True, False, False] * 20}
+    pd.DataFrame(table).to_parquet(tmp_path / "named.parquet")
+    run = _run("session_purchase", tmp_path / "named.parquet", "--json", tmp_path / "out.json")
+    assert run.exit_code == 0, run.output
+    figures = json.loads((tmp_path / "out.json").read_text())
+    assert figures["left_out"] == 20
+    assert figures["auroc"]["all"] > 0.9
+
+
 def test_rows_are_scored_with_page_value_and_without(tmp_path: Path) -> None:
     """What page_value gives away is shown apart; a file under the published names is read too."""
     rnd = random.Random(5)
@@ -72,9 +84,11 @@ ONE, TWO = [True], [True, False]
     ("dataset", "table", "says"),
     [
         ("session_purchase", {"pages": [[1]], "purchase": ONE}, "has no column cum_seconds"),
-        ("session_purchase", {"pages": [[1, 2], [1]], "cum_seconds": [[0.0], [0.0]], "purchase": TWO}, "row 1: 2 pages"),
+        ("session_purchase", {"pages": [[1, 2], [1]], "cum_seconds": [[0.0], [0.0]], "purchase": TWO}, "has 2 entries"),
         ("session_purchase", {"pages": [[1, 2], [1]], "cum_seconds": [[5.0, 1.0], [0.0]], "purchase": TWO}, "must rise"),
         ("session_purchase", {"pages": [[1]], "cum_seconds": [[0.0]], "purchase": ONE}, "all 1 are of one kind"),
+        ("session_purchase", {"pages": [["a", None]], "cum_seconds": [[0.0, 1.0]], "purchase": ONE}, "of one kind"),
+        ("session_purchase", {"pages": [["a", None]] * 2, "cum_seconds": [[0.0, 1.0]] * 2, "purchase": TWO}, "empty entry"),
         ("online_shoppers", {"revenue": TWO}, "has no column administrative"),
     ],
 )  # fmt: skip
