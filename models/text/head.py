@@ -11,21 +11,18 @@ components, no text. It fits one encoder, named by its version.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors
 
 from models.text import ngrams
 from models.text.directory import ModelDirectory
+from models.text.headfile import Arrays, encode_file, kinds_of, read_file, rows_of
 from models.text.logistic import FloatArray, sigmoid
 
 FILE = "sentiment.safetensors"
@@ -34,7 +31,6 @@ FILE = "sentiment.safetensors"
 LIMIT_BYTES = 1_000_000
 PACKAGED = Path(__file__).parent / "heads" / "minilm.safetensors"
 FORMAT = 1
-_METADATA = "regulars"
 
 
 class HeadRefused(Exception):
@@ -100,9 +96,8 @@ class TrainedHead:
 
     def _log_odds_of_ngrams(self, text: str) -> float:
         wanted, values = ngrams.ngrams(text, self.card.bits)
-        nearest = np.minimum(np.searchsorted(self.places, wanted), len(self.places) - 1)
-        known = self.places[nearest] == wanted
-        return float(self.ngram_weights[nearest[known]].astype(np.float64) @ values[known])
+        rows, known = rows_of(self.places, wanted)
+        return float(self.ngram_weights[rows].astype(np.float64) @ values[known])
 
     def probability(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> FloatArray:
         """P(content) (n,) in (0, 1); for a text without a token, the share of content writers among those learnt from."""
@@ -120,32 +115,20 @@ class TrainedHead:
 
 def encode_head(head: TrainedHead) -> bytes:
     """The bytes of a head's file: float16 weights of n-grams, float32 weights of the vector."""
-    arrays = {
+    arrays: Arrays = {
         "places": head.places.astype(np.uint32),
         "ngram_weights": head.ngram_weights.astype(np.float16),
         "vector_weights": head.vector_weights.astype(np.float32),
     }
-    data: bytes = safetensors.save(arrays, metadata={_METADATA: msgspec.json.encode(head.card).decode()})
-    return data
+    return encode_file(arrays, head.card)
 
 
 def read_head(path: Path) -> TrainedHead:
     """The head in `path`. Raises HeadRefused if the file is no head, is damaged or comes from another release."""
-    try:
-        data = path.read_bytes()
-    except OSError as failure:
-        raise HeadRefused(path, f"can't be read ({failure.strerror})") from failure
-    if len(data) > LIMIT_BYTES:
-        raise HeadRefused(path, f"{len(data)} bytes; at most {LIMIT_BYTES}")
-    try:
-        arrays: Mapping[str, NDArray[Any]] = safetensors.load(data)
-        header = msgspec.json.decode(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        card = msgspec.json.decode(header["__metadata__"][_METADATA], type=Card)
-    except (SafetensorError, msgspec.MsgspecError, LookupError, TypeError, ValueError) as damaged:
-        raise HeadRefused(path, f"not a sentiment head ({type(damaged).__name__})") from damaged
+    card, arrays = read_file(path, LIMIT_BYTES, Card, "a sentiment head", HeadRefused)
     if (card.format, card.ngrams) != (FORMAT, ngrams.VERSION):
         raise HeadRefused(path, f"format {card.format}, {card.ngrams}; this release knows {FORMAT}, {ngrams.VERSION}")
-    shapes = {name: (array.dtype.name, array.ndim) for name, array in arrays.items()}
+    shapes = kinds_of(arrays)
     if shapes != {"places": ("uint32", 1), "ngram_weights": ("float16", 1), "vector_weights": ("float32", 1)}:
         raise HeadRefused(path, f"its arrays are {shapes}")
     places, ngram_weights = arrays["places"].astype(np.int64), arrays["ngram_weights"].astype(np.float32)

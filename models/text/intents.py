@@ -17,15 +17,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors
 
 from models.text import ngrams
 from models.text.directory import ModelDirectory
+from models.text.headfile import Arrays, encode_file, kinds_of, read_file, rows_of
 from models.text.logistic import FloatArray
 
 FILE = "intents.safetensors"
@@ -37,7 +35,6 @@ BITS = 18
 MOST_INTENTS = 1_000
 LIMIT_BYTES = 256_000_000
 FORMAT = 1
-_METADATA = "regulars"
 _ARRAYS = {
     "places": ("uint32", 1),
     "idf": ("float32", 1),
@@ -121,9 +118,7 @@ class IntentHead:
         return probabilities
 
     def _margins_of_terms(self, text: str) -> FloatArray:
-        wanted = ngrams.terms(text, self.card.bits)
-        nearest = np.minimum(np.searchsorted(self.places, wanted), len(self.places) - 1)
-        known = nearest[self.places[nearest] == wanted]
+        known, _ = rows_of(self.places, ngrams.terms(text, self.card.bits))
         values = self.idf[known].astype(np.float64)
         length = float(np.sqrt(values @ values)) or 1.0
         margins: FloatArray = (values / length) @ self.term_weights[known].astype(np.float64)
@@ -157,7 +152,7 @@ def urgency(sentiment: FloatArray, of_intents: FloatArray) -> FloatArray:
 
 def encode_intents(head: IntentHead) -> bytes:
     """The bytes of a head's file: float16 weights of terms, float32 of the rest."""
-    arrays = {
+    arrays: Arrays = {
         "places": head.places.astype(np.uint32),
         "idf": head.idf.astype(np.float32),
         "term_weights": head.term_weights.astype(np.float16),
@@ -165,8 +160,7 @@ def encode_intents(head: IntentHead) -> bytes:
         "levels": head.levels.astype(np.float32),
         "shares": head.shares.astype(np.float32),
     }
-    data: bytes = safetensors.save(arrays, metadata={_METADATA: msgspec.json.encode(head.card).decode()})
-    return data
+    return encode_file(arrays, head.card)
 
 
 def read_intents(path: Path) -> IntentHead:
@@ -175,24 +169,12 @@ def read_intents(path: Path) -> IntentHead:
     Raises IntentsRefused if it is no head, is damaged or comes from another release.
     """
     path = path / FILE if path.is_dir() else path
-    try:
-        data = path.read_bytes()
-    except OSError as failure:
-        raise IntentsRefused(path, f"can't be read ({failure.strerror})") from failure
-    if len(data) > LIMIT_BYTES:
-        raise IntentsRefused(path, f"{len(data)} bytes; at most {LIMIT_BYTES}")
-    try:
-        arrays = safetensors.load(data)
-        header = msgspec.json.decode(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        card = msgspec.json.decode(header["__metadata__"][_METADATA], type=IntentCard)
-    except (SafetensorError, msgspec.MsgspecError, LookupError, TypeError, ValueError) as damaged:
-        raise IntentsRefused(path, f"not an intent head ({type(damaged).__name__})") from damaged
+    card, arrays = read_file(path, LIMIT_BYTES, IntentCard, "an intent head", IntentsRefused)
     if (card.format, card.terms) != (FORMAT, ngrams.TERMS_VERSION):
         raise IntentsRefused(
             path, f"format {card.format}, {card.terms}; this release knows {FORMAT}, {ngrams.TERMS_VERSION}"
         )
-    kinds = {name: (array.dtype.name, array.ndim) for name, array in arrays.items()}
-    if kinds != _ARRAYS:
+    if (kinds := kinds_of(arrays)) != _ARRAYS:
         raise IntentsRefused(path, f"its arrays are {kinds}")
     head = IntentHead(card, arrays["places"].astype(np.int64), *(_wide(arrays[name]) for name in list(_ARRAYS)[1:]))
     if (flaw := _flaw(head)) is not None:
