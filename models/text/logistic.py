@@ -4,7 +4,8 @@
     G <- G + g^2,   w <- w - rate g / sqrt(G + eps)
 
 AdaGrad (Duchi, Hazan and Singer, 2011) as `river.optim.AdaGrad` within `river.linear_model.LogisticRegression` has it, its
-intercept held at the offset: equal to 1e-9 on any stream (`tests/unit/models/text/test_logistic.py`). numpy only.
+intercept held at the offset: equal to 1e-9 while no log odds pass 18, where River's own gradient is an approximation
+(`tests/unit/models/text/test_logistic.py`). numpy only.
 """
 
 import numpy as np

@@ -10,6 +10,7 @@ from models.text.logistic import SparseLogistic
 from models.text.ngrams import Hashed
 
 SIZE = 12
+RIVER_IS_EXACT_BELOW = 18.0
 
 rows = st.lists(
     st.tuples(
@@ -25,7 +26,7 @@ rows = st.lists(
 def test_it_predicts_what_river_predicts_on_every_prefix(
     stream: list[tuple[dict[int, float], int]], rate: float, offset: float
 ) -> None:
-    """To 1e-9, before each label, whatever the stream; the offset is River's intercept, held."""
+    """To 1e-9, before each label, whatever the stream, until log odds pass 18: River's gradient is approximate there."""
     ours = SparseLogistic(SIZE, rate)
     theirs = linear_model.LogisticRegression(optimizer=optim.AdaGrad(rate), intercept_init=offset, intercept_lr=0.0)
 
@@ -33,6 +34,9 @@ def test_it_predicts_what_river_predicts_on_every_prefix(
         places = np.array(sorted(x), dtype=np.int64)
         hashed = Hashed(places, np.array([x[place] for place in places.tolist()], dtype=np.float64))
         expected = theirs.predict_proba_one(x)[True]
-        assert 1.0 / (1.0 + np.exp(-offset - ours.log_odds(hashed))) == pytest.approx(expected, abs=1e-9)
+        raw = offset + ours.log_odds(hashed)
+        assert 1.0 / (1.0 + np.exp(-raw)) == pytest.approx(expected, abs=1e-9)
+        if abs(raw) > RIVER_IS_EXACT_BELOW:
+            return
         ours.learn_one(hashed, y, offset)
         theirs.learn_one(x, y)
