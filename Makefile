@@ -45,8 +45,10 @@ unit: $(STAMP) ## laws of the pure parts, contracts, the examples in docstrings;
 	$(BIN)/pytest -n 2 tests/unit tests/contracts $(ARGS)
 	$(BIN)/pytest --doctest-modules schemas models streams
 
-# Brokers of tests live for seconds: Java's first compiler alone halves what their starts cost.
+# Brokers of tests live for seconds: Java's first compiler alone halves what their starts cost. Hundreds of workers
+# start: each would compile the product anew where PYTHONDONTWRITEBYTECODE is set.
 integration: $(STAMP) ## on one real broker; much of it is waiting, so five at a time
+	@$(BIN)/python -m compileall -q schemas models streams tests/support
 	JDK_JAVA_OPTIONS="$(JDK_JAVA_OPTIONS) -XX:TieredStopAtLevel=1" $(BIN)/pytest -n 5 --dist loadgroup -m "not slow" tests/integration $(ARGS)
 
 test-slow: $(STAMP) ## integration tests that wait for minutes

@@ -13,10 +13,10 @@ and stopped when it says something. An interval for one sample size, looked at a
 """
 
 import math
+from statistics import NormalDist
 from typing import NamedTuple, Self
 
 import numpy as np
-from scipy.special import ndtri  # type: ignore[import-untyped]
 
 from models.decisions.draw import FloatArray
 
@@ -133,7 +133,7 @@ def _rho2(alpha: float, size: float) -> float:
 
 def fixed(moments: Moments, alpha: float = ALPHA) -> Interval:
     """The normal interval of a mean for one look."""
-    radius = float(ndtri(1.0 - alpha / 2.0)) * moments.se
+    radius = NormalDist().inv_cdf(1.0 - alpha / 2.0) * moments.se
     return Interval(moments.mean, moments.mean - radius, moments.mean + radius)
 
 

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse  # type: ignore[import-untyped]
 from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.metrics import f1_score
 from sklearn.svm import LinearSVC
 
+from models.learning.measures import calibration_error
 from models.text import ngrams
 from models.text.intents import BITS, IntentCard, IntentHead, softmax
 from models.text.logistic import FloatArray
@@ -24,7 +26,6 @@ VECTOR_LENGTH = 1.5
 """Of the vector, beside the terms' length of 1. Lengths of 1 and 2 are as good on banking77 (.0005 apart)."""
 
 FOLDS = 5
-BINS = 10
 CONFUSED = 8
 """Pairs of intents that a training shows."""
 
@@ -45,7 +46,7 @@ class IntentMeasures(NamedTuple):
         accuracy_error: sqrt(a (1 - a) / n).
         macro_f1: mean of the intents' F1 scores.
         log_loss: mean, natural logarithm.
-        ece: `BINS` bins of equal mass by the likeliest intent's probability: mean |mean probability - accuracy|.
+        ece: of the likeliest intent's probability, as `models.learning.measures.calibration_error` has it.
         confused: the pairs that are mixed up most often, most first.
     """
 
@@ -67,7 +68,7 @@ class TaughtIntents(NamedTuple):
 class _Machine(NamedTuple):
     """What one training gives: TF-IDF's weights and the machine over [terms, vector]."""
 
-    idf: FloatArray
+    weighing: TfidfTransformer
     weights: FloatArray  # (2^bits + dim, k)
     levels: FloatArray
 
@@ -100,7 +101,7 @@ def teach_intents(
         progress(f"fold {fold + 1} of {FOLDS}")
         of, others = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
         machine = _learnt(counts, vectors, intended, others, seed)
-        margins[of] = _rows(counts[of], machine.idf, vectors[of]) @ machine.weights + machine.levels
+        margins[of] = _rows(counts[of], machine.weighing, vectors[of]) @ machine.weights + machine.levels
     temperature = _temperature(margins, intended.intents)
     progress("all")
     machine = _learnt(counts, vectors, intended, np.arange(len(intended.texts)), seed)
@@ -119,21 +120,17 @@ def _counts(texts: Sequence[str], bits: int) -> sparse.csr_matrix:
     )
 
 
-def _rows(counts: sparse.csr_matrix, idf: FloatArray, vectors: NDArray[np.float32]) -> sparse.csr_matrix:
+def _rows(counts: sparse.csr_matrix, weighing: TfidfTransformer, vectors: NDArray[np.float32]) -> sparse.csr_matrix:
     """(n, 2^bits + dim): the terms as TF-IDF of length 1, and the vector."""
-    weighed = counts.multiply(idf).tocsr()
-    lengths = np.sqrt(np.asarray(weighed.multiply(weighed).sum(axis=1)).ravel())
-    scaled = sparse.diags_array(1.0 / np.where(lengths == 0, 1.0, lengths)) @ weighed
-    return sparse.hstack([scaled, VECTOR_LENGTH * vectors.astype(np.float64)]).tocsr()
+    return sparse.hstack([weighing.transform(counts), VECTOR_LENGTH * vectors.astype(np.float64)]).tocsr()
 
 
 def _learnt(
     counts: sparse.csr_matrix, vectors: NDArray[np.float32], intended: Intended, of: NDArray[np.int64], seed: int
 ) -> _Machine:
     """The machine after the texts `of`; an intent that none of them has is never the likeliest."""
-    seen = np.bincount(counts[of].indices, minlength=counts.shape[1])
-    idf = np.log((1.0 + len(of)) / (1.0 + seen)) + 1.0
-    machine = LinearSVC(C=1.0, random_state=seed).fit(_rows(counts[of], idf, vectors[of]), intended.intents[of])
+    weighing = TfidfTransformer().fit(counts[of])
+    machine = LinearSVC(C=1.0, random_state=seed).fit(_rows(counts[of], weighing, vectors[of]), intended.intents[of])
     k = len(intended.names)
     weights, levels = np.zeros((counts.shape[1] + vectors.shape[1], k)), np.full(k, -1.0)
     if len(machine.classes_) == 2:  # one machine tells two intents apart
@@ -143,7 +140,7 @@ def _learnt(
     else:
         weights[:, machine.classes_] = machine.coef_.T
         levels[machine.classes_] = machine.intercept_
-    return _Machine(idf, weights, levels)
+    return _Machine(weighing, weights, levels)
 
 
 def _temperature(margins: FloatArray, intents: NDArray[np.int64]) -> float:
@@ -172,7 +169,7 @@ def _head(
             encoder, ngrams.TERMS_VERSION, bits, temperature, intended.names, intended.urgency, len(intended.texts)
         ),
         known.astype(np.int64),
-        machine.idf[known].astype(np.float32),
+        machine.weighing.idf_[known].astype(np.float32),
         machine.weights[known].astype(np.float16).astype(np.float32),
         (VECTOR_LENGTH * machine.weights[terms:]).astype(np.float32),
         machine.levels.astype(np.float32),
@@ -184,8 +181,6 @@ def measured(probabilities: FloatArray, intents: NDArray[np.int64], names: Seque
     """The measures of probabilities (n, k) for texts whose intents (n,) are known."""
     taken, sure, n = probabilities.argmax(axis=1), probabilities.max(axis=1), len(intents)
     right = taken == intents
-    bins = [each for each in np.array_split(np.argsort(sure, kind="stable"), BINS) if len(each)]
-    ece = sum(len(each) * abs(sure[each].mean() - right[each].mean()) for each in bins) / n
     pairs, texts = np.unique(np.column_stack([intents, taken])[~right], axis=0, return_counts=True)
     most = np.argsort(-texts, kind="stable")[:CONFUSED]
     accuracy = float(right.mean())
@@ -194,6 +189,6 @@ def measured(probabilities: FloatArray, intents: NDArray[np.int64], names: Seque
         float(np.sqrt(accuracy * (1 - accuracy) / n)),
         float(f1_score(intents, taken, labels=np.arange(len(names)), average="macro", zero_division=0.0)),
         float(-np.log(probabilities[np.arange(n), intents] + 1e-300).mean()),
-        float(ece),
+        calibration_error(right.astype(np.float64), sure),
         tuple(Mixed(names[pairs[at][0]], names[pairs[at][1]], int(texts[at])) for at in most),
     )
