@@ -11,7 +11,7 @@ import structlog
 
 from models.policy import Rules, load
 from models.scores import PriorScorer
-from schemas.events import INPUT_TOPICS
+from schemas.events import GROUP_TOPICS
 from schemas.topics import CAMPAIGNS, MODEL_SNAPSHOTS, MODEL_TRAIN, POLICIES
 from streams.kafka.broadcast import Broadcast
 from streams.kafka.patience import patiently
@@ -66,7 +66,7 @@ class ScoringWorker:
         self.lane = open_lane(settings, count_texts)
         queue = TextQueue(self.lane, {settings.topic(name): most for name, most in MOST_HELD.items()})
         changes, segments = ChangeFeed(), SegmentCounts()
-        topics = tuple(settings.topic(name) for name in INPUT_TOPICS)
+        topics = tuple(settings.topic(name) for name in GROUP_TOPICS)
         metrics.expect_events(topics)
         self.job = ScoringJob(
             settings,
