@@ -16,7 +16,7 @@ from schemas.events import INPUT_TOPICS
 from schemas.topics import CAMPAIGNS, MODEL_SNAPSHOTS, MODEL_TRAIN, POLICIES
 from streams.kafka.broadcast import Broadcast
 from streams.kafka.patience import patiently
-from streams.kafka.topics import check
+from streams.kafka.topics import check, kept_for
 from streams.ops.lag import LagMonitor
 from streams.plane.runtime import App
 from streams.settings import Settings
@@ -69,6 +69,7 @@ class ScoringWorker:
         changes, segments = ChangeFeed(), SegmentCounts()
         topics = tuple(settings.topic(name) for name in INPUT_TOPICS)
         metrics.expect_events(topics)
+        self._metrics = metrics
         self.job = ScoringJob(
             settings,
             Rules(load(settings.policy)),
@@ -126,6 +127,8 @@ class ScoringWorker:
                     topic=finding.topic.name,
                     differences=list(finding.differences),
                 )
+        kept = await patiently("reading how long topics are kept", partial(kept_for, self._settings, INPUT_TOPICS))
+        self._metrics.set_retention({self._settings.topic(name): ms for name, ms in kept.items()})
         self.app.add_future(self._guard(self.lane.start))
         self.app.add_future(self._guard(self._texts.run))
         self.app.add_future(self._watchdog.run())
