@@ -15,7 +15,7 @@ from typing import Any
 CHUNK_HANGS = "chunk-hangs"  # the next chunk, and every one after it, never gets Kafka's answer; it outlasts the switch
 ENCODER_HANGS = "encoder-hangs"  # a batch of texts does not end
 ENCODER_SLOW = "encoder-slow"  # a batch of texts takes SLOW_S longer
-SLOW_S = 10.0
+SLOW_S = 45.0
 WITH_TEXTS = (
     "with-texts"  # must be there at the start if the encoder is to be broken later: it costs the import of torch
 )

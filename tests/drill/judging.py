@@ -44,11 +44,13 @@ class Course:
         sightings: view -> its words, each time they changed.
         fired: alert -> seconds from the fault to its first firing.
         back_s: seconds from the repair until nothing showed any more; None: not within the drill's patience.
+        left: what still showed then.
     """
 
     sightings: dict[str, list[Sighting]] = field(default_factory=dict)
     fired: dict[str, float] = field(default_factory=dict)
     back_s: float | None = None
+    left: str = ""
 
     def note(self, view: str, seconds: float, words: str) -> None:
         """Adds what a view says, unless it has said just that already."""
@@ -113,6 +115,8 @@ def _misses(
     if expected.alerts and (paged is None or paged[1] > expected.paged_s):
         after = _seconds(None if paged is None else paged[1])
         misses.append(f"{' or '.join(sorted(expected.alerts))} after {after}, limit {expected.paged_s:.0f} s")
+    if course.left:
+        misses.append(f"after the repair there still was {course.left}")
     misses += [f"{alert} fired after {at:.0f} s" for alert, at in sorted(others.items())]
     return misses
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from tests.faults.stage import ROOT
 
 DEPLOY = ROOT / "deploy"
 ANSWER_S = 5.0
+HISTORY_S = 7 * 3600  # the rule of a silent feed looks back over six hours
+STEP_S = 15
 
 
 def write_configuration(folder: Path, targets: Mapping[str, Sequence[int]]) -> None:
@@ -31,6 +34,17 @@ def write_configuration(folder: Path, targets: Mapping[str, Sequence[int]]) -> N
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration), "utf-8")
     for rules in configuration["rule_files"]:
         shutil.copy(DEPLOY / rules, folder)
+
+
+def write_history(folder: Path, metric: str, labels: Mapping[str, str], until_s: float, end_s: float) -> None:
+    """A counter that rose by one a second for hours until `until_s` (epoch seconds) and stood still from then to `end_s`."""
+    named = ",".join(f'{name}="{value}"' for name, value in labels.items())
+    begin = int(until_s - HISTORY_S)
+    samples = (f"{metric}{{{named}}} {min(at, int(until_s)) - begin} {at}" for at in range(begin, int(end_s), STEP_S))
+    text = "\n".join([f"# TYPE {metric.removesuffix('_total')} counter", *samples, "# EOF", ""])
+    (folder / "history.txt").write_text(text, "utf-8")
+    write = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(folder / "history.txt"), str(folder / "data")]
+    subprocess.run(write, check=True, capture_output=True)
 
 
 def command(folder: Path, port: int) -> list[str]:

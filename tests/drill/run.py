@@ -1,6 +1,6 @@
 """Breaks a real stack in every way that has a row, and says how soon somebody on call would know, and of what.
 
-    python -m tests.drill.run [--rows stopped,killed] [--beside 3] [--logs DIR]
+    python -m tests.drill.run [--rows stopped,killed] [--beside 4] [--logs DIR]
 
 Needs Kafka's jars as `regulars broker start` does, `prometheus` (the rules are evaluated by it, unchanged) and `node` (the
 page judges by its own script). Exit codes: 0 every row met its goal, 1 one did not, 2 the drill could not run.
@@ -40,6 +40,10 @@ class NotHealthy(Exception):
     """The stack did not come up, so that breaking it would say nothing; the message has what it showed."""
 
 
+class Ended(Exception):
+    """Somebody ended the drill."""
+
+
 class Watch:
     """Looks at every view of one stack, each in a thread of its own, and at the alerts."""
 
@@ -47,6 +51,7 @@ class Watch:
         self.now = dict.fromkeys((LAG, READY, PAGE), "not asked yet")
         self.states: dict[str, str] = {"not asked yet": "pending"}
         self.course: Course | None = None
+        self.mended = False
         self._began = 0.0
         self._stack = stack
         self._ending = threading.Event()
@@ -88,7 +93,7 @@ class Watch:
     def _looker(self, view: str, words: Callable[[], str]) -> Callable[[], None]:
         def look() -> None:
             self.now[view] = words()
-            if self.course is not None:
+            if self.course is not None and not self.mended:  # a worker that is started anew is no sign of the fault
                 self.course.note(view, self.seconds, self.now[view])
 
         return look
@@ -119,6 +124,15 @@ class Drill:
 
     def __init__(self, broker: OwnBroker, folder: Path, logs: Path) -> None:
         self._broker, self._folder, self._logs = broker, folder, logs
+        self._ending = threading.Event()
+
+    def end(self) -> None:
+        """Has every row that goes on end soon, without a result."""
+        self._ending.set()
+
+    def _wait(self) -> None:
+        if self._ending.wait(EVERY_S):
+            raise Ended("the drill was ended")
 
     def row(self, name: str) -> tuple[str, bool]:
         """Breaks one stack; the line of the table, and whether the row met its goal. No exception gets out."""
@@ -135,21 +149,34 @@ class Drill:
         return line(name, judgement, course), judgement.good
 
     def _course(self, fault: Fault, folder: Path) -> Course:
-        with self._broker_for(fault, folder) as broker, Stack(broker.servers, folder, fault.plan) as stack:
+        with self._broker_for(fault, folder) as broker, Stack(broker, folder, fault.plan) as stack:
             stack.start()
             with _watching(stack) as watch:
-                _await_health(stack, watch)
+                self._await_health(stack, watch)
                 fault.breaks(stack)
                 course = watch.begin()
                 while watch.seconds < fault.watch_s:
-                    time.sleep(EVERY_S)
-                watch.course = None
+                    self._wait()
+                watch.mended = True
                 fault.mends(stack)
                 mended = time.monotonic()
                 while not watch.clean() and time.monotonic() - mended < BACK_LIMIT_S:
-                    time.sleep(EVERY_S)
-                course.back_s = time.monotonic() - mended if watch.clean() else None
+                    self._wait()
+                if watch.clean():
+                    course.back_s = time.monotonic() - mended
+                else:
+                    course.left = ", ".join(f"{view}: {words}" for view, words in watch.now.items() if words)
         return course
+
+    def _await_health(self, stack: Stack, watch: Watch) -> None:
+        """Returns when nothing has shown, and nothing has been about to fire, for a while."""
+        deadline, since = time.monotonic() + HEALTHY_LIMIT_S, time.monotonic()
+        while time.monotonic() - since < HEALTHY_FOR_S or _scrapes(stack) < HEALTHY_SCRAPES:
+            if not watch.clean() or watch.states:
+                since = time.monotonic()
+            if time.monotonic() > deadline:
+                raise NotHealthy(f"shows {watch.now} {watch.states}; {stack.last_words()}")
+            self._wait()
 
     @contextmanager
     def _broker_for(self, fault: Fault, folder: Path) -> Iterator[OwnBroker]:
@@ -169,15 +196,15 @@ class Drill:
         (kept / "course.txt").write_text(words + "\n")
 
 
-def _await_health(stack: Stack, watch: Watch) -> None:
-    """Returns when nothing has shown, and nothing has been about to fire, for a while."""
-    deadline, since = time.monotonic() + HEALTHY_LIMIT_S, time.monotonic()
-    while time.monotonic() - since < HEALTHY_FOR_S or _scrapes(stack) < HEALTHY_SCRAPES:
-        if not watch.clean() or watch.states:
-            since = time.monotonic()
-        if time.monotonic() > deadline:
-            raise NotHealthy(f"shows {watch.now} {watch.states}; {stack.last_words()}")
-        time.sleep(EVERY_S)
+@contextmanager
+def _ended_early(drill: Drill, pool: ThreadPoolExecutor) -> Iterator[None]:
+    """Ctrl-C ends the rows that go on, and begins no other one."""
+    try:
+        yield
+    except BaseException:
+        drill.end()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
 
 
 def _scrapes(stack: Stack) -> float:
@@ -191,7 +218,7 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", default="", help=f"some, comma between them; there are {', '.join(FAULTS)}")
-    parser.add_argument("--beside", type=int, default=3, help="how many rows at a time (default 3)")
+    parser.add_argument("--beside", type=int, default=4, help="how many rows at a time (default 4)")
     parser.add_argument("--logs", type=Path, default=None, help="of rows that miss; default: a new folder in /tmp")
     given = parser.parse_args()
     rows = [name for name in given.rows.split(",") if name] or list(FAULTS)
@@ -216,9 +243,12 @@ def _run(rows: list[str], beside: int, logs: Path) -> int:
     try:
         broker.start()
         drill = Drill(broker, folder, logs)
-        with ThreadPoolExecutor(beside) as pool:
+        with ThreadPoolExecutor(beside) as pool, _ended_early(drill, pool):
+            # The longest begin first; the table has its own order.
+            begun = {name: pool.submit(drill.row, name) for name in sorted(rows, key=lambda row: -FAULTS[row].watch_s)}
             good = []
-            for text, met in pool.map(drill.row, rows):
+            for name in rows:
+                text, met = begun[name].result()
                 print(text, flush=True)
                 good.append(met)
     finally:

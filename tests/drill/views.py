@@ -152,11 +152,7 @@ class LagCommand:
 
 
 def lag_words(sample: Mapping[str, Any]) -> str:
-    """What a line of `regulars lag --json` shows that is wrong: topics that are late, and those that do not move.
-
-    >>> lag_words({"partitions": [{"topic": "d1-reviews", "seconds": 44.0, "stalled_s": 2.0}]})
-    'late: reviews'
-    """
+    """What a line of `regulars lag --json` shows that is wrong: topics that are late, and those that do not move."""
     late = _topics(sample, "seconds", LAG_LATE_S)
     stalled = _topics(sample, "stalled_s", NOT_MOVING_S)
     said = [f"late: {late}"] if late else []

@@ -72,6 +72,14 @@ def test_where_nothing_is_expected_any_alert_is_a_miss() -> None:
     assert judge(quiet, Course(fired={"SilentFeed": 60.0})).misses == ("SilentFeed fired after 60 s",)
 
 
+def test_what_a_repair_does_not_end_is_a_miss() -> None:
+    """A fault that stays after it was mended is not over, however well it was seen."""
+    course = _course(Late=90.0)
+    course.left = "ready: worker-1: stalled"
+
+    assert judge(EXPECTED, course).misses == ("after the repair there still was ready: worker-1: stalled",)
+
+
 def test_a_view_is_noted_when_its_words_change() -> None:
     """Also when they end: what it says again afterwards is a sighting of its own."""
     course = Course()
