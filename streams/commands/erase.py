@@ -57,12 +57,12 @@ def command(customers: tuple[str, ...], at: str | None, wait_s: float | None, **
 
 
 async def _erase(settings: "Settings", customers: tuple[str, ...], at: float, wait_s: float | None) -> list[str]:
-    from schemas.events import ERASURES, INPUT_TOPICS
+    from schemas.events import ERASURES, GROUP_TOPICS
     from schemas.topics import DEAD_LETTERS, MODEL_TRAIN, SEGMENT_CHANGES
     from streams.kafka.topics import kept_for
     from streams.ops.erasing import send, wait
 
-    names = (SEGMENT_CHANGES, DEAD_LETTERS, *INPUT_TOPICS, MODEL_TRAIN)
+    names = (SEGMENT_CHANGES, DEAD_LETTERS, *GROUP_TOPICS, MODEL_TRAIN)
     erasing = await send(settings, customers, at)
     for sent in erasing.sent:
         click.echo(f"sent: erase {sent.customer_id} ({settings.topic(ERASURES)}/{sent.partition}/{sent.offset})")

@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
-from schemas.events import INPUT_TOPICS
+from schemas.events import GROUP_TOPICS
 from streams.kafka.clients import admin_client
 from streams.kafka.cluster import CONNECT_LIMIT_S, Layout, connected, first_timestamp, layout
 from streams.kafka.errors import AccessRefused, BrokerLost, TopicsNotReady
@@ -65,7 +65,7 @@ class LagMonitor:
 
     def __init__(self, settings: Settings, every_s: float = EVERY_S) -> None:
         self._settings, self._every_s = settings, every_s
-        self._topics = [settings.topic(name) for name in INPUT_TOPICS]
+        self._topics = [settings.topic(name) for name in GROUP_TOPICS]
         self._clients: _Clients | None = None
         self._leaders: Layout = {}
         self._oldest: dict[TopicPartition, tuple[int, float]] = {}  # offset, and the timestamp of its record

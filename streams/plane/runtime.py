@@ -33,6 +33,7 @@ from streams.plane.errors import StoreBroken
 from streams.plane.failures import Failures
 from streams.plane.faust_options import faust_options
 from streams.plane.lease import Lease
+from streams.plane.leftovers import EVERY_S, Leftovers
 from streams.plane.pipeline import Pipeline
 from streams.plane.producer import Producer
 from streams.plane.records import Job
@@ -141,6 +142,8 @@ class App(faust.App):
         self.pipeline = Pipeline(job, world, settings.changelog_topic, self.lease, failures)
         self.pipeline.on_tick(CLAIM_AGAIN_S, self.pipeline.claim_again)
         self.pipeline.on_tick(memory.EVERY_S, memory.give_back)
+        leftovers = Leftovers(lambda: world.states().folder, lambda: world.states().in_use())
+        self.pipeline.on_tick(EVERY_S, leftovers.delete)
         self.restorer = Restorer(
             self.pipeline,
             world,

@@ -252,6 +252,15 @@ class BulkStore(RocksStore):
             self.set_aside(partition, str(exc))
             self._dbs[partition] = self.rocksdb_options.open(path)
 
+    @property
+    def folder(self) -> Path:
+        """Where the databases are."""
+        return Path(self.path)
+
+    def in_use(self) -> set[Path]:
+        """The databases that are open."""
+        return {self.partition_path(partition) for partition in self._dbs}
+
     def set_aside(self, partition: int, why: str) -> None:
         """Moves the partition's database out of the way, over what was set aside before, and logs it."""
         self.close(partition)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from models.clock import UNKNOWN, PartitionClock
 from models.policy import Rules
 from schemas.campaigns import CampaignSpend
+from schemas.events import GROUP_TOPICS
 from schemas.positions import Incarnation
 from schemas.states import NEVER, Held, PartitionState
 from schemas.stored import decode_partition, decode_state, due_of
@@ -38,7 +39,7 @@ class Partition:
         self.clock, self.rules = clock, rules
         self.ruled_at: float | None = None
         self.incarnations: tuple[Incarnation, ...] = ()
-        self.bases = (0, 0, 0)
+        self.bases: tuple[int, ...] = (0,) * len(GROUP_TOPICS)
         self.spends: tuple[CampaignSpend, ...] = ()
         self.unswept: list[bytes] = []
         self.stored = PartitionState()
@@ -78,7 +79,7 @@ class Partition:
 
         Call it after `restore`. A partition that has met no topic yet takes these for those that it knows.
         """
-        known = self.incarnations or tuple(Incarnation() for _ in topic_ids)
+        known = self.incarnations + (Incarnation(),) * (len(topic_ids) - len(self.incarnations))
         anew = [i for i, now in enumerate(topic_ids) if now and known[i].topic_id not in ("", now)]
         self.incarnations = tuple(
             Incarnation(now or kept.topic_id, kept.number + (i in anew))
@@ -89,8 +90,8 @@ class Partition:
 
     def _set_bases(self) -> None:
         if self.incarnations:
-            clicks, purchases, reviews = (each.base for each in self.incarnations)
-            self.bases = clicks, purchases, reviews
+            missing = len(GROUP_TOPICS) - len(self.incarnations)  # stored before a topic was added
+            self.bases = (*(each.base for each in self.incarnations), *(0,) * missing)
 
     def schedule(self, key: bytes, due: float) -> None:
         """The customer of `key` is to be looked at again at `due`."""

@@ -12,7 +12,7 @@ from faust.exceptions import ConsumerNotStarted
 
 from models.policy import Rules, load
 from models.scores import PriorScorer
-from schemas.events import INPUT_TOPICS
+from schemas.events import GROUP_TOPICS
 from schemas.topics import CAMPAIGNS, MODEL_SNAPSHOTS, MODEL_TRAIN, POLICIES
 from streams.kafka.broadcast import Broadcast
 from streams.kafka.patience import patiently
@@ -67,7 +67,7 @@ class ScoringWorker:
         self.lane = open_lane(settings, count_texts)
         queue = TextQueue(self.lane, {settings.topic(name): most for name, most in MOST_HELD.items()})
         changes, segments = ChangeFeed(), SegmentCounts()
-        topics = tuple(settings.topic(name) for name in INPUT_TOPICS)
+        topics = tuple(settings.topic(name) for name in GROUP_TOPICS)
         metrics.expect_events(topics)
         self._metrics = metrics
         self.job = ScoringJob(
@@ -127,7 +127,7 @@ class ScoringWorker:
                     topic=finding.topic.name,
                     differences=list(finding.differences),
                 )
-        kept = await patiently("reading how long topics are kept", partial(kept_for, self._settings, INPUT_TOPICS))
+        kept = await patiently("reading how long topics are kept", partial(kept_for, self._settings, GROUP_TOPICS))
         self._metrics.set_retention({self._settings.topic(name): ms for name, ms in kept.items()})
         self.app.add_future(self._guard(self.lane.start))
         self.app.add_future(self._guard(self._texts.run))

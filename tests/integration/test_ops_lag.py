@@ -10,6 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from click.testing import CliRunner
 
+from schemas.events import GROUP_TOPICS
 from streams.cli import main
 from streams.kafka.errors import BrokerLost, TopicsNotReady
 from streams.kafka.topics import create
@@ -61,7 +62,7 @@ async def test_every_partition_of_every_input_topic_is_measured(group: Settings)
     finally:
         await monitor.close()
 
-    topics = {group.topic(name) for name in ("clickstream", "purchases", "reviews")}
+    topics = {group.topic(name) for name in GROUP_TOPICS}
     assert {(tp.topic, tp.partition) for tp in lags} == {(t, p) for t in topics for p in range(group.partitions)}
     assert sum(row.records for row in lags.values()) == PURCHASES
 
@@ -165,7 +166,7 @@ def test_command_gives_every_partition_as_json(group: Settings) -> None:
     found = json.loads(told.stdout)
     assert told.exit_code == 0
     assert found["records"] == PURCHASES
-    assert len(found["partitions"]) == 3 * group.partitions
+    assert len(found["partitions"]) == len(GROUP_TOPICS) * group.partitions
 
 
 def test_command_says_when_the_group_has_never_committed(group: Settings) -> None:

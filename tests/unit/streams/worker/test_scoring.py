@@ -132,8 +132,11 @@ class Shop(Desk):
             while self.waiting:
                 self.serve()
         elif what in ERASES:
-            as_of = to_rfc3339(START_S + (day - ERASES[what]) * DAY_S)
-            self._send("purchases", customer, None, ("regulars-erase", as_of.encode()))
+            topic, ago = ERASES[what]
+            as_of = to_rfc3339(START_S + (day - ago) * DAY_S)
+            before = json.dumps({name: self.ends[name] for name in INPUT_TOPICS}).encode()
+            headers = [("regulars-erase", as_of.encode()), ("regulars-erase-before", before)]
+            self._send(topic, customer, None, *headers[: 1 + (topic == "erasures")])
         elif what == "purchase":
             self._send("purchases", customer, event | {"order_id": "o", "amount_minor": 5000, "currency": "GBP"})
         elif what == "review":
@@ -164,8 +167,13 @@ class Shop(Desk):
                 self.silence()
 
 
-# As of how many days ago: the second leaves what was held since then to come after it.
-ERASES = {"erase": 0, "erase the old": 30}
+# In which topic, and as of how many days ago: the second and fourth leave what was held since then to come after it.
+ERASES = {
+    "erase": ("erasures", 0),
+    "erase the old": ("erasures", 30),
+    "erase in purchases": ("purchases", 0),
+    "erase the old in purchases": ("purchases", 30),
+}
 LIVES = st.lists(
     st.tuples(
         st.integers(0, 60),  # days since the one before
