@@ -1,18 +1,21 @@
 """Erasing customers: sending the erasures, and waiting until the table shows them. This writes."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from schemas.erasures import erasure_headers
 from schemas.events import ERASURES, INPUT_TOPICS
 from schemas.topics import CUSTOMER_SEGMENTS
+from streams.kafka.clients import admin_client, started
 from streams.kafka.clients import producer as new_producer
-from streams.kafka.clients import started
 from streams.kafka.cluster import layout_of
+from streams.kafka.members import owners
 from streams.kafka.readers import reader
+from streams.kafka.refusals import explaining_refusals, unreached
 from streams.kafka.topics import partition_of
 from streams.settings import Settings
 
@@ -61,6 +64,28 @@ async def send(settings: Settings, customer_ids: Sequence[str], at: float) -> Er
             written = await producer.send_and_wait(erasures, None, key, partition, headers=erasure_headers(at, before))
             sent.append(SentErasure(customer_id, partition, written.offset))
     return Erasing(tuple(sent), {tp: end for tp, end in ends.items() if tp.topic == standings})
+
+
+async def workers(settings: Settings, erasing: Erasing) -> Mapping[str, str]:
+    """Per customer the worker that reads their erasure; without one: nobody does at present.
+
+    Raises:
+        BrokerLost: no broker answers.
+        AccessRefused: a broker answers and refuses this client.
+    """
+    admin = admin_client(settings)
+    try:
+        async with explaining_refusals(settings):
+            await admin.start()
+            reads = await owners(admin, settings.app_id)
+    except (KafkaError, OSError) as exc:
+        raise unreached(settings, exc) from exc
+    finally:
+        await admin.close()
+    topic = settings.topic(ERASURES)
+    return {
+        sent.customer_id: reads[tp] for sent in erasing.sent if (tp := TopicPartition(topic, sent.partition)) in reads
+    }
 
 
 async def wait(settings: Settings, erasing: Erasing, within_s: float) -> Collection[str]:

@@ -20,6 +20,7 @@ from schemas.events import GROUP_TOPICS
 from streams.kafka.clients import admin_client
 from streams.kafka.cluster import CONNECT_LIMIT_S, Layout, connected, first_timestamp, layout
 from streams.kafka.errors import AccessRefused, BrokerLost, TopicsNotReady
+from streams.kafka.members import owners
 from streams.kafka.readers import reader
 from streams.kafka.refusals import explaining_refusals, unreached
 from streams.settings import Settings
@@ -114,6 +115,21 @@ class LagMonitor:
         try:
             async with explaining_refusals(self._settings), asyncio.timeout(GIVEN_UP_S):
                 return await self._sample()
+        except (KafkaError, OSError, TimeoutError) as exc:
+            await self.close()
+            raise unreached(self._settings, exc) from exc
+
+    async def owners(self) -> Mapping[TopicPartition, str]:
+        """The worker that each partition is assigned to, by name and host. Call it after `sample`.
+
+        Raises:
+            BrokerLost: the broker did not answer.
+            AccessRefused: a broker answers and refuses this client.
+        """
+        assert self._clients is not None
+        try:
+            async with explaining_refusals(self._settings), asyncio.timeout(GIVEN_UP_S):
+                return await owners(self._clients.admin, self._settings.app_id)
         except (KafkaError, OSError, TimeoutError) as exc:
             await self.close()
             raise unreached(self._settings, exc) from exc

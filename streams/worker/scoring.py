@@ -9,8 +9,8 @@ the text, a server (`text_server`) takes the record out and hands it to the pipe
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import blake2b
 from typing import Protocol
 
 import structlog
@@ -32,7 +32,7 @@ from schemas.states import NEVER, Held, PartitionState
 from schemas.stored import encode_partition
 from schemas.topics import ACTION_REWARDS, ACTIONS, CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN, SEGMENT_CHANGES
 from streams.kafka.changelog import PARTITION_KEY
-from streams.keys import pseudonym_key
+from streams.keys import pseudonym, pseudonym_key
 from streams.plane.records import Effects, Output, Put
 from streams.settings import Settings
 from streams.worker.chunk import ChunkWork, Waiting
@@ -86,8 +86,8 @@ class Observer(Protocol):
         """The segments that erased customers were in; called before the changes of the same chunk."""
         ...
 
-    def restored(self, partition: int, segments: Iterator[Mapping[str, Held]]) -> None:
-        """The segments of every customer of the partition."""
+    def restored(self, partition: int, places: Counter[tuple[str, str]]) -> None:
+        """How many customers of the partition are in each (dimension, segment)."""
         ...
 
     def revoked(self, partition: int) -> None:
@@ -285,14 +285,16 @@ class ScoringJob:
 
     def pseudonym(self, customer_id: str) -> str:
         """Names a customer in `model-train`: 16 hex digits, keyed by the setting `pseudonym_key`."""
-        return blake2b(customer_id.encode(), key=self._pseudonym_key, digest_size=8).hexdigest()
+        return pseudonym(self._pseudonym_key, customer_id)
 
     # --- assignment
 
-    def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
-        """Takes a partition: builds its memory from its states."""
+    def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> Iterator[None]:
+        """Takes a partition: builds its memory from its states, portion by portion."""
         part = Partition(PartitionClock(self._settings.clock, self._settings.clock_grace_s), self.rules)
-        self._observer.restored(partition, part.restore(items))
+        places = Counter[tuple[str, str]]()
+        yield from part.restore(items, places)
+        self._observer.restored(partition, places)
         self._meet_topics(partition, part)
         self.parts[partition] = part
 

@@ -40,7 +40,7 @@ def test_an_erasure_in_another_partition_is_a_dead_letter() -> None:
     settings = SETTINGS.model_copy(update={"partitions": 2})
     job = ScoringJob(settings, RULES, PriorScorer(), readings=Texts(), waiting=desk, observer=desk.witness)
     wrong = 1 - partition_of(key, 2)
-    job.restored(wrong, iter(()))
+    list(job.restored(wrong, iter(())))
     work = job.decode(wrong, [Record("purchases", wrong, 0, key, None, [("regulars-erase", b"2024-01-01T00:00:00Z")])])  # type: ignore[list-item]
     (letter,) = work.dead_letters
     assert dict(letter.headers)["regulars-reason"] == b"wrong-partition"
@@ -92,7 +92,7 @@ def test_an_installation_can_refuse_erasures_in_purchases() -> None:
     desk = Desk()
     settings = SETTINGS.model_copy(update={"erasures_in_purchases": "refuse"})
     job = ScoringJob(settings, RULES, PriorScorer(), readings=Texts(), waiting=desk, observer=desk.witness)
-    job.restored(0, iter(()))
+    list(job.restored(0, iter(())))
     headers = [("regulars-erase", b"2024-01-01T00:00:00Z")]
     refused = job.decode(0, [Record("purchases", 0, 0, b"a", None, headers)])  # type: ignore[list-item]
     assert dict(refused.dead_letters[0].headers)["regulars-detail"] == (

@@ -83,7 +83,7 @@ def test_changes_are_seen_when_they_are_delivered_and_by_their_owner_alone(gone:
     assert effects.delivered is not None
     if gone:
         desk.job.revoked(0)
-        desk.job.restored(0, iter(()))
+        list(desk.job.restored(0, iter(())))
     effects.delivered()
     assert desk.witness.seen == ([] if gone else bodies)
 
@@ -219,13 +219,13 @@ def test_a_topic_made_anew_counts_from_its_start_and_what_comes_again_of_it_does
     """Its offsets begin at 0 again; the id says that its records are other ones, also after the next start."""
     desk = Desk()
     desk.job.topic_ids = {"clickstream": "a" * 32}
-    desk.job.restored(0, iter(()))
+    list(desk.job.restored(0, iter(())))
     for second in range(5):
         desk.take(desk.click("anna", second))
     for at_start in (0, 3):
         desk.start()
         desk.job.topic_ids = {"clickstream": "b" * 32}
-        desk.job.restored(0, iter(sorted(desk.states.items())))
+        list(desk.job.restored(0, iter(sorted(desk.states.items()))))
         desk.offset = at_start
         for n in range(3):
             record = desk.click("anna", 5 + n)
