@@ -70,7 +70,7 @@ def segments(
 @click.option("--json", "out", type=click.Path(dir_okay=False, path_type=Path), help="File for the figures.")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, envvar="REGULARS_SEED", show_envvar=True,
-    help="Seed of the forest of online_shoppers.",
+    help="Seed of the forest of online_shoppers, and of the standard errors of taobao2013's brands.",
 )  # fmt: skip
 def clicks(dataset: str, file: Path, out: Path | None, seed: int) -> None:
     """Do clicks foretell a purchase? Run FILE once through River pipelines; each forecast is judged before it is learnt.
@@ -81,7 +81,7 @@ def clicks(dataset: str, file: Path, out: Path | None, seed: int) -> None:
     """
     from streams.commands.encoder_display import ProgressBar
     from streams.report import clicks as report
-    from streams.report import repurchase
+    from streams.report import next_brand, repurchase
     from streams.report.backtest import NoPlace, check_place
     from streams.sources.brand_events import read_brand_events
     from streams.sources.tables import FileRefused
@@ -107,8 +107,11 @@ def clicks(dataset: str, file: Path, out: Path | None, seed: int) -> None:
                 found = report.judge_summaries(read_visit_rows(file), show, seed)
                 figures, table = report.figures_of_summaries(found), report.table_of(found)
             else:
-                horizons = repurchase.judge_horizons(read_brand_events(file), show)
-                figures, table = repurchase.figures_of(horizons), repurchase.table_of(horizons)
+                events = read_brand_events(file)
+                horizons = repurchase.judge_horizons(events, show)
+                brands = next_brand.judge_next_brands(events, show, seed)
+                figures = repurchase.figures_of(horizons) | next_brand.next_brand_figures(brands)
+                table = "\n\n".join([repurchase.table_of(horizons), next_brand.next_brand_table(brands)])
     except (NoPlace, FileRefused, repurchase.NothingToJudge) as exc:
         raise Failure(str(exc)) from exc
     click.echo(table)

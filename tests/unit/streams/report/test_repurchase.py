@@ -59,6 +59,9 @@ def test_clicks_gain_where_they_foretell(tmp_path: Path) -> None:
     assert gain["value"] == pytest.approx(week["auc"]["with_clicks"] - week["auc"]["bgnbd"])
     assert gain["value"] > 3 * gain["se"] > 0
     assert 0.0 <= week["ece"] < 0.1
+    rates = figures["next_brand_hit_rate_10"]
+    assert list(rates) == ["affinities", "bought_before", "popular"]
+    assert rates["affinities"] == 1.0  # nine brands in all
     assert week["rows"] > figures["horizon_days"]["30"]["rows"] > 0
 
 
