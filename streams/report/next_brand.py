@@ -22,8 +22,6 @@ BURN_IN_DAYS = 14
 AFFINITIES, BOUGHT_BEFORE, POPULAR = WAYS = ("affinities", "bought_before", "popular")
 
 _PURCHASE = KINDS.index("purchase")
-# Of one customer. Far more than ten, so that those that come back are still there; the oldest makes room.
-_REMEMBERED = 1000
 _DRAWS = 200
 
 Progress = Callable[[str, int, int], None]
@@ -31,7 +29,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass
 class CustomerBrands:
-    """What is known of one customer: the sketch, and brands bought, the latest last."""
+    """What is known of one customer: the sketch, and the latest `NAMED` brands bought, the latest last."""
 
     affinities: Affinities = field(default_factory=Affinities)
     bought: dict[int, None] = field(default_factory=dict)
@@ -42,7 +40,7 @@ class CustomerBrands:
         if kind == _PURCHASE:
             self.bought.pop(brand, None)
             self.bought[brand] = None
-            if len(self.bought) > _REMEMBERED:
+            if len(self.bought) > NAMED:
                 del self.bought[next(iter(self.bought))]
 
 
@@ -82,7 +80,7 @@ def judge_next_brands(
             for customer, brand in sorted({(customer, brand) for customer, kind, brand in today if kind == _PURCHASE}):
                 counts = tally.setdefault(customer, [0] * (len(WAYS) + 1))
                 of = known.get(customer, CustomerBrands())
-                hits = (brand in of.affinities.top(NAMED), brand in list(of.bought)[-NAMED:], brand in popular)
+                hits = (brand in of.affinities.top(NAMED), brand in of.bought, brand in popular)
                 for place, hit in enumerate((*hits, True)):
                     counts[place] += hit
         for customer, kind, brand in today:
