@@ -66,16 +66,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def pseudonym(key: bytes, name: str) -> str:
-    """What names a customer, or a customer within a campaign, in labels and rewards: 16 hex digits, keyed.
-
-    Args:
-        key: `pseudonym_key`.
-        name: the customer's id, or what `schemas.campaigns.reward_id` makes of it.
-    """
-    return blake2b(name.encode(), key=key, digest_size=8).hexdigest()
-
-
 def pseudonym_key(settings: Settings) -> bytes:
     """The key of customers' pseudonyms, 32 bytes.
 
