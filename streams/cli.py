@@ -25,6 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "replay": ("streams.commands.replay:command", "Produce a real data set as events, in event-time order."),
     "state": ("streams.commands.state:command", "Export every customer's state from the changelog."),
     "explain": ("streams.commands.explain:command", "Explain why a customer is in their segments."),
+    "access": ("streams.commands.access:command", "Write everything that is held about a customer to a file."),
+    "report": ("streams.commands.report:command", "Write the report of the shop as a page."),
     "erase": ("streams.commands.erase:command", "Erase customers, and show what remains where."),
     "events": ("streams.commands.events:command", "Check events before they are sent."),
     "dead-letters": ("streams.commands.dead_letters:command", "List refused records, and send them back after a fix."),

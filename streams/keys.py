@@ -76,6 +76,17 @@ def pseudonym_key(settings: Settings) -> bytes:
     return blake2b(_secret(settings).encode(), digest_size=KEY_BYTES).digest()
 
 
+def pseudonym_of(customer_id: str, key: bytes) -> str:
+    """Names a customer in `model-train`, 16 hex digits; `key` is `pseudonym_key`."""
+    return blake2b(customer_id.encode(), key=key, digest_size=8).hexdigest()
+
+
+def has_secret(settings: Settings) -> bool:
+    """Whether `pseudonym_key` finds a secret that is there already, and would not make one that no worker has used."""
+    given = bool(settings.pseudonym_key.get_secret_value()) or settings.pseudonym_key_file is not None
+    return given or (is_local(settings.bootstrap_servers) and (settings.cache_dir / LOCAL_SECRET_FILE).exists())
+
+
 def key_for(settings: Settings, use: str) -> bytes:
     """The key for `use` (`look-ups`, `text-cache`), 32 bytes. Raises as `pseudonym_key`."""
     return blake2b(use.encode(), key=pseudonym_key(settings), digest_size=KEY_BYTES).digest()

@@ -1,1 +1,1 @@
-"""Files and pages made from a file of history: the forecasts of a backtest beside the outcomes. Nothing here uses Kafka."""
+"""Pages and their numbers: of a backtest, a campaign, the shop. `shop_reading` alone reads Kafka; the rest is computed."""

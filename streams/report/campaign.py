@@ -34,7 +34,7 @@ def _figures(report: CampaignReport) -> dict[str, Any]:
     return {
         "campaign": campaign,
         "paused": report.paused,
-        "lead": _lead(found.against_holdout),
+        "lead": lead_words(found.against_holdout),
         "cards": [
             (f"{found.decisions:,}", "decisions whose days are over"),
             (f"{found.customers:,}", "customers, about"),
@@ -87,7 +87,8 @@ def intervals_chart(spans: list[tuple[str, Interval]]) -> Markup | None:
     return Markup(f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="intervals">{drawn}</svg>')
 
 
-def _lead(against: Interval | None) -> str:
+def lead_words(against: Interval | None) -> str:
+    """What a campaign adds over its holdout, in a sentence."""
     if against is None or not math.isfinite(against.low):
         return "Too few decisions are over, or nobody is held out: what the campaign adds is not known yet."
     if against.low > 0:

@@ -11,7 +11,6 @@ the text, a server (`text_server`) takes the record out and hands it to the pipe
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import blake2b
 from typing import Protocol
 
 import structlog
@@ -33,7 +32,7 @@ from schemas.states import NEVER, Held, PartitionState
 from schemas.stored import encode_partition
 from schemas.topics import ACTION_REWARDS, ACTIONS, CUSTOMER_SEGMENTS, DEAD_LETTERS, MODEL_TRAIN, SEGMENT_CHANGES
 from streams.kafka.changelog import PARTITION_KEY
-from streams.keys import pseudonym_key
+from streams.keys import pseudonym_key, pseudonym_of
 from streams.plane.records import Effects, Output, Put
 from streams.settings import Settings
 from streams.worker.chunk import ChunkWork, Waiting
@@ -286,7 +285,7 @@ class ScoringJob:
 
     def pseudonym(self, customer_id: str) -> str:
         """Names a customer in `model-train`: 16 hex digits, keyed by the setting `pseudonym_key`."""
-        return blake2b(customer_id.encode(), key=self._pseudonym_key, digest_size=8).hexdigest()
+        return pseudonym_of(customer_id, self._pseudonym_key)
 
     # --- assignment
 

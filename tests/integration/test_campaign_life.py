@@ -63,6 +63,32 @@ def actions(shop: Shop) -> dict[str, dict[str, Any]]:
     return {name: json.loads(body) for name, body in bodies.items()}
 
 
+def check_the_shops_report(shop: Shop, decided: dict[str, dict[str, Any]], folder: Path) -> None:
+    """`regulars report shop` says of the whole shop what the topics have."""
+    folder.mkdir()
+    (folder / "notes.txt").touch()
+    done = shop.run("report", "shop", "--out", str(folder), "--since", "2024-04-01")
+    assert done.returncode == 0, done.stderr
+    assert "notes.txt" in done.stderr
+    assert sorted(each.name for each in folder.iterdir()) == [
+        "campaign-1.html", "index.html", "notes.txt", "report.json",
+    ]  # fmt: skip
+    page, report = (folder / "index.html").read_text(), json.loads((folder / "report.json").read_text())
+    assert (report["customers"], report["quality"]["purchases"]) == (CUSTOMERS, CUSTOMERS)
+    changes = {json.loads(m.value() or b"")["change_id"] for m in shop.read("segment-changes")}
+    assert sum(each["moves"] for each in report["migrations"]) == len(changes)
+    last = [each["customers"] for each in report["courses"] if each["day"] == report["until"]]
+    assert sum(last) == CUSTOMERS * len(report["dimensions"])
+    bought = [each["spend_minor"] for each in report["revenue"] if each["dimension"] == "lifecycle"]
+    assert sum(bought) == 2000 * sum(
+        each["purchases"] for each in report["revenue"] if each["dimension"] == "lifecycle"
+    )
+    (campaign,) = report["campaigns"]
+    assert (campaign["label"], campaign["decisions"]) == ("win-back-1", len(decided))
+    assert 'href="campaign-1.html"' in page
+    assert "Nothing has been learnt yet" in page
+
+
 def test_what_a_preview_says_is_decided_once_though_a_worker_is_killed(shop: Shop, tmp_path: Path) -> None:
     """The same customers, arms and seconds; no budget exceeded; rewards under pseudonyms; nothing more once paused."""
     file = tmp_path / "win-back.yaml"
@@ -130,6 +156,7 @@ def test_what_a_preview_says_is_decided_once_though_a_worker_is_killed(shop: Sho
     assert found["recent"]["outcomes"] == [{"arm": "coupon-10", "kind": "unsubscribed", "decisions": 1}]
     assert found["unreadable"] == 1
     assert "kept constant" in told(shop, "report", "win-back")
+    check_the_shops_report(shop, decided, tmp_path / "shop")
     assert shop.stop(worker) == 0
 
 
@@ -170,6 +197,8 @@ def test_a_document_that_cannot_be_served_is_refused_where_it_is_written(shop: S
     file = tmp_path / "win-back.yaml"
     file.write_text(DOCUMENT)
     told(shop, "publish", str(file))
+    empty = shop.run("report", "shop", "--out", str(tmp_path / "shop"))
+    assert (empty.returncode, empty.stderr.count("\n"), "has no standing" in empty.stderr) == (1, 1, True)
     assert "published already" in told(shop, "publish", str(file))
     file.write_text(DOCUMENT.replace("days: 3}", "days: 4}"))
     refused = shop.run("campaign", "publish", str(file))
