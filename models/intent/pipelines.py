@@ -1,6 +1,7 @@
 """The pipelines, from River's parts and ours; each learns a session after it has ended, in one pass."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from river import base, compose, forest, preprocessing
 
@@ -13,6 +14,9 @@ from models.intent.features import (
 )
 from models.intent.stack import StackedClassifier
 from models.river import DynamicLogisticRegression
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCALE = 0.2
 """Standard deviation of a code's weight before anything was learnt. With .1 and .5 the area under the ROC curve of the first
@@ -47,6 +51,41 @@ def of_summaries(seed: int = 0, trees: int = 30) -> StackedClassifier:
     numbers = compose.FuncTransformer(numbers_of_summary)
     numbers += compose.FuncTransformer(names_of_summary) | preprocessing.OneHotEncoder()
     return StackedClassifier({"line": line, "forest": numbers | _forest(trees, seed)})
+
+
+def of_shoppers(overlap: float = 1.0) -> compose.Pipeline:
+    """P(purchase within some days) from the features of a `models.intent.shopper.Shopper`, one by one or many at once.
+
+    Args:
+        overlap: how many labels of a customer cover the same day, 1 or more; each then tells so much less.
+    """
+    line = DynamicLogisticRegression(intercept_scale=_WIDE, dispersion=overlap)
+    return SteadyScaler() | compose.FuncTransformer(_bounded_all) | line
+
+
+class SteadyScaler(preprocessing.StandardScaler):  # type: ignore[misc]
+    """River's StandardScaler, also where a number hardly varies.
+
+    It merges the variances of mini-batches by a difference, which rounding can leave below 0; a standard deviation that is
+    no real number would follow.
+    """
+
+    def learn_many(self, X: "pd.DataFrame") -> None:  # noqa: N803
+        """Updates with a mini-batch.
+
+        Parameters
+        ----------
+        X
+            A dataframe of features.
+
+        """
+        super().learn_many(X)
+        for name, variance in self.vars.items():
+            self.vars[name] = max(variance, 0.0)
+
+
+def _bounded_all(x: Any) -> Any:
+    return _bounded(x) if isinstance(x, Mapping) else x.clip(-_FARTHEST, _FARTHEST)
 
 
 def _forest(trees: int, seed: int) -> base.Classifier:

@@ -141,16 +141,34 @@ def bgnbd_log_likelihood(parameters: NDArray[np.float64], x: FloatArray, t_x: Fl
 
 
 def fit_bgnbd(x: FloatArray, t_x: FloatArray, age: FloatArray) -> tuple[Population, float]:
-    """BG/NBD by maximum likelihood from whole histories, in days, and its log likelihood."""
+    """BG/NBD by maximum likelihood from whole histories, in days, and its log likelihood.
+
+    The parameters stay within the bounds that the filter has too: few histories may have their maximum at infinity.
+    """
     from scipy.optimize import minimize  # type: ignore[import-untyped]
 
     def loss(logs: FloatArray) -> float:
-        return -bgnbd_log_likelihood(np.exp(logs), x, t_x, age)
+        return -bgnbd_log_likelihood(np.exp(np.clip(logs, _LOWER, _UPPER)), x, t_x, age)
 
     start = np.log(np.array([1.0, float(np.mean(age)) / 4.0, 1.0, 2.0]))
     options = {"maxiter": 10_000, "maxfev": 10_000, "xatol": 1e-7, "fatol": 1e-9}
     found = minimize(loss, start, method="Nelder-Mead", options=options)
-    return _population(found.x, PUBLISHED.mean_amount), -float(found.fun)
+    return _population(np.clip(found.x, _LOWER, _UPPER), PUBLISHED.mean_amount), -float(found.fun)
+
+
+def bgnbd_chance(population: Population, x: FloatArray, t_x: FloatArray, age: FloatArray, days: float) -> FloatArray:
+    """(rows,): of a purchase within `days` after histories as `bgnbd_log_likelihood` takes them, in days.
+
+    P(alive) as in Fader, Hardie and Lee, "Computing P(alive) using the BG/NBD model" (2008), times the
+    chance that a living customer, whose rate is Gamma(r + x, alpha + T), buys in that time.
+    """
+    shape, span = population.r + x, population.alpha_days + age
+    fading = shape * np.log(span / (population.alpha_days + t_x)) + np.log(
+        population.a / (population.b + np.maximum(x, 1.0) - 1.0)
+    )
+    alive = np.where(x > 0, 1.0 / (1.0 + np.exp(np.minimum(fading, 700.0))), 1.0)
+    chance: FloatArray = alive * -np.expm1(shape * np.log(span / (span + days)))
+    return chance
 
 
 def refitted(prior: Scorer, population: Population) -> Scorer:

@@ -65,15 +65,15 @@ def segments(
 
 
 @command.command("clicks")
-@click.argument("dataset", type=click.Choice(["session_purchase", "online_shoppers"]))
+@click.argument("dataset", type=click.Choice(["session_purchase", "online_shoppers", "taobao2013"]))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--json", "out", type=click.Path(dir_okay=False, path_type=Path), help="File for the figures.")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, envvar="REGULARS_SEED", show_envvar=True,
-    help="Seed of the forest of online_shoppers.",
+    help="Seed of the forest of online_shoppers, and of the standard errors of taobao2013's brands.",
 )  # fmt: skip
 def clicks(dataset: str, file: Path, out: Path | None, seed: int) -> None:
-    """Do clicks foretell a purchase? Run FILE once through River pipelines; each visit is judged before it is learnt.
+    """Do clicks foretell a purchase? Run FILE once through River pipelines; each forecast is judged before it is learnt.
 
     session_purchase: pages and times of each visit (parquet: pages, cum_seconds, purchase). A visit is scored after 3, 5 and
     10 pages and at its end, or at its end where that comes first. online_shoppers: a row per visit, with page_value and
@@ -81,7 +81,9 @@ def clicks(dataset: str, file: Path, out: Path | None, seed: int) -> None:
     """
     from streams.commands.encoder_display import ProgressBar
     from streams.report import clicks as report
+    from streams.report import next_brand, repurchase
     from streams.report.backtest import NoPlace, check_place
+    from streams.sources.brand_events import read_brand_events
     from streams.sources.tables import FileRefused
     from streams.sources.visits import read_visit_rows, read_visits
     from streams.teaching.progress import TrainingProgress
@@ -100,11 +102,18 @@ def clicks(dataset: str, file: Path, out: Path | None, seed: int) -> None:
                 read = read_visits(file)
                 found = report.judge_pages(read.visits, show)
                 figures = report.figures_of_pages(found) | {"left_out": read.left_out}
-            else:
+                table = report.table_of(found)
+            elif dataset == "online_shoppers":
                 found = report.judge_summaries(read_visit_rows(file), show, seed)
-                figures = report.figures_of_summaries(found)
-    except (NoPlace, FileRefused) as exc:
+                figures, table = report.figures_of_summaries(found), report.table_of(found)
+            else:
+                events = read_brand_events(file)
+                horizons = repurchase.judge_horizons(events, show)
+                brands = next_brand.judge_next_brands(events, show, seed)
+                figures = repurchase.figures_of(horizons) | next_brand.next_brand_figures(brands)
+                table = "\n\n".join([repurchase.table_of(horizons), next_brand.next_brand_table(brands)])
+    except (NoPlace, FileRefused, repurchase.NothingToJudge) as exc:
         raise Failure(str(exc)) from exc
-    click.echo(report.table_of(found))
+    click.echo(table)
     if out is not None:
         out.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ import pytest
 
 from models.features import rows
 from models.learning.further import expected_purchases
-from models.learning.population import PopulationFilter, fit_bgnbd, log_likelihood
+from models.learning.population import PopulationFilter, bgnbd_chance, fit_bgnbd, log_likelihood
 from models.scores import PUBLISHED, Population, PriorScorer, seasonal_days
 from schemas.groups import Spending
 from schemas.states import CustomerState
@@ -34,6 +34,30 @@ def test_the_published_parameters_are_reproduced() -> None:
     assert [round(value, 3) for value in population[:4]] == [0.243, 4.414, 0.793, 2.426]
     assert round(likelihood, 1) == -9582.4
     assert PUBLISHED.alpha_days == pytest.approx(population.alpha_days * 7, abs=0.01)
+
+
+def test_the_chance_of_a_purchase_is_that_of_simulated_customers() -> None:
+    """Customers who buy at gamma rates and may leave after each purchase; their next month, by what is known of them."""
+    rng, count, age, days = np.random.default_rng(3), 20_000, 90.0, 30.0
+    truth = Population(0.8, 20.0, 1.0, 3.0, 30.0)
+    rates, leaves = rng.gamma(truth.r, 1 / truth.alpha_days, count), rng.beta(truth.a, truth.b, count)
+    x, t_x, now, came = (np.zeros(count) for _ in range(4))
+    alive = np.ones(count, dtype=bool)
+    while (alive & (now < age + days)).any():
+        now = now + rng.exponential(1 / rates)
+        before, within = alive & (now <= age), alive & (now > age) & (now <= age + days)
+        x, t_x, came = x + before, np.where(before, now, t_x), came + within
+        alive &= (now <= age + days) & (rng.random(count) >= leaves)
+    chance = bgnbd_chance(truth, x, t_x, np.full(count, age), days)
+    for group in (x == 0, (x > 0) & (t_x < 45), (x > 0) & (t_x >= 45)):
+        error = 4 * np.sqrt(0.25 / group.sum())
+        assert chance[group].mean() == pytest.approx((came[group] > 0).mean(), abs=error)
+
+
+def test_a_handful_of_histories_have_a_finite_fit() -> None:
+    """Where the likelihood rises without end, the parameters stop at their bounds."""
+    population, likelihood = fit_bgnbd(np.array([0.0, 1.0]), np.array([0.0, 1.0]), np.array([3.0, 2.0]))
+    assert np.isfinite([*population, likelihood]).all()
 
 
 def buyers(count: int, rng: np.random.Generator, truth: Population) -> tuple[np.ndarray, np.ndarray]:
