@@ -29,7 +29,7 @@ from streams.settings import Settings
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("secured")]
 
 READ, WRITE, DESCRIBE = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE
-INPUTS = ("clickstream", "purchases", "reviews")
+INPUTS = ("clickstream", "purchases", "reviews", "erasures")
 
 
 @pytest.fixture(scope="module")
