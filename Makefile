@@ -10,7 +10,7 @@ CYCLONEDX_VERSION := 7.5.0
 PIP_AUDIT_VERSION := 2.10.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test t lint unit integration test-slow test-faults bench verify-replay verify-promises docs hooks release sbom audit pin lock clean
+.PHONY: help setup demo test t lint unit integration test-slow test-faults drill bench verify-replay verify-promises docs hooks release sbom audit pin lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,9 @@ test-slow: $(STAMP) ## integration tests that wait for minutes
 
 test-faults: $(STAMP) ## break it at every point, under an oracle; half an hour
 	$(BIN)/python -m tests.faults.run $(ARGS)
+
+drill: $(STAMP) ## break a whole stack and see what somebody on call would see: make drill ROWS=stopped,killed; half an hour
+	$(BIN)/python -m tests.drill.run --rows "$(ROWS)" $(ARGS)
 
 bench: $(STAMP) ## speed: the common job and the whole job
 	$(BIN)/regulars broker start

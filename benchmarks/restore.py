@@ -98,8 +98,9 @@ def ours(group: str) -> None:
             """Never called."""
             raise AssertionError
 
-        def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
+        def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> Iterator[None]:
             """Keeps nothing in memory."""
+            return iter(())
 
         def refuse(self, partition: int, record: Any, cause: Exception) -> Any:
             """Nothing is set aside here."""

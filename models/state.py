@@ -35,10 +35,36 @@ class Reading(NamedTuple):
 
 
 class Erasure(NamedTuple):
-    """A customer is to be erased: the latest record in `purchases` that says so, and the moment as of which."""
+    """A customer is to be erased.
 
-    offset: int
-    at: float  # epoch seconds
+    Attributes:
+        at: no event up to this moment counts any more, epoch seconds.
+        before: per event topic, the position of the last record that lies before it whatever its event time; -1: none.
+        ahead: an event that was counted with a time up to this moment, after `at`, was stamped by a clock that is ahead:
+            it lies before the erasure, and so do its retries.
+        in_purchases: the request is a record of `purchases`, at its position in `before`. A replay is known by that;
+            of other requests by their moment.
+    """
+
+    at: float
+    before: tuple[int, int, int] = (-1, -1, -1)
+    ahead: float = -NEVER
+    in_purchases: bool = False
+
+    def joined(self, other: "Erasure | None") -> "Erasure":
+        """This request and another one of the same customer, as one."""
+        if other is None:
+            return self
+        clicks, purchases, reviews = map(max, self.before, other.before)
+        both = self.in_purchases and other.in_purchases
+        return Erasure(max(self.at, other.at), (clicks, purchases, reviews), max(self.ahead, other.ahead), both)
+
+    def is_known(self, state: CustomerState) -> bool:
+        """Whether `state` is of after this erasure: the request comes again after a crash."""
+        if self.in_purchases:
+            return self.before[PURCHASE] <= state.offsets[PURCHASE]
+        # Who is in a remainder may be erased again: a reader that waits for the null sees another one.
+        return state.erased_at is not None and self.at <= state.erased_at and not state.is_erased
 
 
 def erased(state: CustomerState | None, erasure: Erasure) -> CustomerState | None:
@@ -52,17 +78,20 @@ def erased(state: CustomerState | None, erasure: Erasure) -> CustomerState | Non
     Its times are such that any event's take their place: `observe` makes of a remainder what it makes of nobody.
     """
     known = CustomerState() if state is None else state
-    clicks, purchases, reviews = known.offsets
-    if erasure.offset <= purchases:
+    if erasure.is_known(known):
         return None
+    clicks, purchases, reviews = map(max, known.offsets, erasure.before)
+    at = max(erasure.at, known.erased_at or -NEVER)
+    if at < known.last_event_at <= erasure.ahead:
+        at = known.last_event_at
     return CustomerState(
-        offsets=(clicks, erasure.offset, reviews),
+        offsets=(clicks, purchases, reviews),
         sequence=known.sequence,
         first_event_at=NEVER,
         last_event_at=-NEVER,
         as_of=-NEVER,
         landmark=-NEVER,
-        erased_at=erasure.at if known.erased_at is None else max(known.erased_at, erasure.at),
+        erased_at=at,
         campaigns=_counts_only(known.campaigns),
     )
 

@@ -15,11 +15,12 @@ import msgspec
 from schemas.actions import ACTION_TYPE, Action, ActionOutcome
 from schemas.campaigns import MaturedReward
 from schemas.changes import CHANGE_TYPE, STANDING_TYPE, Change, Standing, cloudevent_headers, standing_headers
-from schemas.events import ERASURES, Click, Purchase, Reason, Review
+from schemas.events import PURCHASES, Click, Purchase, Reason, Review
 from schemas.examples import CHANGE, STANDING, examples_of
 from schemas.headers import (
     CLOCK_HEADER,
     DETAIL_HEADER,
+    ERASE_BEFORE_HEADER,
     ERASE_HEADER,
     ERASED_AT_HEADER,
     FIELD_HEADER,
@@ -148,7 +149,7 @@ def asyncapi() -> dict[str, Any]:
 
 
 # Messages of a topic beside its records.
-_BESIDE = {ERASURES: ("erasure",), CUSTOMER_SEGMENTS: ("erased",)}
+_BESIDE = {PURCHASES: ("erasure",), CUSTOMER_SEGMENTS: ("erased",)}
 _BINDING = "0.5.0"
 
 
@@ -174,6 +175,8 @@ def _channel_binding(topic: Declaration) -> dict[str, Any]:
     configuration: dict[str, Any] = {"cleanup.policy": ["compact" if topic.is_compacted else "delete"]}
     if topic.kept_days is not None:
         configuration["retention.ms"] = topic.kept_days * 86_400_000
+    if topic.nulls_days is not None:
+        configuration["delete.retention.ms"] = topic.nulls_days * 86_400_000
     if topic.limit_bytes is not None:
         configuration["max.message.bytes"] = topic.limit_bytes
     partitions = PARTITIONS if topic.by_customer else 1
@@ -243,7 +246,11 @@ def _clock_headers() -> dict[str, Any]:
 
 def _erasure_headers() -> dict[str, Any]:
     described = "RFC 3339 with an offset: no event of the customer up to then counts"
-    return {ERASE_HEADER: {"type": "string", "pattern": EVENT_TIME_PATTERN, "description": described}}
+    before = "JSON object, event topic -> end offset of the key's partition: records below lie before the erasure, too"
+    return {
+        ERASE_HEADER: {"type": "string", "pattern": EVENT_TIME_PATTERN, "description": described},
+        ERASE_BEFORE_HEADER: {"type": "string", "contentMediaType": "application/json", "description": before},
+    }
 
 
 def _erased_headers() -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from schemas.headers import CLOCK_HEADER, ERASE_HEADER
+from schemas.headers import CLOCK_HEADER
 from schemas.patterns import CUSTOMER_ID_PATTERN, EVENT_TIME_PATTERN, ID_LIMIT_CHARS, id_mistake
 from schemas.times import DAY_S, from_rfc3339
 
@@ -31,6 +31,10 @@ EARLIEST_S = 631_152_000
 
 CLICKSTREAM, PURCHASES, REVIEWS = "clickstream", "purchases", "reviews"
 INPUT_TOPICS = (CLICKSTREAM, PURCHASES, REVIEWS)
+# Requests to erase customers, in a topic of their own: only who may erase has to be allowed to write to it.
+ERASURES = "erasures"
+# Everything that the group of workers reads, in the order of the topics' indexes.
+GROUP_TOPICS = (*INPUT_TOPICS, ERASURES)
 
 _MINOR = "minor units (pence, cents)"
 
@@ -145,9 +149,6 @@ Reason = Literal[
     "internal",
 ]
 
-# The topic of erasures: its records never wait for texts.
-ERASURES = PURCHASES
-
 
 class Rejected(Exception):
     """A record that is no event. Its producer must mend it; `regulars-reason` and `regulars-field` say what.
@@ -220,46 +221,6 @@ def too_early(at_s: float) -> str:
     elif -DAY_S <= at_s < 365 * DAY_S:
         kind = "in 1970, as seconds taken for milliseconds or no time at all are"
     return f"{kind}; allowed from 1990-01-01T00:00:00Z on"
-
-
-def decode_erasure(
-    topic: str, key: bytes, headers: Sequence[tuple[str, bytes | None]], latest_s: float
-) -> float | None:
-    """The moment as of which a record without value erases the customer of its key; None: it is no erasure.
-
-    Args:
-        topic: a name of `INPUT_TOPICS`.
-        key: the record's key.
-        headers: the record's; of several `ERASE_HEADER` the first counts.
-        latest_s: epoch seconds, as in `decode`.
-
-    Raises:
-        Rejected: it is meant as an erasure, and isn't one.
-
-    >>> decode_erasure("purchases", b"anna", [("regulars-erase", b"1990-01-01T00:01:00Z")], 7e8)
-    631152060.0
-    """
-    moment = next((value or b"" for name, value in headers if name == ERASE_HEADER), None)
-    if moment is None:
-        return None
-    field = f"header {ERASE_HEADER}"
-    if topic != ERASURES:
-        raise Rejected("erase", field, f"an erasure is a record of {ERASURES}")
-    try:
-        at = from_rfc3339(moment.decode())
-    except ValueError:
-        raise Rejected("erase", field, "not an RFC 3339 timestamp") from None
-    if at < EARLIEST_S:
-        raise Rejected("erase", field, too_early(at))
-    if at > latest_s:
-        raise Rejected("future-time", field, "later than this worker's clock allows")
-    try:
-        customer_id = key.decode()
-    except UnicodeDecodeError:
-        raise Rejected("not-utf8", "$", "the key, which must be the customer id, is not UTF-8") from None
-    if (mistake := id_mistake(customer_id)) is not None:
-        raise Rejected("erase", "$", f"the key {mistake}")
-    return at
 
 
 def decode_clock(headers: Sequence[tuple[str, bytes | None]], latest_s: float) -> float | None:

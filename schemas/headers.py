@@ -7,6 +7,9 @@
 CLOCK_HEADER = "regulars-clock"
 # Of an erasure, which has no value: the customer of its key is erased as of this moment (RFC 3339).
 ERASE_HEADER = "regulars-erase"
+# Of an erasure in `erasures`: what the event topics held when it was sent, as JSON: topic -> end offset of the customer's
+# partition. Records before these offsets lie before the erasure, whatever their event times say.
+ERASE_BEFORE_HEADER = "regulars-erase-before"
 # Of the null of an erased customer in `customer-segments`: the moment (RFC 3339), and the highest sequence number that any
 # of their changes had.
 ERASED_AT_HEADER, SEQUENCE_HEADER = "regulars-erased-at", "regulars-sequence"

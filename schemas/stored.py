@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -240,6 +240,54 @@ def due_of(value: bytes) -> float:
     """When the stored state must be looked at again, without decoding it."""
     due: float = _due.unpack_from(value)[0]
     return due
+
+
+class Glance(NamedTuple):
+    """What a scan over every customer needs of a state.
+
+    Attributes:
+        due: when it must be looked at again, epoch seconds; `NEVER`: only when an event comes.
+        ruled: the policy that judged it last (`models.policy.Policy.tag`).
+        is_erased: it is a remainder.
+        places: (dimension, segment) of each dimension.
+    """
+
+    due: float
+    ruled: int
+    is_erased: bool
+    places: tuple[tuple[str, str], ...]
+
+
+_RULED_AT, _FIRST_AT = (packer(HEAD[: [name for name, _ in HEAD].index(name)]).size for name in ("ruled", "first"))
+_NAMES_SIZE_AT = packer(HEAD[: [name for name, _ in HEAD].index("names")]).size
+_PROMISED_AT = packer(HEAD[: [name for name, _ in HEAD].index("promised")]).size
+_glanced = struct.Struct("<Id")
+
+
+def glance(value: bytes) -> Glance:
+    """A fifth of the work of `decode_state`. Raises as it does."""
+    if len(value) <= LAYOUT_AT or value[LAYOUT_AT] != LAYOUT:
+        state = decode_state(value)
+        places = tuple((dimension, held.segment) for dimension, held in state.segments.items())
+        return Glance(due_of(value), state.ruled, state.is_erased, places)
+    try:
+        ruled, first = _glanced.unpack_from(value, _RULED_AT)
+        at = _fixed(
+            int.from_bytes(value[_GROUPS_AT : _GROUPS_AT + 2], "little"), value[_FIELDS_AT : _FIELDS_AT + len(FIELDS)]
+        ).row.size
+        if promised := value[_PROMISED_AT]:
+            at += _due.size + promised
+        size = int.from_bytes(value[_NAMES_SIZE_AT : _NAMES_SIZE_AT + 2], "little")
+        return Glance(due_of(value), ruled, first == NEVER, _places_in(value[at : at + size]))
+    except (struct.error, IndexError, ValueError) as exc:
+        raise msgspec.DecodeError(f"a stored state of {len(value)} bytes ends too early") from exc
+
+
+@lru_cache(4096)
+def _places_in(names: bytes) -> tuple[tuple[str, str], ...]:
+    """Customers share few combinations of segments."""
+    each = names_in(names)
+    return tuple(zip(each[::2], each[1::2], strict=True))
 
 
 def has_campaigns(value: bytes) -> bool:

@@ -6,7 +6,7 @@ three input topics stand with their events, in `schemas.events`.
 
 from typing import NamedTuple
 
-from schemas.events import CLICKSTREAM, PURCHASES, REVIEWS
+from schemas.events import CLICKSTREAM, ERASURES, PURCHASES, REVIEWS
 
 MIB = 1024 * 1024
 
@@ -44,6 +44,7 @@ class Declaration(NamedTuple):
         kept_days: how long records are kept; None: as long as the cluster's default says. A compacted topic then deletes
             both what was replaced and what is old.
         compacted_within_days: how soon a replaced record must be gone from the brokers' disks; None: left to the cluster.
+        nulls_days: how long a compacted topic keeps a null after compaction, for readers that were away; None: a day.
         limit_bytes: the largest record that it takes; None: the cluster's default, 1 MiB.
     """
 
@@ -57,6 +58,7 @@ class Declaration(NamedTuple):
     is_compacted: bool = False
     kept_days: int | None = None
     compacted_within_days: int | None = None
+    nulls_days: int | None = None
     limit_bytes: int | None = None
 
     @property
@@ -89,9 +91,9 @@ TOPICS = (
     Declaration(
         PURCHASES,
         "purchase",
-        "Purchases and refunds. An empty value with the header `regulars-erase` (RFC 3339) erases the key's customer.",
+        "Purchases and refunds.",
         CUSTOMER_KEY,
-        writers=("shop", "regulars erase"),
+        writers=("shop",),
         readers=("worker",),
         limit_bytes=_INPUT_LIMIT_BYTES,
     ),
@@ -103,6 +105,14 @@ TOPICS = (
         writers=("shop",),
         readers=("worker", "regulars encoder"),
         limit_bytes=_INPUT_LIMIT_BYTES,
+    ),
+    Declaration(
+        ERASURES,
+        "erasure",
+        "Requests to erase customers: an empty value with the header `regulars-erase` (RFC 3339).",
+        CUSTOMER_KEY,
+        writers=("regulars erase",),
+        readers=("worker",),
     ),
     Declaration(
         SEGMENT_CHANGES,
@@ -122,6 +132,7 @@ TOPICS = (
         readers=("CRM", "regulars explain", "regulars erase"),
         is_compacted=True,
         compacted_within_days=_ERASED_WITHIN_DAYS,
+        nulls_days=_MONTH_DAYS,  # as the log: who was away for less learns of each erasure
     ),
     Declaration(
         ACTIONS,

@@ -134,6 +134,9 @@ class Settings(BaseSettings):
         "count",
         description="purchases in another currency than the policy's: count them at face value, or make dead letters",
     )
+    erasures_in_purchases: Literal["accept", "refuse"] = Field(
+        "accept", description="requests to erase that come in `purchases`: accept them, or make dead letters"
+    )
     assumed_consent: str = Field(
         "",
         description="channels of campaigns, comma between them (email, sms, push), to which every customer has consented, "

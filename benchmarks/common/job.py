@@ -95,8 +95,9 @@ class CommonJob:
                 puts.append(Put(key, _packed(state), outputs))
         return Effects(puts, [])
 
-    def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
+    def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> Iterator[None]:
         """Keeps nothing in memory."""
+        return iter(())
 
     def refuse(self, partition: int, record: ConsumerRecord, cause: Exception) -> Output:
         """Nothing is set aside here."""

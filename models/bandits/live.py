@@ -25,7 +25,7 @@ from schemas.times import DAY_S
 BLOCK = 250
 
 
-class Learnt(NamedTuple):
+class LearntCampaign(NamedTuple):
     """What came of it.
 
     Attributes:
@@ -41,7 +41,7 @@ class Learnt(NamedTuple):
     judgement: Judgement
 
 
-def learn(rewards: Sequence[MaturedReward], campaign: Campaign, size: float = 10_000.0) -> Learnt | None:
+def learn(rewards: Sequence[MaturedReward], campaign: Campaign, size: float = 10_000.0) -> LearntCampaign | None:
     """The weights of a campaign that chooses by bandit; None: fewer than `BLOCK` decisions can teach.
 
     Args:
@@ -66,7 +66,7 @@ def learn(rewards: Sequence[MaturedReward], campaign: Campaign, size: float = 10
     weights = LearntWeights(
         campaign.name, f"{campaign.name}-{len(own)}", names, share, bandit.steady_samples, bandit.sampled_heads, scaling
     )
-    return Learnt(len(own), weights, bandit.is_personal, bandit.judgement())
+    return LearntCampaign(len(own), weights, bandit.is_personal, bandit.judgement())
 
 
 def _teaches(reward: MaturedReward, names: Sequence[str]) -> bool:

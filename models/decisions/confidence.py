@@ -41,6 +41,22 @@ class Interval(NamedTuple):
         """Whether `truth` lies within, bounds included."""
         return self.low <= truth <= self.high
 
+    @property
+    def words(self) -> str:
+        """For people.
+
+        >>> Interval(0.5, 0.25, 0.75).words, Interval(0.5, -math.inf, math.inf).words
+        ('0.5 (0.25 to 0.75)', '0.5 (too few decisions for an interval)')
+        """
+        if not math.isfinite(self.low):
+            return f"{self.value:.4g} (too few decisions for an interval)"
+        return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
+
+    @property
+    def plain(self) -> dict[str, float | None]:
+        """For programs: value, low, high; None where JSON has no number for it."""
+        return {name: each if math.isfinite(each) else None for name, each in zip(self._fields, self, strict=True)}
+
 
 class Moments(NamedTuple):
     """What is kept of a stream of observations: it can be added up over blocks, partitions and days.

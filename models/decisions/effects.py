@@ -44,7 +44,7 @@ class ArmEffect(NamedTuple):
     cost: float
 
 
-class Effects(NamedTuple):
+class CampaignEffects(NamedTuple):
     """What came of the decisions whose days are over. Values are rewards a decision, in units of the currency or purchases.
 
     Attributes:
@@ -98,7 +98,7 @@ def value_of(reward: MaturedReward, campaign: Campaign) -> float:
     return gained - (reward.cost_minor / campaign.unit_minor if wanted.less_cost else 0.0)
 
 
-def effects(rewards: Sequence[MaturedReward], campaign: Campaign) -> Effects:
+def effects(rewards: Sequence[MaturedReward], campaign: Campaign) -> CampaignEffects:
     """The effects of one campaign's decisions.
 
     Args:
@@ -127,7 +127,7 @@ def effects(rewards: Sequence[MaturedReward], campaign: Campaign) -> Effects:
     best, best_value, difference = _best(table, names)
     pseudonyms: Mapping[str, bool] = {each.reward_id.partition(":")[0]: each.holdout for each in kept}
     people = np.array([sum(pseudonyms.values()), len(pseudonyms) - sum(pseudonyms.values())], dtype=float)
-    return Effects(
+    return CampaignEffects(
         len(kept),
         len(pseudonyms),
         arms,

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
-from models.bandits.live import Learnt, learn
+from models.bandits.live import LearntCampaign, learn
 from models.decisions.campaign import Campaign
 from schemas.topics import CAMPAIGNS
 from streams.campaigns.published import CampaignRefused, publish_weights, published, weights_key
@@ -25,7 +25,7 @@ class Lesson(NamedTuple):
     """
 
     campaign: Campaign
-    learnt: Learnt | None
+    learnt: LearntCampaign | None
     sent: bool
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from models.decisions.budget import window_of
 from models.decisions.campaign import Campaign
-from models.decisions.effects import Effects, effects
+from models.decisions.effects import CampaignEffects, effects
 from models.decisions.ledger import amount_minor
 from schemas.actions import decode_action, decode_outcome
 from schemas.campaigns import MaturedReward, decode_reward
@@ -64,7 +64,7 @@ class CampaignReport(NamedTuple):
 
     campaign: Campaign
     paused: bool
-    effects: Effects
+    effects: CampaignEffects
     recent: Recent
     budget: BudgetStand | None
     unreadable: int

@@ -13,7 +13,6 @@ from streams.commands.options import Failure
 if TYPE_CHECKING:
     from models.bandits.replay import LoggedTrial, Replay
     from models.bandits.trial import Judgement
-    from models.decisions.confidence import Interval
 
 DATASETS = ("hillstrom", "karlan-list", "open-bandit", "dsjson", "generic")
 
@@ -76,13 +75,11 @@ def replay(dataset: str, file: Path, out: Path | None, reward: str | None, seed:
     for name, part in parts.items():
         _print(name, part, "given" if trials[name].policy is not None else "learnt")
     if judged is not None:
-        click.echo(
-            f"what if {document}: {_words(judged.policy)}; less the best arm for all: {_words(judged.difference)}"
-        )
+        click.echo(f"what if {document}: {judged.policy.words}; less the best arm for all: {judged.difference.words}")
     if out is not None:
         figures = _plain(whole)
         if judged is not None:
-            figures["what_if"] = {**_span(judged.policy), "difference": _span(judged.difference)}
+            figures["what_if"] = {**judged.policy.plain, "difference": judged.difference.plain}
         if len(parts) > 1:
             figures["campaigns"] = {name: _plain(part) for name, part in parts.items()}
         try:
@@ -150,10 +147,6 @@ def _trials(dataset: str, file: Path, reward: str | None) -> "dict[str, LoggedTr
     return trials
 
 
-def _span(span: "Interval") -> dict[str, float | None]:
-    return {name: value if abs(value) < float("inf") else None for name, value in zip(span._fields, span, strict=True)}
-
-
 def _plain(replayed: "Replay") -> dict[str, Any]:
     """The contract's object, and what stands beside it."""
     judgement = replayed.judgement
@@ -164,21 +157,17 @@ def _plain(replayed: "Replay") -> dict[str, Any]:
                 "n": arm.n,
                 "mean": _number(arm.mean),
                 "se": _number(arm.se),
-                **{each.estimator: {**_span(each.span), "ess": each.effective} for each in (arm.snips, arm.dr)},
+                **{each.estimator: {**each.span.plain, "ess": each.effective} for each in (arm.snips, arm.dr)},
             }
             for name, arm in replayed.arms.items()
         },
-        "best_constant": {"arm": _best(replayed), **_span(judgement.constant)},
-        "policy": {**_span(judgement.policy), "estimator": "dr", "ess": replayed.effective},
-        "difference": _span(judgement.difference),
+        "best_constant": {"arm": _best(replayed), **judgement.constant.plain},
+        "policy": {**judgement.policy.plain, "estimator": "dr", "ess": replayed.effective},
+        "difference": judgement.difference.plain,
         "kept_constant": not judgement.better,
         "decisions_to_95_percent": replayed.near,
         "decisions": replayed.decisions,
     }
-
-
-def _words(span: "Interval") -> str:
-    return f"{span.value:.5f} ({span.low:.5f} to {span.high:.5f})"
 
 
 def _number(value: float) -> float | None:
@@ -207,7 +196,7 @@ def _print(name: str, replayed: "Replay", kind: str) -> None:
         ("difference", judgement.difference),
     )
     for label, span in lines:
-        click.echo(f"{label}: {_words(span)}")
+        click.echo(f"{label}: {span.words}")
     click.echo(f"effective sample size of the policy: {replayed.effective:,.0f} of {replayed.rows:,}")
     kept = "better beyond noise: served" if judgement.better else "not better beyond noise: kept constant"
     click.echo(f"deciding by customer is {kept}" if kind == "learnt" else f"the given policy is {kept}")

@@ -1,7 +1,6 @@
 """`regulars campaign report` and `learn`: what a campaign did, and what is learnt of it."""
 
 import json
-import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ from streams.commands.options import Failure, setting_options, settings_from
 from streams.commands.policy_inputs import BROKER, run
 
 if TYPE_CHECKING:
-    from models.decisions.confidence import Interval
     from streams.campaigns.reporting import CampaignReport
     from streams.settings import Settings
 
@@ -85,8 +83,8 @@ async def _learn(settings: "Settings", names: tuple[str, ...]) -> None:
         judgement = learnt.judgement
         click.echo(
             f"{campaign.label}: {learnt.decisions:,} decisions{'' if sent else ', nothing new'}; best arm for all "
-            f"{campaign.arm_names[judgement.arm]} {_words(judgement.constant)}; by customer {_words(judgement.policy)}, "
-            f"difference {_words(judgement.difference)}: {'by customer' if learnt.personal else 'kept constant'}"
+            f"{campaign.arm_names[judgement.arm]} {judgement.constant.words}; by customer {judgement.policy.words}, "
+            f"difference {judgement.difference.words}: {'by customer' if learnt.personal else 'kept constant'}"
         )
 
 
@@ -105,17 +103,17 @@ def _as_json(report: "CampaignReport") -> dict[str, Any]:
         "arms": {
             arm: {
                 "decisions": each.decisions,
-                "value": _span(each.value),
-                "against_holdout": None if each.against_holdout is None else _span(each.against_holdout),
+                "value": each.value.plain,
+                "against_holdout": None if each.against_holdout is None else each.against_holdout.plain,
                 "cost": each.cost,
             }
             for arm, each in found.arms.items()
         },
-        "holdout": None if found.holdout is None else _span(found.holdout),
-        "policy": _span(found.policy),
-        "against_holdout": None if found.against_holdout is None else _span(found.against_holdout),
-        "best_constant": None if found.best is None else {"arm": found.best, **_span(found.best_value)},
-        "difference": _span(found.difference),
+        "holdout": None if found.holdout is None else found.holdout.plain,
+        "policy": found.policy.plain,
+        "against_holdout": None if found.against_holdout is None else found.against_holdout.plain,
+        "best_constant": None if found.best is None else {"arm": found.best, **found.best_value.plain},
+        "difference": found.difference.plain,
         "kept_constant": not found.difference.low > 0,
         "exploring": found.exploring,
         "ratio_mismatch": found.ratio.mismatch,
@@ -145,16 +143,6 @@ def _as_json(report: "CampaignReport") -> dict[str, Any]:
     }
 
 
-def _span(span: "Interval") -> dict[str, float | None]:
-    return {key: value if math.isfinite(value) else None for key, value in zip(span._fields, span, strict=True)}
-
-
-def _words(span: "Interval") -> str:
-    if not math.isfinite(span.low):
-        return f"{span.value:.4g} (too few decisions for an interval)"
-    return f"{span.value:.4g} ({span.low:.4g} to {span.high:.4g})"
-
-
 def show(report: "CampaignReport") -> None:
     """Prints a report for people."""
     found, campaign = report.effects, report.campaign
@@ -165,16 +153,16 @@ def show(report: "CampaignReport") -> None:
         f"{', less cost' if campaign.reward.less_cost else ''}"
     )
     if found.holdout is not None and found.against_holdout is not None:
-        click.echo(f"  holdout               {_words(found.holdout)}")
+        click.echo(f"  holdout               {found.holdout.words}")
         click.echo(
-            f"  everybody else        {_words(found.policy)}; more than the holdout: {_words(found.against_holdout)}"
+            f"  everybody else        {found.policy.words}; more than the holdout: {found.against_holdout.words}"
         )
     for name, arm in found.arms.items():
-        against = "" if arm.against_holdout is None else f"; more than the holdout: {_words(arm.against_holdout)}"
-        click.echo(f"  {name:<22}{arm.decisions:>8,} decisions, cost {arm.cost:,.2f}; {_words(arm.value)}{against}")
+        against = "" if arm.against_holdout is None else f"; more than the holdout: {arm.against_holdout.words}"
+        click.echo(f"  {name:<22}{arm.decisions:>8,} decisions, cost {arm.cost:,.2f}; {arm.value.words}{against}")
     if found.best is not None:
-        click.echo(f"best arm for all: {found.best}: {_words(found.best_value)}")
-        click.echo(f"difference of what was done to that: {_words(found.difference)}")
+        click.echo(f"best arm for all: {found.best}: {found.best_value.words}")
+        click.echo(f"difference of what was done to that: {found.difference.words}")
         if not found.difference.low > 0:
             click.echo("kept constant: deciding by customer is not better than the best arm for all beyond noise")
     if found.ratio.mismatch:

@@ -50,19 +50,19 @@ def command(customers: tuple[str, ...], at: str | None, wait_s: float | None, **
     if missing:
         raise Failure(
             f"within {wait_s:g} s customer-segments did not show that {', '.join(missing)} is erased",
-            "the erasure was sent: `regulars lag` shows whether workers make progress, `regulars dead-letters list` whether "
-            "it was refused",
+            "the erasure was sent: `regulars lag` shows which worker reads it and whether it makes progress, "
+            "`regulars dead-letters list` whether it was refused",
         )
     click.echo(f"their events up to {to_rfc3339(moment)} no longer count")
 
 
 async def _erase(settings: "Settings", customers: tuple[str, ...], at: float, wait_s: float | None) -> list[str]:
-    from schemas.events import ERASURES, INPUT_TOPICS
+    from schemas.events import ERASURES, GROUP_TOPICS
     from schemas.topics import DEAD_LETTERS, MODEL_TRAIN, SEGMENT_CHANGES
     from streams.kafka.topics import kept_for
-    from streams.ops.erasing import send, wait
+    from streams.ops.erasing import send, wait, workers
 
-    names = (SEGMENT_CHANGES, DEAD_LETTERS, *INPUT_TOPICS, MODEL_TRAIN)
+    names = (SEGMENT_CHANGES, DEAD_LETTERS, *GROUP_TOPICS, MODEL_TRAIN)
     erasing = await send(settings, customers, at)
     for sent in erasing.sent:
         click.echo(f"sent: erase {sent.customer_id} ({settings.topic(ERASURES)}/{sent.partition}/{sent.offset})")
@@ -76,10 +76,11 @@ async def _erase(settings: "Settings", customers: tuple[str, ...], at: float, wa
     )
     if wait_s is None:
         return []
-    missing = list(await wait(settings, erasing, wait_s))
+    missing, by = list(await wait(settings, erasing, wait_s)), await workers(settings, erasing)
     for sent in erasing.sent:
-        if sent.customer_id not in missing:
-            click.echo(f"erased: {sent.customer_id}")
+        worker = by.get(sent.customer_id, "no worker at present")
+        done = "not erased yet" if sent.customer_id in missing else "erased"
+        click.echo(f"{done}: {sent.customer_id} (partition {sent.partition}, read by {worker})")
     return missing
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from streams.ops.lag import LagMonitor, PartitionLag
 
+    Owners = Mapping[tuple[str, int], str]
+
 
 @click.command("lag")
 @setting_options("bootstrap_servers", "topic_prefix", "app_id")
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 def command(
     bootstrap_servers: str | None, topic_prefix: str | None, app_id: str | None, watch: bool, as_json: bool
 ) -> None:
-    """Show the lag of every partition of the group, assigned or not, in records and in seconds.
+    """Show the lag of every partition of the group, assigned or not, in records and in seconds, and who reads it.
 
     Seconds are the age of the oldest record that is not processed yet. The command does not join the group and commits
     nothing.
@@ -40,10 +43,10 @@ async def _once(monitor: "LagMonitor", as_json: bool, group: str) -> None:
     from rich.console import Console
 
     try:
-        rows = await _rows(monitor)
+        rows, owners = await _rows(monitor)
     finally:
         await monitor.close()
-    click.echo(_as_json(rows, group)) if as_json else Console().print(_table(rows, group))
+    click.echo(_as_json(rows, owners, group)) if as_json else Console().print(_table(rows, owners, group))
 
 
 async def _follow(monitor: "LagMonitor", as_json: bool, group: str) -> None:
@@ -55,22 +58,23 @@ async def _follow(monitor: "LagMonitor", as_json: bool, group: str) -> None:
     try:
         if as_json or not Console().is_terminal:
             while True:
-                rows = await _rows(monitor)
-                click.echo(_as_json(rows, group) if as_json else _as_line(rows))
+                rows, owners = await _rows(monitor)
+                click.echo(_as_json(rows, owners, group) if as_json else _as_line(rows))
                 await asyncio.sleep(EVERY_S)
-        with Live(_table(await _rows(monitor), group), auto_refresh=False) as live:
+        with Live(_table(*await _rows(monitor), group), auto_refresh=False) as live:
             while True:
                 await asyncio.sleep(EVERY_S)
-                live.update(_table(await _rows(monitor), group), refresh=True)
+                live.update(_table(*await _rows(monitor), group), refresh=True)
     finally:
         await monitor.close()
 
 
-async def _rows(monitor: "LagMonitor") -> list["PartitionLag"]:
-    return list((await monitor.sample()).values())
+async def _rows(monitor: "LagMonitor") -> tuple[list["PartitionLag"], "Owners"]:
+    lags = await monitor.sample()
+    return list(lags.values()), await monitor.owners()
 
 
-def _as_json(rows: list["PartitionLag"], group: str) -> str:
+def _as_json(rows: list["PartitionLag"], owners: "Owners", group: str) -> str:
     from streams.ops.lag import total
 
     records, seconds = total(rows)
@@ -84,6 +88,7 @@ def _as_json(rows: list["PartitionLag"], group: str) -> str:
                 | {
                     "seconds": None if row.seconds is None else round(row.seconds, 3),
                     "stalled_s": round(row.stalled_s, 3),
+                    "worker": owners.get((row.topic, row.partition)),
                 }
                 for row in rows
             ],
@@ -99,7 +104,7 @@ def _as_line(rows: list["PartitionLag"]) -> str:
     return f"lag {records:,} records, oldest {duration(seconds)}"
 
 
-def _table(rows: list["PartitionLag"], group: str) -> "Table":
+def _table(rows: list["PartitionLag"], owners: "Owners", group: str) -> "Table":
     from rich.table import Table
 
     from streams.ops.lag import total
@@ -108,7 +113,7 @@ def _table(rows: list["PartitionLag"], group: str) -> "Table":
     records, seconds = total(rows)
     table = Table(
         title=f"group {group}",
-        caption=_verdict(rows, group),
+        caption=_verdict(rows, owners, group),
         caption_justify="left",
         title_justify="left",
         show_footer=True,
@@ -121,6 +126,7 @@ def _table(rows: list["PartitionLag"], group: str) -> "Table":
     table.add_column("end", justify="right")
     table.add_column("lag, records", f"{records:,}", justify="right")
     table.add_column("lag, time", duration(seconds), justify="right")
+    table.add_column("worker")
     previous = ""
     for row in rows:
         table.add_row(
@@ -130,15 +136,18 @@ def _table(rows: list["PartitionLag"], group: str) -> "Table":
             f"{row.end:,}",
             f"{row.records:,}" if row.records else "0",
             "?" if row.seconds is None else duration(row.seconds),
+            owners.get((row.topic, row.partition), "none"),
             style="" if row.records else "dim",
         )
         previous = row.topic
     return table
 
 
-def _verdict(rows: list["PartitionLag"], group: str) -> str:
-    if all(row.committed is None for row in rows):
+def _verdict(rows: list["PartitionLag"], owners: "Owners", group: str) -> str:
+    if all(row.committed is None for row in rows) and not owners:
         return f"{group} has committed nothing here: no worker has run yet, or --app-id names another group"
+    if not owners:
+        return "no worker is in the group: nobody reads these partitions"
     stuck = [row for row in rows if row.stalled_s > 30.0]
     if stuck:
         return "not moving for over 30 s: " + ", ".join(f"{row.topic} [{row.partition}]" for row in stuck)

@@ -87,6 +87,8 @@ def _config(declared: Declaration, replicas: int) -> dict[str, str]:
         config["retention.ms"] = str(declared.kept_days * DAY_MS)
     if declared.compacted_within_days is not None:
         config["max.compaction.lag.ms"] = str(declared.compacted_within_days * DAY_MS)
+    if declared.nulls_days is not None:
+        config["delete.retention.ms"] = str(declared.nulls_days * DAY_MS)
     if declared.limit_bytes is not None:
         config["max.message.bytes"] = str(declared.limit_bytes)
     return config
@@ -204,7 +206,7 @@ def _differences(topic: Topic, partitions: int, config: dict[str, str]) -> tuple
         for name in ("cleanup.policy", "message.timestamp.type")
         if name in topic.config and config.get(name) != topic.config[name]
     ]
-    for name in ("max.message.bytes", "retention.ms"):
+    for name in ("max.message.bytes", "retention.ms", "delete.retention.ms"):
         value = int(config.get(name) or -1)
         # A larger value is fine, and -1 means without limit.
         if name in topic.config and 0 <= value < int(topic.config[name]):

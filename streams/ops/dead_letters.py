@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from aiokafka.structs import ConsumerRecord
 
-from schemas.events import INPUT_TOPICS
+from schemas.events import GROUP_TOPICS
 from schemas.headers import (
     CLOCK_HEADER,
     DETAIL_HEADER,
@@ -188,7 +188,7 @@ async def survey(settings: Settings) -> list[RefusedRecord]:
         KafkaError: Kafka refuses the request.
     """
     latest: dict[str, RefusedRecord] = {}
-    inputs = {settings.topic(name) for name in INPUT_TOPICS}
+    inputs = {settings.topic(name) for name in GROUP_TOPICS}
     async for letter in letters(settings):
         bare = letter._replace(key=None, value=None, headers=())
         refused = RefusedRecord(bare, bool(letter.replayed_from), False, _hindrance(letter, inputs))

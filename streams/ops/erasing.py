@@ -1,19 +1,21 @@
 """Erasing customers: sending the erasures, and waiting until the table shows them. This writes."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
-from schemas.events import ERASURES
-from schemas.headers import ERASE_HEADER
-from schemas.times import to_rfc3339
+from schemas.erasures import erasure_headers
+from schemas.events import ERASURES, INPUT_TOPICS
 from schemas.topics import CUSTOMER_SEGMENTS
+from streams.kafka.clients import admin_client, started
 from streams.kafka.clients import producer as new_producer
-from streams.kafka.clients import started
 from streams.kafka.cluster import layout_of
+from streams.kafka.members import owners
 from streams.kafka.readers import reader
+from streams.kafka.refusals import explaining_refusals, unreached
 from streams.kafka.topics import partition_of
 from streams.settings import Settings
 
@@ -24,7 +26,7 @@ class SentErasure(NamedTuple):
     """An erasure that Kafka has."""
 
     customer_id: str
-    partition: int  # of `purchases`, like `offset`
+    partition: int  # of `erasures`, like `offset`
     offset: int
 
 
@@ -48,20 +50,42 @@ async def send(settings: Settings, customer_ids: Sequence[str], at: float) -> Er
         TopicsNotReady: a topic does not exist.
         KafkaError: an erasure could not be sent; those before it may have been.
     """
-    purchases, standings = settings.topic(ERASURES), settings.topic(CUSTOMER_SEGMENTS)
-    tps = await layout_of(settings, [purchases, standings])
-    partitions = sum(tp.topic == purchases for tp in tps)
+    erasures, standings = settings.topic(ERASURES), settings.topic(CUSTOMER_SEGMENTS)
+    tps = await layout_of(settings, [erasures, standings, *map(settings.topic, INPUT_TOPICS)])
+    partitions = sum(tp.topic == erasures for tp in tps)
     async with reader(settings) as consumer:
-        table = dict(await consumer.end_offsets([tp for tp in tps if tp.topic == standings]))
-    headers = [(ERASE_HEADER, to_rfc3339(at).encode())]
+        ends = dict(await consumer.end_offsets(tps))
     sent = []
-    async with started(new_producer(settings), settings, f"writing to {purchases}") as producer:
+    async with started(new_producer(settings), settings, f"writing to {erasures}") as producer:
         for customer_id in dict.fromkeys(customer_ids):
             key = customer_id.encode()
             partition = partition_of(key, partitions)
-            written = await producer.send_and_wait(purchases, None, key, partition, headers=headers)
+            before = {name: ends[TopicPartition(settings.topic(name), partition)] for name in INPUT_TOPICS}
+            written = await producer.send_and_wait(erasures, None, key, partition, headers=erasure_headers(at, before))
             sent.append(SentErasure(customer_id, partition, written.offset))
-    return Erasing(tuple(sent), table)
+    return Erasing(tuple(sent), {tp: end for tp, end in ends.items() if tp.topic == standings})
+
+
+async def workers(settings: Settings, erasing: Erasing) -> Mapping[str, str]:
+    """Per customer the worker that reads their erasure; without one: nobody does at present.
+
+    Raises:
+        BrokerLost: no broker answers.
+        AccessRefused: a broker answers and refuses this client.
+    """
+    admin = admin_client(settings)
+    try:
+        async with explaining_refusals(settings):
+            await admin.start()
+            reads = await owners(admin, settings.app_id)
+    except (KafkaError, OSError) as exc:
+        raise unreached(settings, exc) from exc
+    finally:
+        await admin.close()
+    topic = settings.topic(ERASURES)
+    return {
+        sent.customer_id: reads[tp] for sent in erasing.sent if (tp := TopicPartition(topic, sent.partition)) in reads
+    }
 
 
 async def wait(settings: Settings, erasing: Erasing, within_s: float) -> Collection[str]:

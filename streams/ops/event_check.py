@@ -11,6 +11,7 @@ from typing import IO, NamedTuple, TypeVar
 import msgspec
 from xxhash import xxh3_64_intdigest
 
+from schemas.erasures import decode_erasure
 from schemas.events import (
     TEXT_LIMIT_CHARS,
     Click,
@@ -19,7 +20,6 @@ from schemas.events import (
     Rejected,
     Review,
     decode_clock,
-    decode_erasure,
 )
 from schemas.mistakes.mistake import Mistake
 from schemas.mistakes.records import examine

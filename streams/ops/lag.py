@@ -16,10 +16,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
-from schemas.events import INPUT_TOPICS
+from schemas.events import GROUP_TOPICS
 from streams.kafka.clients import admin_client
 from streams.kafka.cluster import CONNECT_LIMIT_S, Layout, connected, first_timestamp, layout
 from streams.kafka.errors import AccessRefused, BrokerLost, TopicsNotReady
+from streams.kafka.members import owners
 from streams.kafka.readers import reader
 from streams.kafka.refusals import explaining_refusals, unreached
 from streams.settings import Settings
@@ -65,7 +66,7 @@ class LagMonitor:
 
     def __init__(self, settings: Settings, every_s: float = EVERY_S) -> None:
         self._settings, self._every_s = settings, every_s
-        self._topics = [settings.topic(name) for name in INPUT_TOPICS]
+        self._topics = [settings.topic(name) for name in GROUP_TOPICS]
         self._clients: _Clients | None = None
         self._leaders: Layout = {}
         self._oldest: dict[TopicPartition, tuple[int, float]] = {}  # offset, and the timestamp of its record
@@ -114,6 +115,21 @@ class LagMonitor:
         try:
             async with explaining_refusals(self._settings), asyncio.timeout(GIVEN_UP_S):
                 return await self._sample()
+        except (KafkaError, OSError, TimeoutError) as exc:
+            await self.close()
+            raise unreached(self._settings, exc) from exc
+
+    async def owners(self) -> Mapping[TopicPartition, str]:
+        """The worker that each partition is assigned to, by name and host. Call it after `sample`.
+
+        Raises:
+            BrokerLost: the broker did not answer.
+            AccessRefused: a broker answers and refuses this client.
+        """
+        assert self._clients is not None
+        try:
+            async with explaining_refusals(self._settings), asyncio.timeout(GIVEN_UP_S):
+                return await owners(self._clients.admin, self._settings.app_id)
         except (KafkaError, OSError, TimeoutError) as exc:
             await self.close()
             raise unreached(self._settings, exc) from exc

@@ -41,6 +41,12 @@ _name, _left = _armed()
 _signal = int(os.environ.get("REGULARS_CRASH_SIGNAL", "9"))
 
 
+def arm(name: str, count: int, number: int) -> None:
+    """Arms a point in this running process, as the variables do when it starts."""
+    global _name, _left, _signal
+    _name, _left, _signal = name, count, number
+
+
 def crash_point(name: str) -> None:
     """Kills the process where this point is armed and its count is reached."""
     global _left

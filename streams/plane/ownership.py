@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -114,9 +114,21 @@ class Ownership:
         if self._owned.get(owned.number) is not owned:
             raise PartitionGone(owned.number)
 
-    def open(self, partition: int, confirmed: int) -> None:
-        """Takes a partition whose store is complete; all outputs up to the changelog offset `confirmed` were sent."""
-        self._job.restored(partition, self._world.states().items(partition))
+    async def open(self, partition: int, confirmed: int, check: Callable[[], None]) -> None:
+        """Takes a partition whose store is complete, with a turn for others between portions of it.
+
+        Args:
+            partition: its number.
+            confirmed: the changelog offset up to which all outputs were sent.
+            check: raises where a rebalance has begun; the partition is then not taken.
+        """
+        try:
+            for _ in self._job.restored(partition, self._world.states().items(partition)):
+                await asyncio.sleep(0)
+                check()
+        except BaseException:
+            self._job.revoked(partition)
+            raise
         self._owned[partition] = OwnedPartition(partition, confirmed)
 
     def resume(self) -> None:

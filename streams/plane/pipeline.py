@@ -170,9 +170,9 @@ class Pipeline:
         """Sends outputs of a restore again, in order, and waits for them."""
         await self._order.resend(partition, outputs)
 
-    def open(self, partition: int, confirmed: int) -> None:
-        """Takes a partition whose store is complete; all outputs up to the changelog offset `confirmed` were sent."""
-        self._ownership.open(partition, confirmed)
+    async def open(self, partition: int, confirmed: int, check: Callable[[], None]) -> None:
+        """Takes a partition: `Ownership.open`."""
+        await self._ownership.open(partition, confirmed, check)
 
     def count_restore(self, records: int, seconds: float) -> None:
         """A restore finished."""

@@ -107,8 +107,12 @@ class Job(Protocol[W]):
     def refuse(self, partition: int, record: ConsumerRecord, cause: Exception) -> Output:
         """The dead letter of a record for which `decode` or `step` raises `cause`, even when it is alone in its chunk."""
 
-    def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
-        """The partition is this worker's and its store is complete; `items` yields every key and state."""
+    def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> Iterator[None]:
+        """The partition is this worker's and its store is complete; `items` yields every key and state.
+
+        A generator: it yields whenever it has worked for some milliseconds, so that pages are answered meanwhile. It is
+        not run to its end where a rebalance takes the partition away; `revoked` is called then, too.
+        """
 
     def revoked(self, partition: int) -> None:
         """The partition is no longer this worker's: whatever memory holds of it is void."""

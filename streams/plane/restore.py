@@ -16,6 +16,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import structlog
@@ -48,8 +49,8 @@ PROBE_RECORDS = 2_000
 # RocksDB's own log costs a third more time per record; without it, a flush at the end costs some 20 ms per partition.
 UNLOGGED_BEYOND = 20_000
 
-# The states of one partition are decoded without a pause (5 us per key). After each partition the event loop gets so many
-# turns to answer a probe of its health: to accept, to read, to answer, to write.
+# After each partition the event loop gets so many turns to answer a probe of its health: to accept, to read, to answer, to
+# write.
 TURNS_OF_A_PAGE = 10
 
 POLL_MS = 200
@@ -129,8 +130,8 @@ class RestoredInto(Protocol):
     def progress(self) -> Progress:
         """The progress; its epoch names the current assignment."""
 
-    def open(self, partition: int, confirmed: int) -> None:
-        """Takes a partition whose store is complete."""
+    async def open(self, partition: int, confirmed: int, check: Callable[[], None]) -> None:
+        """Takes a partition whose store is complete; `check` raises where a rebalance has begun."""
 
     async def resend(self, partition: int, outputs: list[Output]) -> None:
         """Sends outputs again, and waits until they are acknowledged."""
@@ -382,4 +383,4 @@ class Restorer:
         # -1: the changelog is empty, so there is no offset to note.
         if last >= 0:
             store.write(partition, (), last, confirmed=last)
-        self._pipeline.open(partition, last)
+        await self._pipeline.open(partition, last, partial(self._check, epoch))

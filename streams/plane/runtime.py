@@ -33,6 +33,7 @@ from streams.plane.errors import StoreBroken
 from streams.plane.failures import Failures
 from streams.plane.faust_options import faust_options
 from streams.plane.lease import Lease
+from streams.plane.leftovers import EVERY_S, Leftovers
 from streams.plane.pipeline import Pipeline
 from streams.plane.producer import Producer
 from streams.plane.records import Job
@@ -129,6 +130,7 @@ class App(faust.App):
 
     def __init__(self, settings: Settings, job: Job[Any]) -> None:
         self.worker_settings = settings
+        self._opens: list[Callable[[], object]] = []
         self._begins: list[Callable[[], Awaitable[None]]] = []
         self._frozen = False
         super().__init__(settings.app_id, **faust_options(settings), Worker=FaustWorker)
@@ -140,6 +142,8 @@ class App(faust.App):
         self.pipeline = Pipeline(job, world, settings.changelog_topic, self.lease, failures)
         self.pipeline.on_tick(CLAIM_AGAIN_S, self.pipeline.claim_again)
         self.pipeline.on_tick(memory.EVERY_S, memory.give_back)
+        leftovers = Leftovers(lambda: world.states().folder, lambda: world.states().in_use())
+        self.pipeline.on_tick(EVERY_S, leftovers.delete)
         self.restorer = Restorer(
             self.pipeline,
             world,
@@ -206,15 +210,23 @@ class App(faust.App):
             data_dir = self.worker_settings.data_dir
             self.fail(StoreBroken(f"data directory {data_dir}: {exc.strerror}; set REGULARS_DATA_DIR"))
 
+    def on_open(self, callback: Callable[[], object]) -> None:
+        """Calls `callback` once the pages are served, before Kafka is asked for anything."""
+        self._opens.append(callback)
+
     def on_begin(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Awaits `callback` before anything subscribes; an exception in it ends the process."""
         self._begins.append(callback)
 
     async def on_start(self) -> None:
-        """Verifies the topics before anything subscribes to them."""
+        """Serves the pages, which say so while Kafka is away; verifies the topics before anything subscribes to them."""
         self._log_start()
         await super().on_start()
         try:
+            if self.boot_strategy.enable_web:
+                await self.web.maybe_start()
+            for opened in self._opens:
+                opened()
             await self.layout.verify()
             self.pipeline.explained.compacted = self.layout.compacted
             self.add_future(self._broker_watch.run(self))

@@ -98,6 +98,10 @@ class Restores(Protocol):
         """Restores the partitions."""
 
 
+# Entries that are read from a database at once: about half a millisecond.
+PAGE = 500
+
+
 class BulkStore(RocksStore):
     """RocksDB databases by partition; every access is synchronous and in bulk.
 
@@ -176,15 +180,26 @@ class BulkStore(RocksStore):
         self._unlogged.discard(partition)
 
     def items(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
-        """Every key and state in byte order, without the data plane's own keys; consume it before any await."""
+        """Every key and state in byte order, without the data plane's own keys.
+
+        It may be consumed bit by bit. What is written meanwhile is read or not, by its place.
+        """
+        last = b""
+        while page := self._page(partition, last):
+            for key, value in page:
+                if key != self.offset_key and not key.startswith(PLANE_PREFIX):
+                    yield key, value
+            last = page[-1][0]
+
+    def _page(self, partition: int, after: bytes) -> list[tuple[bytes, bytes]]:
+        """The next entries after the key `after`; empty: there are none."""
         # Rdict.items() ends silently at a damaged block; only the status of a raw iterator shows the damage.
         iterator = self._open_db(partition).iter()
+        page: list[tuple[bytes, bytes]] = []
         try:
-            iterator.seek_to_first()
-            while iterator.valid():
-                key = iterator.key()
-                if key != self.offset_key and not key.startswith(PLANE_PREFIX):
-                    yield key, iterator.value()
+            iterator.seek(after + b"\0" if after else after)
+            while len(page) < PAGE and iterator.valid():
+                page.append((iterator.key(), iterator.value()))
                 iterator.next()
             try:
                 iterator.status()
@@ -192,6 +207,7 @@ class BulkStore(RocksStore):
                 self._broken(partition, exc)
         finally:
             del iterator  # a live iterator keeps the lock of the database, even after close()
+        return page
 
     def saved(self, partition: int) -> Saved | None:
         """How far the store is; None: it is empty."""
@@ -251,6 +267,15 @@ class BulkStore(RocksStore):
                 raise StoreBroken(f"{path}: {exc}; is the disk full or failing?") from exc
             self.set_aside(partition, str(exc))
             self._dbs[partition] = self.rocksdb_options.open(path)
+
+    @property
+    def folder(self) -> Path:
+        """Where the databases are."""
+        return Path(self.path)
+
+    def in_use(self) -> set[Path]:
+        """The databases that are open."""
+        return {self.partition_path(partition) for partition in self._dbs}
 
     def set_aside(self, partition: int, why: str) -> None:
         """Moves the partition's database out of the way, over what was set aside before, and logs it."""

@@ -62,15 +62,6 @@ def _figures(report: CampaignReport) -> dict[str, Any]:
     }
 
 
-def interval_words(span: Interval | None) -> str:
-    """A value with its interval."""
-    if span is None:
-        return "-"
-    if not math.isfinite(span.low):
-        return f"{span.value:.4g} (too few decisions for an interval)"
-    return f"{span.value:.4g} ({span.low:.4g} to {span.high:.4g})"
-
-
 def intervals_chart(spans: list[tuple[str, Interval]]) -> Markup | None:
     """An `<svg>` with an interval per row, and a line at 0; None: there is no row."""
     if not spans:
@@ -90,7 +81,7 @@ def intervals_chart(spans: list[tuple[str, Interval]]) -> Markup | None:
             f'<text x="{_LEFT - 10}" y="{y + 4:.0f}" text-anchor="end" class="label">{escape(name)}</text>'
             f'<line x1="{x(span.low)}" y1="{y}" x2="{x(span.high)}" y2="{y}" stroke="{color}" stroke-width="5"/>'
             f'<circle cx="{x(span.value)}" cy="{y}" r="6" fill="{color}">'
-            f"<title>{escape(name)}: {interval_words(span)}</title></circle>"
+            f"<title>{escape(name)}: {span.words}</title></circle>"
         )
     drawn = "".join(parts)
     return Markup(f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="intervals">{drawn}</svg>')
@@ -100,10 +91,10 @@ def _lead(against: Interval | None) -> str:
     if against is None or not math.isfinite(against.low):
         return "Too few decisions are over, or nobody is held out: what the campaign adds is not known yet."
     if against.low > 0:
-        return f"The campaign adds {interval_words(against)} per customer, beyond chance."
+        return f"The campaign adds {against.words} per customer, beyond chance."
     if against.high < 0:
-        return f"The campaign costs more than it brings: {interval_words(against)} per customer, beyond chance."
-    return f"What the campaign adds, {interval_words(against)} per customer, cannot be told from nothing."
+        return f"The campaign costs more than it brings: {against.words} per customer, beyond chance."
+    return f"What the campaign adds, {against.words} per customer, cannot be told from nothing."
 
 
 def _warnings(report: CampaignReport) -> list[str]:
@@ -120,7 +111,13 @@ def _warnings(report: CampaignReport) -> list[str]:
 
 def _arms(report: CampaignReport) -> PageTable:
     rows = [
-        (name, f"{arm.decisions:,}", f"{arm.cost:,.2f}", interval_words(arm.value), interval_words(arm.against_holdout))
+        (
+            name,
+            f"{arm.decisions:,}",
+            f"{arm.cost:,.2f}",
+            arm.value.words,
+            "-" if arm.against_holdout is None else arm.against_holdout.words,
+        )
         for name, arm in report.effects.arms.items()
     ]
     return PageTable(("arm", "decisions", "cost", "reward, had all got it", "more than the holdout"), rows)
@@ -130,13 +127,13 @@ def _best(report: CampaignReport) -> str:
     found = report.effects
     if found.best is None:
         return "No decision that is over had all arms to draw from."
-    compared = f"What was done is worth {interval_words(found.difference)} more than that."
+    compared = f"What was done is worth {found.difference.words} more than that."
     kept = (
         ""
         if found.difference.low > 0
         else " Deciding by customer is not better beyond noise: one arm for all is as good."
     )
-    return f"The best arm for all is {found.best}: {interval_words(found.best_value)}. {compared}{kept}"
+    return f"The best arm for all is {found.best}: {found.best_value.words}. {compared}{kept}"
 
 
 def _budget(report: CampaignReport) -> str:

@@ -13,7 +13,9 @@ from aiokafka.structs import ConsumerRecord
 
 from models.state import PURCHASE, Erasure, Reading
 from models.step import Heard
+from schemas.erasures import decode_erasure
 from schemas.events import (
+    GROUP_TOPICS,
     INPUT_TOPICS,
     TEXT_LIMIT_CHARS,
     Click,
@@ -24,8 +26,8 @@ from schemas.events import (
     cut,
     decode,
     decode_clock,
-    decode_erasure,
 )
+from schemas.headers import ERASE_HEADER
 from schemas.letters import letter
 from schemas.mistakes.records import detailed
 from schemas.topics import DEAD_LETTERS
@@ -35,6 +37,8 @@ from streams.settings import Settings
 from streams.worker.chunk import ChunkWork, Waiting
 from streams.worker.partition import Partition
 
+# Index of the topic of erasures, behind those of events.
+ERASURE = len(INPUT_TOPICS)
 # Kafka's type of a timestamp that the broker gave.
 LOG_APPEND_TIME = 1
 NEVER_BEFORE = float("-inf")
@@ -67,17 +71,18 @@ class Decoder:
     """Turns records into the work of a chunk.
 
     Attributes:
-        topics: full names of the input topics, in the order of their indexes.
+        topics: full names of the topics that the group reads, in the order of their indexes.
         texts_cut: texts longer than the part that counts, since the start.
     """
 
     def __init__(self, settings: Settings, readings: KnownReadings) -> None:
-        self.topics = tuple(settings.topic(name) for name in INPUT_TOPICS)
+        self.topics = tuple(settings.topic(name) for name in GROUP_TOPICS)
         self.texts_cut = 0
         self._partitions, self._future_limit_s = settings.partitions, settings.future_limit_s
         self._dead_letters = settings.topic(DEAD_LETTERS)
         self._case, self._refuses_foreign = settings.customer_id_case, settings.foreign_currency == "refuse"
         self._is_strict = self._case != "any"
+        self._refuses_in_purchases = settings.erasures_in_purchases == "refuse"
         self._foreign: set[str] = set()  # currencies whose first event was logged
         self._readings = readings
         self._topic_index = {name: i for i, name in enumerate(self.topics)}
@@ -96,18 +101,20 @@ class Decoder:
         for record in records:
             topic, key = index[record.topic], record.key
             try:
+                if (topic == ERASURE or (key and not record.value)) and self._is_erasure(
+                    work, record, partition, topic, bases, latest
+                ):
+                    work.counts[topic, "erasure"] += 1
+                    continue
                 if not key and _moves_clock(record, part, topic, latest):
                     work.counts[topic, "clock"] += 1
-                    continue
-                if key and not record.value and self._is_erasure(work, record, partition, topic, bases[topic], latest):
-                    work.counts[topic, "erasure"] += 1
                     continue
                 event = decode(INPUT_TOPICS[topic], key, record.value, max(latest, self._latest_by_broker(record)))
                 if self._is_strict or topic == PURCHASE:
                     self._check_rules(event, record, part.rules.policy.currency)
             except Rejected as rejected:
                 # The others are of headers, or of rules of this installation; their details are whole.
-                if rejected.field.startswith("$") and not isinstance(rejected, AgainstRules):
+                if topic != ERASURE and rejected.field.startswith("$") and not isinstance(rejected, AgainstRules):
                     rejected = detailed(rejected, INPUT_TOPICS[topic], key, record.value, latest)
                 self.reject(work, record, rejected)
                 continue
@@ -129,8 +136,8 @@ class Decoder:
                 sources[key].append(record)
             else:
                 heard_of[key], sources[key] = [heard], [record]
-        for topic, count in enumerate(applied):
-            work.counts[topic, "applied"] += count
+        for topic in range(len(INPUT_TOPICS)):
+            work.counts[topic, "applied"] += applied[topic]
         if texted:
             self._apply_or_hold(part, work, texted)
         work.keys = list(work.heard)
@@ -223,17 +230,37 @@ class Decoder:
         return True
 
     def _is_erasure(
-        self, work: ChunkWork, record: ConsumerRecord, partition: int, topic: int, base: int, latest: float
+        self,
+        work: ChunkWork,
+        record: ConsumerRecord,
+        partition: int,
+        topic: int,
+        bases: Sequence[int],
+        latest: float,
     ) -> bool:
-        """Whether `record`, which has no value, asks to erase its customer; the request is then noted."""
+        """Whether `record` asks to erase its customer; the request is then noted."""
         key = record.key
-        at = decode_erasure(INPUT_TOPICS[topic], key, record.headers, latest)
-        if at is None:
+        if topic == ERASURE and (not key or record.value):
+            raise Rejected(
+                "erase", "$", "allowed here: the customer id as the key, a null value, header regulars-erase"
+            )
+        request = decode_erasure(GROUP_TOPICS[topic], key, record.headers, latest)
+        if request is None:
             return False
+        if topic == PURCHASE and self._refuses_in_purchases:
+            detail = "allowed in the topic erasures alone (REGULARS_ERASURES_IN_PURCHASES=refuse)"
+            raise AgainstRules("erase", f"header {ERASE_HEADER}", detail)
         if (right := partition_of(key, self._partitions)) != partition:
             raise Rejected("wrong-partition", "$", _misplaced(partition, right))
-        before = work.erasures.get(key)
-        work.erasures[key] = Erasure(base + record.offset, at if before is None else max(at, before.at))
+        clicks, purchases, reviews = (
+            base + end - 1 if end else -1 for base, end in zip(bases, request.ends, strict=False)
+        )
+        if topic == PURCHASE:
+            purchases = bases[PURCHASE] + record.offset
+        erasure = Erasure(
+            request.at, (clicks, purchases, reviews), request.at + self._future_limit_s, topic == PURCHASE
+        )
+        work.erasures[key] = erasure.joined(work.erasures.get(key))
         return True
 
 

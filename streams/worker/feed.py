@@ -63,9 +63,9 @@ class SegmentCounts:
     def __init__(self) -> None:
         self._counts: dict[int, Counter[tuple[str, str]]] = {}
 
-    def restored(self, partition: int, places: Iterable[Mapping[str, str]]) -> None:
-        """`places`: {dimension: segment} of each customer of `partition`; replaces the counts of that partition."""
-        self._counts[partition] = Counter(item for place in places for item in place.items())
+    def restored(self, partition: int, places: Counter[tuple[str, str]]) -> None:
+        """`places`: customers of `partition` by (dimension, segment); replaces the counts of that partition."""
+        self._counts[partition] = places
 
     def moved(self, partition: int, dimension: str, previous: str | None, current: str, n: int = 1) -> None:
         """`n` customers moved from `previous` (None: they are new) to `current`."""

@@ -97,6 +97,12 @@ class Metrics:
             "By how much this machine's clock is surely ahead of the brokers'; below 0: behind",
             registry=self.registry,
         )
+        self._retention = GaugeMetric(
+            "regulars_topic_retention_seconds",
+            "How long Kafka keeps the records of an input topic, as of this worker's start; absent: for ever",
+            ("topic",),
+            registry=self.registry,
+        )
         self._ready = GaugeMetric("regulars_ready", "1: /ready answers 200; 0: 503", registry=self.registry)
         self.registry.register(self.latency)
         if lag is not None:
@@ -194,6 +200,12 @@ class Metrics:
         self._rollbacks.set(rollbacks)
         for score, alarms in drifts.items():
             self._drifts.labels(score).set(alarms)
+
+    def set_retention(self, kept_ms: Mapping[str, int | None]) -> None:
+        """How long Kafka keeps the records of each input topic (full names), in ms; None: for ever."""
+        for topic, ms in kept_ms.items():
+            if ms is not None:
+                self._retention.labels(topic).set(ms / 1000)
 
     def watch_ready(self, ready: Callable[[], bool]) -> None:
         """Asks `ready` whether the worker is ready, whenever the metrics are read."""

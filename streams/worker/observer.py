@@ -1,5 +1,6 @@
 """Passes what the scoring job did to the metrics and the pages: the job's `Observer`."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
@@ -45,9 +46,9 @@ class ViewObserver:
         """The segments that erased customers were in."""
         self._segments.erased(partition, map(_segments, segments))
 
-    def restored(self, partition: int, segments: Iterable[Mapping[str, Held]]) -> None:
-        """The segments of every customer of the partition; replaces the counts of that partition."""
-        self._segments.restored(partition, map(_segments, segments))
+    def restored(self, partition: int, places: Counter[tuple[str, str]]) -> None:
+        """How many customers of the partition are where; replaces the counts of that partition."""
+        self._segments.restored(partition, places)
 
     def revoked(self, partition: int) -> None:
         """Another worker owns the partition now."""

@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 from streams.ops.lag import LagMonitor
 from streams.plane.pipeline import Pipeline
 from streams.worker.clocks import ClockWatch
+from streams.worker.decoding import ERASURE
 from streams.worker.scoring import ScoringJob
 from streams.worker.text_lane import TextLane
 from streams.worker.text_queue import TextQueue
@@ -43,7 +44,7 @@ class PartitionTime:
         for tp, position in self._pipeline.positions().items():
             part, topic = self._job.parts.get(tp.partition), self._job.topics.index(tp.topic)
             known = self._lag.ends.get(TopicPartition(tp.topic, tp.partition))
-            if part is None or known is None:
+            if part is None or known is None or topic == ERASURE:  # a request to erase says nothing of event time
                 continue
             # A clock that is wrong says nothing of how far time has come: event time alone does.
             if position.done >= known.end and not position.held and self._clocks.is_right:

@@ -9,6 +9,7 @@ the text, a server (`text_server`) takes the record out and hands it to the pipe
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Protocol
@@ -86,8 +87,8 @@ class Observer(Protocol):
         """The segments that erased customers were in; called before the changes of the same chunk."""
         ...
 
-    def restored(self, partition: int, segments: Iterator[Mapping[str, Held]]) -> None:
-        """The segments of every customer of the partition."""
+    def restored(self, partition: int, places: Counter[tuple[str, str]]) -> None:
+        """How many customers of the partition are in each (dimension, segment)."""
         ...
 
     def revoked(self, partition: int) -> None:
@@ -289,10 +290,12 @@ class ScoringJob:
 
     # --- assignment
 
-    def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
-        """Takes a partition: builds its memory from its states."""
+    def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> Iterator[None]:
+        """Takes a partition: builds its memory from its states, portion by portion."""
         part = Partition(PartitionClock(self._settings.clock, self._settings.clock_grace_s), self.rules)
-        self._observer.restored(partition, part.restore(items))
+        places = Counter[tuple[str, str]]()
+        yield from part.restore(items, places)
+        self._observer.restored(partition, places)
         self._meet_topics(partition, part)
         self.parts[partition] = part
 

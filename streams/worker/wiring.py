@@ -8,14 +8,15 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import structlog
+from faust.exceptions import ConsumerNotStarted
 
 from models.policy import Rules, load
 from models.scores import PriorScorer
-from schemas.events import INPUT_TOPICS
+from schemas.events import GROUP_TOPICS
 from schemas.topics import CAMPAIGNS, MODEL_SNAPSHOTS, MODEL_TRAIN, POLICIES
 from streams.kafka.broadcast import Broadcast
 from streams.kafka.patience import patiently
-from streams.kafka.topics import check
+from streams.kafka.topics import check, kept_for
 from streams.ops.lag import LagMonitor
 from streams.plane.runtime import App
 from streams.settings import Settings
@@ -66,8 +67,9 @@ class ScoringWorker:
         self.lane = open_lane(settings, count_texts)
         queue = TextQueue(self.lane, {settings.topic(name): most for name, most in MOST_HELD.items()})
         changes, segments = ChangeFeed(), SegmentCounts()
-        topics = tuple(settings.topic(name) for name in INPUT_TOPICS)
+        topics = tuple(settings.topic(name) for name in GROUP_TOPICS)
         metrics.expect_events(topics)
+        self._metrics = metrics
         self.job = ScoringJob(
             settings,
             Rules(load(settings.policy)),
@@ -107,6 +109,7 @@ class ScoringWorker:
         self.pipeline.on_tick(TICK_S, partition_time.read_backlog)
         self.pipeline.on_tick(TICK_S, partition_time.apply_due)
         self.pipeline.on_drain(queue.drain)
+        self.app.on_open(lambda: self.app.add_future(self._view.run()))
         self.app.on_begin(self._begin)
         self._guard_of_pages = mount(
             self.app.web.web_app, self._view, PAGES_WITHOUT_CUSTOMERS if settings.web_customer_port else WORKER_PAGES
@@ -124,7 +127,8 @@ class ScoringWorker:
                     topic=finding.topic.name,
                     differences=list(finding.differences),
                 )
-        self.app.add_future(self._view.run())
+        kept = await patiently("reading how long topics are kept", partial(kept_for, self._settings, GROUP_TOPICS))
+        self._metrics.set_retention({self._settings.topic(name): ms for name, ms in kept.items()})
         self.app.add_future(self._guard(self.lane.start))
         self.app.add_future(self._guard(self._texts.run))
         self.app.add_future(self._watchdog.run())
@@ -161,7 +165,11 @@ class GroupMembership:
     def assigned(self) -> set[int]:
         """Numbers of the input partitions that the group has assigned to this worker."""
         topics = self._app.pipeline.job.topics
-        return {tp.partition for tp in self._app.consumer.assignment() if tp.topic in topics}
+        try:
+            assigned = self._app.consumer.assignment()
+        except ConsumerNotStarted:  # while it waits for Kafka
+            return set()
+        return {tp.partition for tp in assigned if tp.topic in topics}
 
     def restoring(self) -> bool:
         """Whether the state of an assigned partition is being restored."""

@@ -56,6 +56,7 @@ class ShopPages:
         self._metrics.watch_counts(lambda: Counts(11, lost=per_topic, foreign=per_topic, set_aside=per_topic))
         self._metrics.watch_customers(lambda: CUSTOMERS[app_id])
         self._metrics.watch_ready(lambda: True)
+        self._metrics.set_retention({"purchases": 86_400_000})
         self._metrics.watch_texts_waiting(lambda: 0)
         self._metrics.count_actions([ACTION, replace(ACTION, suppressed={"coupon-20": "consent"})])
         self._metrics.set_learner("p_purchase_30d", log_loss=0.4, auc=0.8)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.events import INPUT_TOPICS
+from schemas.events import ERASURES, INPUT_TOPICS
 from schemas.topics import APP_ID, TOPICS, Declaration
 
 ROOT = Path(__file__).parents[2]
@@ -76,4 +76,9 @@ def test_events_are_written_by_the_shop_and_by_few_commands() -> None:
     """Nobody else needs Write on an input topic."""
     writers = {process for process, row in access_rows().items() if row["Write"] & set(INPUT_TOPICS)}
 
-    assert writers == {"simulate", "replay", "erase", "dead-letters"}
+    assert writers == {"simulate", "replay", "dead-letters"}
+
+
+def test_customers_are_erased_by_privacy_staff_alone() -> None:
+    """Nobody else needs Write on `erasures`; a refused request is sent back by who may send it."""
+    assert {process for process, row in access_rows().items() if ERASURES in row["Write"]} == {"erase"}

@@ -21,7 +21,8 @@ class Load:
     """Events of `customers`, made from a seed; `send` now, or `run` at a rate in a thread.
 
     One in fifty is sent twice (a retry), one in fifty is three days late, one in `poison` is no event. Reviews have no
-    text, so that no encoder is needed, unless `texts` says how many in a hundred have one.
+    text, so that no encoder is needed, unless `texts` says how many in a hundred have one. An event's time is `step` after
+    the one before it; `live`: the time at which it is sent.
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class Load:
         poison: int = 100,
         texts: int = 0,
         step: timedelta = STEP,
+        live: bool = False,
     ) -> None:
         self.sent = 0
-        self._step = step
+        self._step, self._live = step, live
         self._rnd, self._seed = random.Random(seed), seed
         self._prefix, self._customers, self._poison, self._texts = prefix, customers, poison, texts
         self._producer = Producer(
@@ -74,6 +76,14 @@ class Load:
             self._thread = None
         self.flush()
 
+    def abandon(self) -> None:
+        """Ends `run` at once; what Kafka does not have yet is never sent."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self._producer.purge()
+
     def flush(self) -> None:
         """Returns when Kafka has everything."""
         left = self._producer.flush(180)
@@ -91,7 +101,8 @@ class Load:
     def _one(self) -> None:
         rnd = self._rnd
         number, self.sent = self.sent, self.sent + 1
-        at = BEGIN + number * self._step - (timedelta(days=3) if rnd.random() < 0.02 else timedelta())
+        now = datetime.now(UTC) if self._live else BEGIN + number * self._step
+        at = now - (timedelta(days=3) if rnd.random() < 0.02 else timedelta())
         customer = f"c{int(self._customers * rnd.random() ** 2):05d}"
         event: dict[str, Any] = {"event_id": f"e{self._seed}-{number}", "customer_id": customer}
         event["event_time"] = at.isoformat()

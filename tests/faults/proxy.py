@@ -90,6 +90,7 @@ class Proxy:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.sleep(0)  # an aborted transport closes its socket in the next turn of the loop
 
     async def _mark_silent(self) -> None:
         self._silent |= self._open
@@ -98,13 +99,13 @@ class Proxy:
         self.connections += 1
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._target_port, limit=1 << 20)
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # cancelled only by `close`
             writer.transport.abort()
             return
         pair = {writer, back}
         self._open |= pair
         try:
-            # cancelled only by `close`; asyncio.streams complains of a handler that ends so
+            # asyncio.streams complains of a handler that ends cancelled
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
         finally:

@@ -90,6 +90,7 @@ def test_records_that_hypothesis_makes_up_stall_nothing(stage: Stage, load: Load
     assert stage.workers["w1"].alive
 
 
+@pytest.mark.slow
 def test_records_larger_than_any_topic_takes_stall_nothing(stage: Stage, load: Load) -> None:
     """Compressed they pass the broker: each is a dead letter that says what it lacks, and its neighbours count."""
     row = oversized(stage, load)
@@ -98,6 +99,7 @@ def test_records_larger_than_any_topic_takes_stall_nothing(stage: Stage, load: L
     assert stage.workers["w1"].peak_mib() < 1500
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_ended_by_its_watchdog(stage: Stage, load: Load, free_port: int) -> None:
     """A chunk that never gets its answer: not ready after half a minute, then code 70, and the next worker goes on."""
     row = hangs(stage, load, "between_changelog_and_ack", free_port)

@@ -10,12 +10,14 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from click.testing import CliRunner
 
+from schemas.events import GROUP_TOPICS
 from streams.cli import main
 from streams.kafka.errors import BrokerLost, TopicsNotReady
 from streams.kafka.topics import create
 from streams.ops.lag import LagMonitor, PartitionLag
 from streams.settings import Settings
 
+WaitAsync = Callable[..., Any]
 PURCHASES = 3  # records of the test in purchases [0]
 
 
@@ -61,7 +63,7 @@ async def test_every_partition_of_every_input_topic_is_measured(group: Settings)
     finally:
         await monitor.close()
 
-    topics = {group.topic(name) for name in ("clickstream", "purchases", "reviews")}
+    topics = {group.topic(name) for name in GROUP_TOPICS}
     assert {(tp.topic, tp.partition) for tp in lags} == {(t, p) for t in topics for p in range(group.partitions)}
     assert sum(row.records for row in lags.values()) == PURCHASES
 
@@ -165,7 +167,26 @@ def test_command_gives_every_partition_as_json(group: Settings) -> None:
     found = json.loads(told.stdout)
     assert told.exit_code == 0
     assert found["records"] == PURCHASES
-    assert len(found["partitions"]) == 3 * group.partitions
+    assert len(found["partitions"]) == len(GROUP_TOPICS) * group.partitions
+
+
+async def test_a_partition_names_the_worker_that_reads_it(group: Settings, wait_until_async: WaitAsync) -> None:
+    """By its instance id and host; one that nobody reads has none."""
+    monitor, topic = LagMonitor(group), group.topic("purchases")
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=group.bootstrap_servers, group_id=group.app_id, group_instance_id="w1"
+    )
+    try:
+        await monitor.sample()
+        assert await monitor.owners() == {}
+        await consumer.start()
+        await wait_until_async(lambda: len(consumer.assignment()) == group.partitions, 30)
+        owners = await monitor.owners()
+    finally:
+        await consumer.stop()
+        await monitor.close()
+    assert {(tp.topic, tp.partition) for tp in owners} == {(topic, number) for number in range(group.partitions)}
+    assert set(owners.values()) == {"w1 at 127.0.0.1"}
 
 
 def test_command_says_when_the_group_has_never_committed(group: Settings) -> None:

@@ -72,6 +72,7 @@ def test_a_restart_has_the_same_states(plane: Plane, wait_until: Wait, store: st
     assert plane.verify().wrong == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("store", ["kept", "wiped"])
 def test_killed_at_any_point_nothing_is_lost_or_doubled(plane: Plane, wait_until: Wait, store: str) -> None:

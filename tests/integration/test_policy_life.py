@@ -184,7 +184,14 @@ def test_what_a_new_policy_loses_is_said_before_it_is_published(shop: Shop, tmp_
     assert shop.stop(worker) == 0
 
 
-@pytest.mark.parametrize("point", ["before_changelog:3", "between_changelog_and_ack:3", "before_store:3"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param("before_changelog:3", marks=pytest.mark.slow),
+        "between_changelog_and_ack:3",
+        pytest.param("before_store:3", marks=pytest.mark.slow),
+    ],
+)
 def test_a_sweep_that_is_killed_moves_everybody_once_all_the_same(shop: Shop, strict: Path, point: str) -> None:
     """Killed in the middle of it and started again, with events in between: as previewed, nobody twice, nobody left."""
     worker = shop.start()

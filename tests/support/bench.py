@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
@@ -134,8 +134,9 @@ class Echo:
         """The dead letter of a record that makes the step fail."""
         return Output("dead", record.key, b"!", [("why", type(cause).__name__.encode())])
 
-    def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
+    def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> Iterator[None]:
         """Nothing."""
+        return iter(())
 
     def revoked(self, partition: int) -> None:
         """Notes it."""
@@ -155,10 +156,20 @@ class Bench:
         self.lease.renew(self.lease.clock())
         self.failures = Failures(folder)
         self.pipeline = Pipeline(self.job, self, "log", self.lease, self.failures)
+
+    @classmethod
+    async def started(cls, folder: Path) -> Self:
+        """One that has its partitions."""
+        bench = cls(folder)
         for partition in (0, 1):
-            self.pipeline.open(partition, -1)
-        self.pipeline.progress.begin({TP(topic, number): 0 for topic in Echo.topics for number in (0, 1)})
-        self.pipeline.resume()
+            await bench.open(partition)
+        bench.pipeline.progress.begin({TP(topic, number): 0 for topic in Echo.topics for number in (0, 1)})
+        bench.pipeline.resume()
+        return bench
+
+    async def open(self, partition: int) -> None:
+        """Takes a partition; no rebalance begins meanwhile."""
+        await self.pipeline.open(partition, -1, lambda: None)
 
     def states(self) -> Disk:
         """The local store."""

@@ -71,7 +71,7 @@ class Shop:
 
     def erasure(self, name: str) -> Erasure | None:
         """Rarely, one."""
-        return Erasure(self._next(), self.at[name]) if self.rnd.random() < 0.004 else None
+        return _erasure(self._next(), self.at[name]) if self.rnd.random() < 0.004 else None
 
     def _next(self) -> int:
         self.offset += 1
@@ -118,13 +118,18 @@ def is_equal(a: object, b: object, tolerance: float) -> bool:
     return a == b
 
 
+def _erasure(position: int, at: float) -> Erasure:
+    """A request in `purchases`, as the step of before knows it."""
+    return Erasure(at, (-1, position, -1), in_purchases=True)
+
+
 def _former(name: str, value: bytes | None, heard: list[Heard], erasure: Erasure | None) -> former.Customer:
     return former.Customer(
         name,
         None if value is None else former_states.decode_state(value),
         NEVER if value is None else former_states.due_of(value),
         [former.Heard(*h[:6], None if h.reading is None else former_state.Reading(*h.reading)) for h in heard],
-        None if erasure is None else former_state.Erasure(*erasure),
+        None if erasure is None else former_state.Erasure(erasure.before[1], erasure.at),
     )
 
 

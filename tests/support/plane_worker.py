@@ -80,10 +80,14 @@ class Adder:
         letters = [Output(self.dead_letters, bad.key, bad.value, [("why", b"not a number")]) for bad in work.bad]
         return Effects(puts, letters)
 
-    def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
-        """Counts."""
-        self.known[partition] = sum(1 for _ in items)
-        print(f"restored {partition} {self.known[partition]}", flush=True)
+    def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> Iterator[None]:
+        """Counts, with a pause after each."""
+        known = 0
+        for _ in items:
+            known += 1
+            yield
+        self.known[partition] = known
+        print(f"restored {partition} {known}", flush=True)
 
     def origin(self, changelog_id: str, partition: int, offset: int, number: int) -> tuple[str, bytes]:
         """Where an output was written first."""

@@ -1,6 +1,7 @@
 """A scoring job with one partition, its stored states, and what waits for its texts."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -79,9 +80,9 @@ class Witness:
         """Takes them off."""
         self.segments.erased(partition, map(places, segments))
 
-    def restored(self, partition: int, segments: Any) -> None:
+    def restored(self, partition: int, places: Counter[tuple[str, str]]) -> None:
         """Counts them."""
-        self.segments.restored(partition, map(places, segments))
+        self.segments.restored(partition, places)
 
 
 def places(segments: Mapping[str, Held]) -> dict[str, str]:
@@ -110,7 +111,7 @@ class Desk:
         self.job = ScoringJob(
             self.settings, RULES, PriorScorer(), readings=Texts(*known), waiting=self, observer=self.witness
         )
-        self.job.restored(0, iter(sorted(self.states.items())))
+        list(self.job.restored(0, iter(sorted(self.states.items()))))
 
     def put(self, partition: int, waiting: Waiting) -> None:
         """See `streams.worker.scoring.WaitingRecords`."""

@@ -4,7 +4,7 @@ import random
 
 from campaign_shelf import Shelf, document
 from histories import START_S, purchase
-from models.bandits.live import Learnt, learn
+from models.bandits.live import LearntCampaign, learn
 from models.decisions.board import Board
 from models.decisions.campaign import Campaign, parse
 from schemas.actions import decode_action
@@ -27,7 +27,7 @@ class ReactingShop:
         self.shelf = Shelf(least=48)
         self.shelf.terms = self.shelf.terms._replace(board=Board([campaign]))
         self._rnd = random.Random(1)
-        self.learnt: Learnt | None = None
+        self.learnt: LearntCampaign | None = None
 
     def live(self, cohort: int) -> dict[int, float]:
         """One cohort's life, what is learnt of it, and the share of coupons by what they bought first."""

@@ -89,7 +89,7 @@ def test_counts_follow_customers_as_they_move() -> None:
     assert (comparison.policy, comparison.customers, comparison.elsewhere) == ("default-2", 6, 3)
     assert comparison.pairs["lifecycle", "active", "at_risk"] == 3
     assert comparison.pairs["lifecycle", "active", "active"] == 3
-    shadow.see(0, [step(Customer("c0", None, NEVER, [], Erasure(1, START_S)), terms)])
+    shadow.see(0, [step(Customer("c0", None, NEVER, [], Erasure(START_S)), terms)])
     comparison = shadow.comparison()
     assert (comparison.customers, comparison.elsewhere, comparison.pairs["lifecycle", "active", "at_risk"]) == (5, 2, 2)
     shadow.reach(0, START_S + 400 * DAY_S)

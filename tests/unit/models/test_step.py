@@ -79,13 +79,23 @@ def later(events: list[Heard], than: list[Heard], offset: int = 100) -> list[Hea
     return [heard._replace(at=heard.at + by, offset=heard.offset + offset) for heard in events]
 
 
+def requests(at: float) -> list[Erasure]:
+    """What erases somebody as of `at`: a record of `purchases`; one of `erasures`, which may name what lies before it."""
+    return [
+        Erasure(at, (-1, 99, -1), in_purchases=True),
+        Erasure(at),
+        Erasure(at, (99, 99, 99)),
+        Erasure(at - 60.0, (99, 99, 99), ahead=at),
+    ]
+
+
 @under_any_policy
 @given(before=histories(), after=histories(), data=st.data())
 def test_who_comes_back_is_somebody_never_heard_of_at_the_next_sequence(
     terms: Terms, before: list[Heard], after: list[Heard], data: st.DataObject
 ) -> None:
     """Whatever lies in one chunk with the erasure: what follows it is judged as if nothing had been before."""
-    after, erasure = later(after, before), Erasure(99, before[-1].at)
+    after, erasure = later(after, before), data.draw(st.sampled_from(requests(before[-1].at)))
     cut, head = data.draw(st.integers(0, len(before))), data.draw(st.integers(0, len(after)))
     silent = data.draw(st.booleans())
     follower, fresh = Follower(terms), followed([after], terms=terms)
@@ -108,20 +118,22 @@ def test_who_comes_back_is_somebody_never_heard_of_at_the_next_sequence(
     assert follower.state.sequence == told + fresh.state.sequence
 
 
-@given(histories(), histories(), st.integers(0, 12), st.booleans())
+@given(histories(), histories(), st.integers(0, 12), st.booleans(), st.sampled_from(range(4)))
 def test_what_comes_again_after_an_erasure_brings_nobody_back(
-    before: list[Heard], after: list[Heard], again: int, returned: bool
+    before: list[Heard], after: list[Heard], again: int, returned: bool, kind: int
 ) -> None:
     """A crash has any suffix replayed, the erasure included; producers send old events again under new offsets."""
-    after, erasure = later(after, before), Erasure(99, before[-1].at)
+    after, erasure = later(after, before), requests(before[-1].at)[kind]
     follower = Follower()
     follower.take(before)
     follower.take(after if returned else [], erasure=erasure)
 
     replayed = before[again:] + (after if returned else [])
     outcome = follower.take(replayed, erasure=erasure)
-    assert (outcome.state, outcome.erased, outcome.moves, outcome.labels) == (None, False, (), ())
-    assert len(outcome.replayed) == len(replayed)
+    assert (outcome.moves, outcome.labels) == ((), ())
+    assert len(outcome.replayed) + len(outcome.void) == len(replayed)
+    if returned or erasure.in_purchases:
+        assert (outcome.state, outcome.erased) == (None, False)
 
     outcome = follower.take([heard._replace(offset=heard.offset + 1000) for heard in before])
     assert (outcome.state, outcome.moves, outcome.labels) == (None, (), ())
@@ -134,7 +146,7 @@ def test_a_remainder_holds_a_sequence_offsets_and_a_moment_alone(events: list[He
     follower = followed([events], horizon=-NEVER)
     assert follower.state is not None
     offsets, sequence = follower.state.offsets, follower.state.sequence
-    follower.take([], erasure=Erasure(99, LONG_AFTER))
+    follower.take([], erasure=Erasure(LONG_AFTER, (-1, 99, -1), in_purchases=True))
 
     nobody = CustomerState(first_event_at=NEVER, last_event_at=-NEVER, as_of=-NEVER, landmark=-NEVER)
     kept = (offsets[0], 99, offsets[2])

@@ -7,17 +7,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from following import Follower
 from histories import START_S, click, histories, state_of
 from models.dispatch import advance_stored
 from models.policy import Rules, load
 from models.scores import PriorScorer
+from models.state import Erasure, erased
 from models.step import Customer, Heard, Terms
 from models.stored import HEAD_DTYPE, PART_DTYPES
+from schemas.campaigns import CampaignMemory, CampaignState
 from schemas.groups import Spending
 from schemas.layout import LAYOUT, LAYOUT_AT
 from schemas.states import CustomerState
-from schemas.stored import BITS, decode_state, due_of, encode_state
+from schemas.stored import BITS, Glance, decode_state, due_of, encode_state, glance
+from schemas.times import DAY_S
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "state-layout-1.hex"
 
@@ -30,6 +35,22 @@ def test_a_state_of_the_first_layout_is_read(events: list[Heard], due: float) ->
     assert decode_state(former) == state
     assert due_of(former) == due
     assert decode_state(encode_state(state, due)) == state
+
+
+@given(histories(), st.floats(allow_nan=False))
+def test_a_glance_sees_what_decoding_does(events: list[Heard], due: float) -> None:
+    """In rows of either layout, with and without segments, a promise, campaigns; of a remainder, too."""
+    following = Follower()
+    following.take(events, events[-1].at + 40 * DAY_S)
+    assert following.state is not None
+    gone = erased(following.state, Erasure(events[-1].at + 50 * DAY_S))
+    assert gone is not None
+    campaigns = CampaignState(due, (CampaignMemory("hello", 3),))
+    for state in (following.state, gone, replace(following.state, campaigns=campaigns)):
+        places = tuple((dimension, held.segment) for dimension, held in state.segments.items())
+        expected = Glance(due, state.ruled, state.is_erased, places)
+        assert glance(encode_state(state, due)) == expected
+        assert glance(np.float64(due).tobytes() + msgspec.msgpack.encode(state)) == expected
 
 
 def test_a_state_that_the_release_before_wrote_is_read_and_stored_anew_when_touched() -> None:

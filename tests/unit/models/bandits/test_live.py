@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from models.bandits.live import BLOCK, Learnt, learn
+from models.bandits.live import BLOCK, LearntCampaign, learn
 from models.decisions.board import Board
 from models.decisions.campaign import parse
 from models.decisions.decide import Cell, Decider, Recipient
@@ -51,7 +51,7 @@ def rewards(count: int, *, differ: bool, seed: int = 3) -> list[MaturedReward]:
     return made
 
 
-def learnt(count: int, *, differ: bool) -> Learnt:
+def learnt(count: int, *, differ: bool) -> LearntCampaign:
     """What is learnt of so many decisions."""
     found = learn(rewards(count, differ=differ), CAMPAIGN)
     assert found is not None

@@ -87,7 +87,7 @@ def test_columns_are_the_contracts() -> None:
 
 def test_who_was_erased_has_no_row_until_heard_of_again() -> None:
     """A remainder is no customer."""
-    gone = erased(CustomerState(sequence=3), Erasure(0, 1.7e9))
+    gone = erased(CustomerState(sequence=3), Erasure(1.7e9))
     assert gone is not None
     back = replace(gone, first_event_at=1.8e9, last_event_at=1.8e9)
     values = {b"a": encode_state(gone, NEVER), b"b": encode_state(back, NEVER)}

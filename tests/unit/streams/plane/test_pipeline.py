@@ -1,6 +1,7 @@
 """Laws of a chunk's order, with a store and a sender that write down what they are asked."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ from streams.plane.records import CLAIM_KEY, CONFIRMED_KEY, Headers, Output, Par
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+async def bench(tmp_path: Path) -> Bench:
     """A fresh pipeline."""
-    return Bench(tmp_path)
+    return await Bench.started(tmp_path)
 
 
 async def test_effects_come_in_the_order_that_survives_a_crash(bench: Bench) -> None:
@@ -158,10 +159,10 @@ async def test_a_record_that_makes_two_starts_fail_is_set_aside_in_the_third(tmp
     records = [("clicks", 0, offset, key) for offset, key in enumerate((b"a", b"b", b"bad", b"c"))]
     for _ in range(2):
         with pytest.raises(Failed):
-            await (failing := Bench(tmp_path)).pipeline.process(failing.batch(*records))
+            await (failing := await Bench.started(tmp_path)).pipeline.process(failing.batch(*records))
         assert failing.log == []
 
-    third = Bench(tmp_path)
+    third = await Bench.started(tmp_path)
     await third.pipeline.process(third.batch(*records))
     assert third.disk.data == {b"a": b"1", b"b": b"1", b"c": b"1"}
     assert [record for record in third.net.records if record[0] == "dead"] == [
@@ -175,10 +176,10 @@ async def test_a_record_that_makes_two_starts_fail_is_set_aside_in_the_third(tmp
 async def test_failures_at_other_records_do_not_add_up(tmp_path: Path) -> None:
     """Two starts that failed at different records say nothing of either."""
     for offset in (0, 7):
-        bench = Bench(tmp_path)
+        bench = await Bench.started(tmp_path)
         bench.pipeline.progress.forget()
         bench.pipeline.progress.begin({TP("clicks", 0): offset})
-        bench.pipeline.open(0, -1)
+        await bench.open(0)
         with pytest.raises(Failed):
             await bench.pipeline.process(bench.batch(("clicks", 0, offset, b"bad")))
     assert not Failures(tmp_path).is_suspect(0, bench.batch(("clicks", 0, 7, b"bad")).records[TP("clicks", 0)])
@@ -225,7 +226,7 @@ async def test_a_batch_of_an_earlier_assignment_is_dropped(bench: Bench) -> None
     """Its records come again: it is neither processed nor counted."""
     batch = bench.batch(("clicks", 0, 0, b"k"))
     bench.pipeline.forget()
-    bench.pipeline.open(0, -1)
+    await bench.open(0)
     await bench.pipeline.process(batch)
     assert bench.log == []
     assert bench.job.decoded == []
@@ -341,3 +342,36 @@ async def test_quiet_waits_for_what_is_under_way(bench: Bench) -> None:
         await bench.pipeline.apply(0, Items([b"k"]))
     bench.net.blocked.clear()
     await asyncio.wait_for(asyncio.gather(task, quiet), 5)
+
+
+async def test_others_get_a_turn_while_a_partition_is_taken(bench: Bench) -> None:
+    """Between portions of it; and it is this worker's only when all of them are through."""
+    bench.pipeline.forget()
+    turns = []
+
+    def portions(partition: int, items: object) -> Iterator[None]:
+        for _ in range(3):
+            yield
+            turns.append(bench.pipeline.partitions())
+
+    bench.job.restored = portions  # type: ignore[assignment]
+    other = asyncio.create_task(asyncio.sleep(0))
+    await bench.open(0)
+    assert other.done()
+    assert turns == [frozenset()] * 3
+    assert bench.pipeline.partitions() == {0}
+
+
+async def test_a_partition_that_a_rebalance_takes_meanwhile_is_not_taken(bench: Bench) -> None:
+    """The job forgets the portions that it has seen."""
+
+    def overtaken() -> None:
+        raise PartitionGone(0)
+
+    bench.pipeline.forget()
+    gone = len(bench.job.gone)
+    bench.job.restored = lambda partition, items: iter((None, None))  # type: ignore[assignment,method-assign]
+    with pytest.raises(PartitionGone):
+        await bench.pipeline.open(0, -1, overtaken)
+    assert bench.job.gone[gone:] == [0]
+    assert bench.pipeline.partitions() == frozenset()

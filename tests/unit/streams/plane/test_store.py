@@ -14,7 +14,7 @@ from streams.kafka.changelog import JOB_PREFIX
 from streams.plane.errors import StoreBroken
 from streams.plane.records import CONFIRMED_KEY, Effects, PartitionGone
 from streams.plane.runtime import build_app
-from streams.plane.store import BulkStore, SharedMemory, StoreLocked
+from streams.plane.store import PAGE, BulkStore, SharedMemory, StoreLocked
 from streams.settings import Settings
 
 
@@ -32,8 +32,9 @@ class Idle:
         """Nothing."""
         return Effects([], [])
 
-    def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> None:
+    def restored(self, partition: int, items: Iterator[tuple[bytes, bytes]]) -> Iterator[None]:
         """Nothing."""
+        return iter(())
 
     def origin(self, changelog_id: str, partition: int, offset: int, number: int) -> tuple[str, bytes]:
         """Where an output was written first."""
@@ -114,6 +115,19 @@ def test_iteration_gives_a_jobs_keys_in_order_and_none_of_the_planes(store: Bulk
     """A job's own reserved keys are its state like any other."""
     store.write(0, [(b"b", b"2"), (b"a", b"1"), (JOB_PREFIX + b"clock", b"9"), (CONFIRMED_KEY, b"1 2")], 7)
     assert list(store.items(0)) == [(b"a", b"1"), (b"b", b"2"), (JOB_PREFIX + b"clock", b"9")]
+
+
+def test_iteration_may_pause_while_the_database_is_closed(store: BulkStore) -> None:
+    """A rebalance takes the partition in the middle of it: nothing holds the database, and the rest is not read."""
+    store.write(0, [(b"%08d" % index, b"v") for index in range(5 * PAGE)], 7)
+    reading = store.items(0)
+    assert next(reading) == (b"00000000", b"v")
+    store.close(0)
+    store.open(0)
+    assert len(list(store.items(0))) == 5 * PAGE
+    store.close(0)
+    with pytest.raises(PartitionGone):
+        list(reading)
 
 
 def test_a_partition_that_is_not_open_is_gone(store: BulkStore) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from models.decisions.campaign import parse
 from models.decisions.confidence import Interval
-from models.decisions.effects import ArmEffect, Effects
+from models.decisions.effects import ArmEffect, CampaignEffects
 from models.decisions.ratio import RatioCheck
 from streams.campaigns.reporting import BudgetStand, CampaignReport, Recent
 from streams.report.campaign import campaign_page, intervals_chart
@@ -24,7 +24,7 @@ UNKNOWN = Interval(0.0, -np.inf, np.inf)
 def report(against: Interval | None, ratio: RatioCheck = FINE) -> CampaignReport:
     """A report with this effect."""
     arms = {"none": ArmEffect(500, UNKNOWN, against, 0.0), "coupon": ArmEffect(700, UNKNOWN, against, 2100.0)}
-    found = Effects(
+    found = CampaignEffects(
         1300, 1200, arms, UNKNOWN, UNKNOWN, against, "coupon", UNKNOWN, Interval(-0.1, -0.2, 0.0), ratio, FINE, 0.4
     )
     suppressed, outcomes = Counter({("coupon", "budget"): 12}), Counter({("coupon", "unsubscribed"): 5})
@@ -67,7 +67,7 @@ def test_the_page_has_every_figure_and_fetches_nothing() -> None:
 
 
 def test_a_broken_draw_stands_on_the_page() -> None:
-    """Effects of a broken test are not shown without a word."""
+    """CampaignEffects of a broken test are not shown without a word."""
     assert "do not trust the effects" in campaign_page(report(None, RatioCheck(True, 1e9, 0.0)))
 
 

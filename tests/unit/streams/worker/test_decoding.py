@@ -40,11 +40,65 @@ def test_an_erasure_in_another_partition_is_a_dead_letter() -> None:
     settings = SETTINGS.model_copy(update={"partitions": 2})
     job = ScoringJob(settings, RULES, PriorScorer(), readings=Texts(), waiting=desk, observer=desk.witness)
     wrong = 1 - partition_of(key, 2)
-    job.restored(wrong, iter(()))
+    list(job.restored(wrong, iter(())))
     work = job.decode(wrong, [Record("purchases", wrong, 0, key, None, [("regulars-erase", b"2024-01-01T00:00:00Z")])])  # type: ignore[list-item]
     (letter,) = work.dead_letters
     assert dict(letter.headers)["regulars-reason"] == b"wrong-partition"
     assert work.keys == []
+
+
+def test_what_was_stamped_ahead_lies_before_the_erasure_that_names_its_place() -> None:
+    """It was sent before, read after, and a clock that is ahead gave it a later time."""
+    desk = Desk()
+    early, ahead = desk.click("a", 0), desk.click("a", 900)
+    desk.take(early)
+    before = b'{"clickstream":%d}' % (ahead.offset + 1)
+    headers = [("regulars-erase", AT.format(5).encode()), ("regulars-erase-before", before)]
+    desk.take(Record("erasures", 0, 0, b"a", None, headers))
+    desk.take(ahead)
+    assert desk.clicks("a") == 0
+    desk.take(desk.click("a", 6))
+    assert desk.clicks("a") == 1
+
+
+def test_a_retry_of_what_was_counted_and_stamped_ahead_brings_nobody_back() -> None:
+    """The erasure is as of the latest event that was counted, if that is within the limit for the future."""
+    desk = Desk()
+    ahead = desk.click("a", 900)
+    desk.take(ahead)
+    desk.take(Record("erasures", 0, 0, b"a", None, [("regulars-erase", AT.format(5).encode())]))
+    desk.take(ahead._replace(offset=ahead.offset + 1000))
+    assert desk.clicks("a") == 0
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Record("erasures", 0, 0, None, None, [("regulars-erase", b"2024-01-01T00:00:00Z")]),
+        Record("erasures", 0, 0, None, None, [("regulars-clock", b"2024-01-01T00:00:00Z")]),
+        Record("erasures", 0, 0, b"a", b"{}", [("regulars-erase", b"2024-01-01T00:00:00Z")]),
+        Record("erasures", 0, 0, b"a", None, []),
+    ],
+)
+def test_what_is_no_erasure_in_their_topic_is_a_dead_letter(record: Record) -> None:
+    """Without a key, with a value, without its header."""
+    work = Desk().take(record)
+    (letter,) = work.dead_letters
+    assert dict(letter.headers)["regulars-reason"] == b"erase"
+
+
+def test_an_installation_can_refuse_erasures_in_purchases() -> None:
+    """Then only who may write to `erasures` can erase."""
+    desk = Desk()
+    settings = SETTINGS.model_copy(update={"erasures_in_purchases": "refuse"})
+    job = ScoringJob(settings, RULES, PriorScorer(), readings=Texts(), waiting=desk, observer=desk.witness)
+    list(job.restored(0, iter(())))
+    headers = [("regulars-erase", b"2024-01-01T00:00:00Z")]
+    refused = job.decode(0, [Record("purchases", 0, 0, b"a", None, headers)])  # type: ignore[list-item]
+    assert dict(refused.dead_letters[0].headers)["regulars-detail"] == (
+        b"allowed in the topic erasures alone (REGULARS_ERASURES_IN_PURCHASES=refuse)"
+    )
+    assert job.decode(0, [Record("erasures", 0, 0, b"a", None, headers)]).keys == [b"a"]  # type: ignore[list-item]
 
 
 CLOCKS = st.one_of(

@@ -78,9 +78,9 @@ def test_counts_are_those_of_the_customers_last_segments(moves: list[tuple[int, 
 def test_restored_partition_replaces_what_was_known(before: list[str], after: list[str]) -> None:
     """A partition that comes back is counted once."""
     counts = SegmentCounts()
-    counts.restored(0, ({"value": segment} for segment in before))
+    counts.restored(0, Counter(("value", segment) for segment in before))
 
-    counts.restored(0, ({"value": segment} for segment in after))
+    counts.restored(0, Counter(("value", segment) for segment in after))
 
     assert counts.by_dimension().get("value", {}) == dict(Counter(after))
 
@@ -88,7 +88,7 @@ def test_restored_partition_replaces_what_was_known(before: list[str], after: li
 def test_revoked_partition_is_not_counted() -> None:
     """Another worker counts it now."""
     counts = SegmentCounts()
-    counts.restored(0, [{"value": "low"}])
+    counts.restored(0, Counter({("value", "low"): 1}))
 
     counts.revoked(0)
 

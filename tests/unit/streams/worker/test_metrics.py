@@ -36,6 +36,7 @@ HEALTH = {
     "regulars_ready": set[str](),
     "regulars_clock_difference_seconds": set[str](),
     "regulars_lag_sample_age_seconds": set[str](),
+    "regulars_topic_retention_seconds": {"topic"},
 }
 # How learning goes: what is served beside its rivals, versions taken back, drift.
 LEARNING = {
@@ -73,6 +74,7 @@ def metrics() -> Metrics:
     metrics.set_learner("p_purchase_30d", log_loss=0.4, auc=0.8)
     losses = {"p_purchase_30d": {"served": 0.4, "previous": 0.41, "rfm": 0.5, "bgnbd": 0.45}}
     metrics.set_scoreboard(losses, rollbacks=1, drifts={"p_purchase_30d": 2})
+    metrics.set_retention({"purchases": 86_400_000})
     metrics.watch_customers(lambda: 42)
     metrics.watch_counts(lambda: Counts(11, {"purchases": 5}, {"purchases": 4}, texts_cut=5, cache_failures=6))
     return metrics
@@ -172,6 +174,16 @@ def test_every_outcome_is_counted_from_zero() -> None:
 
     assert set(page.values()) == {0}
     assert len(page) == 2 * len(get_args(Outcome))
+
+
+def test_retention_is_in_seconds_and_absent_where_records_are_kept_for_ever() -> None:
+    """The alert divides an age by it: for ever must not be a number."""
+    metrics = Metrics()
+    metrics.set_retention({"purchases": 86_400_000, "reviews": None})
+
+    page = metrics.render().decode()
+    assert 'regulars_topic_retention_seconds{topic="purchases"} 86400.0' in page
+    assert 'regulars_topic_retention_seconds{topic="reviews"}' not in page
 
 
 def test_silence_has_no_latency() -> None:

@@ -54,9 +54,8 @@ class Nobody:
     def changes(self, partition: int, *arguments: object) -> None:
         """Nothing."""
 
-    def restored(self, partition: int, segments: object) -> None:
-        """Goes through them."""
-        list(segments)  # type: ignore[call-overload]
+    def restored(self, partition: int, places: object) -> None:
+        """Nothing."""
 
     def revoked(self, partition: int) -> None:
         """Nothing."""
@@ -68,7 +67,7 @@ class Worker:
     def __init__(self, rules: Rules, store: dict[bytes, bytes] | None = None) -> None:
         self.store = {} if store is None else store
         self.job = ScoringJob(SETTINGS, rules, PriorScorer(), readings=NoTexts(), waiting=NoTexts(), observer=Nobody())
-        self.job.restored(0, iter(sorted(self.store.items())))
+        list(self.job.restored(0, iter(sorted(self.store.items()))))
         self.moved: list[tuple[str, str, str]] = []  # customer, segment, kind of cause
         self._offset = 0
 

@@ -83,7 +83,7 @@ def test_changes_are_seen_when_they_are_delivered_and_by_their_owner_alone(gone:
     assert effects.delivered is not None
     if gone:
         desk.job.revoked(0)
-        desk.job.restored(0, iter(()))
+        list(desk.job.restored(0, iter(())))
     effects.delivered()
     assert desk.witness.seen == ([] if gone else bodies)
 
@@ -132,8 +132,11 @@ class Shop(Desk):
             while self.waiting:
                 self.serve()
         elif what in ERASES:
-            as_of = to_rfc3339(START_S + (day - ERASES[what]) * DAY_S)
-            self._send("purchases", customer, None, ("regulars-erase", as_of.encode()))
+            topic, ago = ERASES[what]
+            as_of = to_rfc3339(START_S + (day - ago) * DAY_S)
+            before = json.dumps({name: self.ends[name] for name in INPUT_TOPICS}).encode()
+            headers = [("regulars-erase", as_of.encode()), ("regulars-erase-before", before)]
+            self._send(topic, customer, None, *headers[: 1 + (topic == "erasures")])
         elif what == "purchase":
             self._send("purchases", customer, event | {"order_id": "o", "amount_minor": 5000, "currency": "GBP"})
         elif what == "review":
@@ -164,8 +167,13 @@ class Shop(Desk):
                 self.silence()
 
 
-# As of how many days ago: the second leaves what was held since then to come after it.
-ERASES = {"erase": 0, "erase the old": 30}
+# In which topic, and as of how many days ago: the second and fourth leave what was held since then to come after it.
+ERASES = {
+    "erase": ("erasures", 0),
+    "erase the old": ("erasures", 30),
+    "erase in purchases": ("purchases", 0),
+    "erase the old in purchases": ("purchases", 30),
+}
 LIVES = st.lists(
     st.tuples(
         st.integers(0, 60),  # days since the one before
@@ -211,13 +219,13 @@ def test_a_topic_made_anew_counts_from_its_start_and_what_comes_again_of_it_does
     """Its offsets begin at 0 again; the id says that its records are other ones, also after the next start."""
     desk = Desk()
     desk.job.topic_ids = {"clickstream": "a" * 32}
-    desk.job.restored(0, iter(()))
+    list(desk.job.restored(0, iter(())))
     for second in range(5):
         desk.take(desk.click("anna", second))
     for at_start in (0, 3):
         desk.start()
         desk.job.topic_ids = {"clickstream": "b" * 32}
-        desk.job.restored(0, iter(sorted(desk.states.items())))
+        list(desk.job.restored(0, iter(sorted(desk.states.items()))))
         desk.offset = at_start
         for n in range(3):
             record = desk.click("anna", 5 + n)
