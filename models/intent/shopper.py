@@ -23,6 +23,9 @@ _CLICK, _FAVOURITE, _CART, _PURCHASE = range(len(KINDS))
 _DAYS, _PURCHASE_DAYS, _NEW, _AGAIN = range(len(KINDS), len(KINDS) + 4)
 _COUNTS = len(KINDS) + 4
 _LONG_HALF_LIFE_DAYS = 90.0
+# A count of somebody known for a week is not that of somebody known for months: it is divided by the share of decayed days
+# seen. Without more days the first click of all would count as a habit.
+_PRIOR_DAYS = 7
 # Days since something that never was count as so many; more days count as so many too.
 _LONGEST_DAYS = 400
 
@@ -79,7 +82,7 @@ class Shopper:
 
     def features(self, day: int) -> dict[str, float]:
         """As of the beginning of `day`, which is after every event taken; all are finite, and about 1 in size."""
-        counts = self._counts * self._left(day - self._as_of)[None, :]
+        counts = self._counts * (self._left(day - self._as_of) / self._seen(day))[None, :]
         found = {"purchases: known": log1p(day - self.first_day)}
         for place, group, name in (
             (_PURCHASE, "purchases", "purchases"), (_PURCHASE_DAYS, "purchases", "purchase days"),
@@ -112,6 +115,11 @@ class Shopper:
             "brands: breadth": log1p(sum(weight > 1.0 for weight in weights.values())),
             "brands: share bought": 1.0 - sum(open_weights) / max(sum(weights.values()), 1e-9),
         }
+
+    def _seen(self, day: int) -> NDArray[np.float64]:
+        """Share of the decayed days that the customer has been known for, as if for a week more than that."""
+        seen: NDArray[np.float64] = 1.0 - self._left(day - self.first_day + _PRIOR_DAYS)
+        return seen
 
     @staticmethod
     def _left(days: int) -> NDArray[np.float64]:

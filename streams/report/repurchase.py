@@ -176,11 +176,15 @@ class HorizonTrial:
 def judge_horizons(
     events: BrandEvents, progress: Progress = lambda what, done, of: None
 ) -> dict[int, HorizonQuality | None]:
-    """By horizon in days; None for a horizon for which the file covers too few days.
+    """By horizon in days; None where the file covers too few days, or the rows are all of one kind.
 
     Raises:
         NothingToJudge: no horizon can be judged.
     """
+    if len(events.customer_ids) < 2:
+        raise NothingToJudge(
+            "the file has one customer; with at least two, those who buy can be told from those who do not"
+        )
     found = {trial.days: trial.quality() for trial in run_trials(events, progress)}
     if all(quality is None for quality in found.values()):
         covered, least = int(events.days[-1]) - int(events.days[0]) + 1, STEP_DAYS + 2 * HORIZONS_DAYS[0]
@@ -247,7 +251,7 @@ def table_of(found: Mapping[int, HorizonQuality | None]) -> str:
     rows: list[Sequence[str]] = [("purchase within", *(f"{days} days" for days in found))]
 
     def line(name: str, cell: Callable[[HorizonQuality], str]) -> None:
-        rows.append((name, *("too few days" if q is None else cell(q) for q in found.values())))
+        rows.append((name, *("not judged" if q is None else cell(q) for q in found.values())))
 
     def gain(gain: PairedGain) -> str:
         return f"{gain.value:+.4f} ({gain.se:.4f})"

@@ -47,10 +47,18 @@ def test_features_of_purchases_know_nothing_of_clicks(events: list[tuple[int, in
 
 
 def test_a_fresh_click_counts_more_than_an_old_one() -> None:
-    """And after its half-life an event counts half."""
-    fresh, old = _of([(9, CLICK, 1)]).features(10), _of([(0, CLICK, 1)]).features(10)
-    assert fresh["clicks: clicks, 4 d"] > old["clicks: clicks, 4 d"]
-    assert _of([(0, CLICK, 1)]).features(4)["clicks: clicks, 4 d"] == pytest.approx(math.log1p(0.5))
+    """And after its half-life it counts half."""
+    events = [(0, PURCHASE, 1), (400, CLICK, 1)]
+    for days, left in ((0, 1.0), (4, 0.5), (8, 0.25)):
+        count = math.expm1(_of(events).features(400 + days)["clicks: clicks, 4 d"])
+        assert count == pytest.approx(left)
+
+
+def test_a_habit_looks_the_same_whether_known_for_weeks_or_for_months() -> None:
+    """One click a day is about one click a day."""
+    habits = [_of([(day, CLICK, 1) for day in range(days)]).features(days) for days in (21, 300)]
+    counts = [math.expm1(habit["clicks: clicks, 45 d"]) for habit in habits]
+    assert counts[0] == pytest.approx(counts[1], rel=0.25)
 
 
 def test_purchase_days_count_days_and_not_items() -> None:

@@ -98,19 +98,21 @@ def test_the_order_of_rows_of_different_days_changes_nothing(tmp_path: Path) -> 
 
 
 def test_a_month_is_too_short_for_thirty_days_and_long_enough_for_seven(tmp_path: Path) -> None:
-    """The longer horizon is null, and the table says why."""
+    """The longer horizon is null, and the table says that it was not judged."""
     _shop(days=40).to_parquet(tmp_path / "short.parquet")
     run = _run(tmp_path / "short.parquet", "--json", tmp_path / "out.json")
     assert run.exit_code == 0, run.output
-    assert "too few days" in run.output
+    assert "not judged" in run.output
     figures = json.loads((tmp_path / "out.json").read_text())["horizon_days"]
     assert figures["30"] is None
     assert figures["7"]["rows"] > 0
 
 
 def test_a_file_in_which_nothing_can_be_judged_is_refused_in_one_line(tmp_path: Path) -> None:
-    """Too few days, or nobody who buys."""
+    """Too few days, one customer, or nobody who buys."""
     frame = _shop()
+    with pytest.raises(NothingToJudge, match="has one customer"):
+        judge_horizons(_read(tmp_path, frame[frame.user_id == 1]))
     with pytest.raises(NothingToJudge, match="covers 12 days"):
         judge_horizons(_read(tmp_path, frame[frame.day < FIRST + timedelta(days=12)]))
     frame[frame.event != "purchase"].to_parquet(tmp_path / "nobody.parquet")
