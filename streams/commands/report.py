@@ -36,6 +36,8 @@ def shop(folder: Path, since: datetime | None, until: datetime | None, **options
     Read from topics alone; no worker needs to run. The page fetches nothing, and can be printed or sent. It names up to 20
     customers to win back.
     """
+    import msgspec
+
     from streams.report.shop_tally import NothingToReport
 
     settings = settings_from(**options)
@@ -45,6 +47,11 @@ def shop(folder: Path, since: datetime | None, until: datetime | None, **options
     except NothingToReport as exc:
         raise Failure(
             str(exc), "`regulars lag` shows whether events wait; `--since` and `--until` name other days"
+        ) from exc
+    except msgspec.DecodeError as exc:
+        raise Failure(
+            f"a standing or a change cannot be read ({exc})",
+            "it was written by another version of regulars; report with that one, or upgrade",
         ) from exc
     try:
         folder.mkdir(parents=True, exist_ok=True)
