@@ -32,7 +32,7 @@ def exported(shop: Shop, folder: Path) -> set[str]:
     return set(pq.read_table(folder / "states.parquet")["customer_id"].to_pylist())
 
 
-@pytest.mark.parametrize("point", ["between_changelog_and_ack", "before_outputs"])
+@pytest.mark.parametrize("point", ["between_changelog_and_ack", pytest.param("before_outputs", marks=pytest.mark.slow)])
 def test_who_is_erased_in_a_crash_stays_away_until_heard_of_later(shop: Shop, tmp_path: Path, point: str) -> None:
     """A kill -9 as the erasure is written, retries and late events: null; then a new customer at the next sequence."""
     before = [event(customer, n, f"2024-0{n}-01T10:00:00Z") for customer in (*GONE, "carl") for n in (1, 2)]

@@ -39,7 +39,11 @@ def load(stage: Stage) -> Load:
 
 @pytest.mark.parametrize(
     ("point", "store"),
-    [("between_changelog_and_ack", "wiped"), ("before_outputs", "kept"), ("between_output_acks", "wiped")],
+    [
+        ("between_changelog_and_ack", "wiped"),
+        pytest.param("before_outputs", "kept", marks=pytest.mark.slow),
+        pytest.param("between_output_acks", "wiped", marks=pytest.mark.slow),
+    ],
 )
 def test_killed_at_the_worst_points_nothing_is_lost_or_doubled(
     stage: Stage, load: Load, point: str, store: str
@@ -49,6 +53,7 @@ def test_killed_at_the_worst_points_nothing_is_lost_or_doubled(
     assert row.good, str(row.verdict)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_nothing_is_lost_or_doubled(stage: Stage, load: Load) -> None:
     """Four kills under load, one of them with the local store gone."""
     row = at_random(stage, load, tries=4, seed=7)

@@ -70,7 +70,7 @@ def test_demo_ends_with_a_summary_when_its_events_are_through(
         assert re.search(pattern, said), f"{pattern} is not in:\n{said}"
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("sign", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
 def test_demo_that_is_stopped_leaves_nothing_running(
     broker: str, tmp_path: Path, free_port: int, wait_until: Wait, sign: signal.Signals
 ) -> None:

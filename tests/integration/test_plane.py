@@ -208,7 +208,7 @@ def test_a_second_worker_takes_over_and_gives_back(plane: Plane, wait_until: Wai
 
 
 async def test_a_restore_lets_the_loop_come_round_between_partitions(plane: Plane) -> None:
-    """States are decoded without a pause; a worker with many must not look stuck to who asks meanwhile."""
+    """A worker with many must not look stuck to who asks meanwhile."""
     settings, turns, opened = plane.settings, 0, list[tuple[int, int]]()
     app = build_app(settings, Adder(settings.topic_prefix))
     app._create_directories()
@@ -231,7 +231,7 @@ async def test_a_restore_lets_the_loop_come_round_between_partitions(plane: Plan
         async def resend(self, partition: int, outputs: Any) -> None:
             """Nothing was left."""
 
-        def open(self, partition: int, confirmed: int) -> None:
+        async def open(self, partition: int, confirmed: int, check: Callable[[], None]) -> None:
             opened.append((partition, turns))
 
         def count_restore(self, records: int, seconds: float) -> None:

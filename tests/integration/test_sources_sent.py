@@ -222,6 +222,10 @@ async def test_topics_partitioned_differently_are_refused(shop_settings: Setting
     await admin.create_topics(
         [NewTopic(shop_settings.topic(name), count, 1) for name, count in zip(INPUT_TOPICS, (4, 3, 4), strict=True)]
     )
+    # who makes a topic hears of it before every broker does
+    async with asyncio.timeout(20):
+        while not {shop_settings.topic(name) for name in INPUT_TOPICS} <= set(await admin.list_topics()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     await admin.close()
 
     with pytest.raises(PartitionsDiffer, match="topics check"):

@@ -60,7 +60,7 @@ def log_of(shop: Shop, process: int) -> str:
     return (shop.settings.data_dir.parent / f"w1-{process}.log").read_text()
 
 
-@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("running", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_topic_made_anew_counts_from_its_start(shop: Shop, running: bool) -> None:
     """Its first offsets are those of records that were counted before; its records are other ones."""
     worker = shop.start()

@@ -283,7 +283,7 @@ async def test_missing_topics_are_named(settings: Settings) -> None:
         await trainer_of(settings, EACH).run(asyncio.Event())
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 async def test_a_signal_ends_the_command_with_all_published(
     settings: Settings, free_port: int, wait_until_async: WaitAsync, number: signal.Signals
 ) -> None:
