@@ -81,6 +81,12 @@ class Proxy:
     async def _close(self) -> None:
         server, self._server = self._server, None
         if server is not None:
+            # Asyncio loses the socket of a connection that it has accepted and not attached yet when the server closes:
+            # no more are accepted, those that were get their turns, and then it closes.
+            for listener in server.sockets:
+                self._loop.remove_reader(listener.fileno())
+            for _ in range(3):
+                await asyncio.sleep(0)
             server.close()
         await self._cut()
 
