@@ -7,21 +7,23 @@ after `restore.STALE_AFTER_S` without a write. A damaged database is kept beside
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import structlog
 
+from streams.plane.restore import STALE_AFTER_S
+from streams.plane.store import ASIDE
+
 log = structlog.get_logger(__name__)
 
-DAY_S = 86_400.0
 EVERY_S = 600.0
 
-# Twice the time after which a restore finds a database void: it is of no use to anybody then.
-UNUSED_KEPT_S = DAY_S
-SET_ASIDE_KEPT_S = 7 * DAY_S
+# A restore finds a database void long before: it is of no use to anybody then.
+UNUSED_KEPT_S = 2 * STALE_AFTER_S
+SET_ASIDE_KEPT_S = 7 * 86_400.0
 
-DATABASE, SET_ASIDE, DELETED = ".db", ".db.set-aside", ".db.deleted"
+DATABASE, DELETED = ".db", ".db.deleted"
 
 
 def left_over(folder: Path, in_use: Collection[Path], now: float) -> Iterator[Path]:
@@ -35,7 +37,7 @@ def left_over(folder: Path, in_use: Collection[Path], now: float) -> Iterator[Pa
     for path in folder.iterdir():
         if path.name.endswith(DELETED):
             yield path
-        elif path.name.endswith(SET_ASIDE):
+        elif path.name.endswith(ASIDE):
             # A rename changes the inode's time, not the one of its content.
             if now - path.stat().st_ctime > SET_ASIDE_KEPT_S:
                 yield path
@@ -47,28 +49,30 @@ def _written_at(database: Path) -> float:
     return max(path.stat().st_mtime for path in (database, *database.iterdir()))
 
 
-class Leftovers:
-    """Deletes what is left over.
+async def delete_left_over(folder: Path, in_use: Collection[Path]) -> None:
+    """Deletes what is left over, and logs it. What cannot be deleted is said, and tried again the next time.
 
     Args:
-        folder: gives the folder of the databases.
-        in_use: gives the databases that are open.
+        folder, in_use: as in `left_over`.
     """
+    # All are renamed before the first pause: under another name nobody opens them while their files go, one by one.
+    for path in list(_renamed(folder, in_use)):
+        try:
+            await asyncio.to_thread(shutil.rmtree, path)
+        except OSError as exc:
+            _log_kept(path, exc)
+        else:
+            log.info("a database that is no longer used was deleted", path=str(path))
 
-    def __init__(self, folder: Callable[[], Path], in_use: Callable[[], Collection[Path]]) -> None:
-        self._folder, self._in_use = folder, in_use
 
-    async def delete(self) -> None:
-        """Deletes and logs them. What cannot be deleted is said, and tried again the next time."""
-        for path in list(left_over(self._folder(), self._in_use(), time.time())):
-            # Under another name nobody opens it while its files go, one by one, in a thread.
-            doomed = (
-                path if path.name.endswith(DELETED) else path.with_name(f"{path.name.removesuffix('.db')}{DELETED}")
-            )
-            try:
-                path.rename(doomed)
-                await asyncio.to_thread(shutil.rmtree, doomed)
-            except OSError as exc:
-                log.warning("a database that is no longer used cannot be deleted", path=str(doomed), error=exc.strerror)
-            else:
-                log.info("a database that is no longer used was deleted", path=str(path))
+def _renamed(folder: Path, in_use: Collection[Path]) -> Iterator[Path]:
+    for path in list(left_over(folder, in_use, time.time())):
+        doomed = path.with_name(path.name.removesuffix(DELETED).removesuffix(DATABASE) + DELETED)
+        try:
+            yield path.rename(doomed)
+        except OSError as exc:
+            _log_kept(path, exc)
+
+
+def _log_kept(path: Path, exc: OSError) -> None:
+    log.warning("a database that is no longer used cannot be deleted", path=str(path), error=exc.strerror)

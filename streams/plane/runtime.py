@@ -24,7 +24,7 @@ from streams.kafka.errors import BrokerLost
 from streams.kafka.incarnations import TopicIds, check_unchanged, topic_ids
 from streams.kafka.patience import PATIENCE_S, breaking_on_uvloop
 from streams.kafka.security import servers
-from streams.plane import memory
+from streams.plane import leftovers, memory
 from streams.plane.batch import BatchTopic
 from streams.plane.broker_watch import BrokerWatch
 from streams.plane.directory import hold
@@ -33,7 +33,6 @@ from streams.plane.errors import StoreBroken
 from streams.plane.failures import Failures
 from streams.plane.faust_options import faust_options
 from streams.plane.lease import Lease
-from streams.plane.leftovers import EVERY_S, Leftovers
 from streams.plane.pipeline import Pipeline
 from streams.plane.producer import Producer
 from streams.plane.records import Job
@@ -142,8 +141,9 @@ class App(faust.App):
         self.pipeline = Pipeline(job, world, settings.changelog_topic, self.lease, failures)
         self.pipeline.on_tick(CLAIM_AGAIN_S, self.pipeline.claim_again)
         self.pipeline.on_tick(memory.EVERY_S, memory.give_back)
-        leftovers = Leftovers(lambda: world.states().folder, lambda: world.states().in_use())
-        self.pipeline.on_tick(EVERY_S, leftovers.delete)
+        self.pipeline.on_tick(
+            leftovers.EVERY_S, lambda: leftovers.delete_left_over(world.states().folder, world.states().in_use())
+        )
         self.restorer = Restorer(
             self.pipeline,
             world,

@@ -98,6 +98,9 @@ class Restores(Protocol):
         """Restores the partitions."""
 
 
+# What a database that was set aside has behind its name.
+ASIDE = ".set-aside"
+
 # Entries that are read from a database at once: about half a millisecond.
 PAGE = 500
 
@@ -281,7 +284,7 @@ class BulkStore(RocksStore):
         """Moves the partition's database out of the way, over what was set aside before, and logs it."""
         self.close(partition)
         path = self.partition_path(partition)
-        aside = path.with_name(path.name + ".set-aside")
+        aside = path.with_name(path.name + ASIDE)
         shutil.rmtree(aside, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             path.rename(aside)

@@ -1,10 +1,11 @@
 """Which databases of a worker are deleted, and which stay."""
 
+import asyncio
 import os
 import time
 from pathlib import Path
 
-from streams.plane.leftovers import SET_ASIDE_KEPT_S, UNUSED_KEPT_S, Leftovers, left_over
+from streams.plane.leftovers import SET_ASIDE_KEPT_S, UNUSED_KEPT_S, delete_left_over, left_over
 
 
 def database(folder: Path, name: str, age_s: float = 0.0) -> Path:
@@ -45,6 +46,17 @@ async def test_what_is_left_over_is_gone_with_its_customers(tmp_path: Path) -> N
     database(tmp_path, "states-0.db", UNUSED_KEPT_S + 60)
     open_one = database(tmp_path, "states-1.db", UNUSED_KEPT_S + 60)
     database(tmp_path, "states-4.db.deleted")
-    await Leftovers(lambda: tmp_path, lambda: {open_one}).delete()
+    await delete_left_over(tmp_path, {open_one})
     assert [path.name for path in tmp_path.iterdir()] == ["states-1.db"]
     assert (open_one / "000001.sst").read_bytes() == b"anna"
+
+
+async def test_nobody_opens_a_database_that_is_about_to_go(tmp_path: Path) -> None:
+    """All have other names before the first of them goes: a rebalance may open partitions meanwhile."""
+    for number in (0, 1):
+        database(tmp_path, f"states-{number}.db", UNUSED_KEPT_S + 60)
+    deleting = asyncio.create_task(delete_left_over(tmp_path, ()))
+    await asyncio.sleep(0)
+    assert list(tmp_path.glob("*.db")) == []
+    await deleting
+    assert list(tmp_path.iterdir()) == []
