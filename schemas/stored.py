@@ -38,7 +38,14 @@ BITS: dict[str, int] = {name: 1 << i for i, (name, _) in enumerate(PARTS)}
 APART: tuple[str, ...] = (*(part for part in _NUMBERS if part not in GROUPS), "text")
 #: How many numbers each part of a group has; where the head of a row says how many it had.
 FIELDS: dict[str, int] = {part: len(numbers) for part, numbers in _NUMBERS.items()}
-_FIELDS_AT = packer(HEAD[: [name for name, _ in HEAD].index("spending")]).size
+
+
+def _head_at(name: str) -> int:
+    """Where a field of the head begins, in bytes."""
+    return packer(HEAD[: [each for each, _ in HEAD].index(name)]).size
+
+
+_FIELDS_AT = _head_at("spending")
 _GROUPS_AT = LAYOUT_AT + 1
 _CAMPAIGNS_IN_BYTE = CAMPAIGNS >> 8
 _NO_TEXT = (0.0,) * TEXT_DIM
@@ -258,10 +265,8 @@ class Glance(NamedTuple):
     places: tuple[tuple[str, str], ...]
 
 
-_RULED_AT, _FIRST_AT = (packer(HEAD[: [name for name, _ in HEAD].index(name)]).size for name in ("ruled", "first"))
-_NAMES_SIZE_AT = packer(HEAD[: [name for name, _ in HEAD].index("names")]).size
-_PROMISED_AT = packer(HEAD[: [name for name, _ in HEAD].index("promised")]).size
-_glanced = struct.Struct("<Id")
+_PROMISED_AT, _NAMES_SIZE_AT, _RULED_AT = map(_head_at, ("promised", "names", "ruled"))
+_glanced = struct.Struct("<Id")  # `ruled`, then `first`
 
 
 def glance(value: bytes) -> Glance:

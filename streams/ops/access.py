@@ -6,8 +6,8 @@ each key of this customer where a topic is compacted; all other records go to th
 
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -23,6 +23,7 @@ from streams.kafka.errors import TopicsNotReady
 from streams.kafka.readers import read_span, reader
 from streams.kafka.topics import kept_for, partition_of
 from streams.keys import pseudonym_key, pseudonym_of
+from streams.ops.drafts import draft_of
 from streams.ops.places import ELSEWHERE, IMPERSONAL, PLACES, CustomerNames, Place
 from streams.ops.readable import record_as_json
 from streams.settings import OWNER_ALONE, Settings
@@ -63,7 +64,7 @@ async def write_access(settings: Settings, customer_id: str, out: Path) -> list[
     partitions = await _partitions(settings)
     kept = await kept_for(settings, [name for name, tps in partitions.items() if tps])
     held = []
-    with _draft_of(out) as file:
+    with draft_of(out) as draft, _for_its_owner(draft) as file:
         file.write(_opened(_header(settings, names, digest_of(customer_id, lookup_key(settings)))))
         async with reader(settings) as consumer:
             ends = await consumer.end_offsets([tp for tps in partitions.values() for tp in tps])
@@ -181,14 +182,6 @@ def _opened(head: dict[str, Any], members: str = "places") -> bytes:
     return msgspec.json.encode(head)[:-1] + b',"%s":[' % members.encode()
 
 
-@contextmanager
-def _draft_of(out: Path) -> Iterator[BinaryIO]:
-    """A file for its owner alone, which becomes `out` when the block ends without an error."""
-    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 & ~OWNER_ALONE), "wb") as file:
-        try:
-            yield file
-        except BaseException:
-            draft.unlink()
-            raise
-    draft.replace(out)
+def _for_its_owner(path: Path) -> BinaryIO:
+    """A new file, for its owner alone."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 & ~OWNER_ALONE), "wb")

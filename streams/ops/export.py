@@ -5,7 +5,6 @@ dimension to segment.
 """
 
 import gc
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from schemas.states import CustomerState, Held
 from schemas.stored import decode_state
 from streams.kafka.changelog import latest_values
+from streams.ops.drafts import draft_of
 from streams.settings import Settings
 
 SCHEMA = pa.schema(
@@ -55,21 +55,15 @@ async def export(settings: Settings, out: Path) -> Exported:
         OSError: `out` cannot be written.
     """
     # Opened first: a folder that cannot be written is known before the changelog is read.
-    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    with pq.ParquetWriter(draft, SCHEMA) as writer:
-        try:
-            values: dict[bytes, bytes] = {}
-            records = customers = 0
-            async for latest in latest_values(settings):
-                values |= latest.values
-                records += latest.records
-            for table in tables(values):
-                writer.write_table(table)
-                customers += table.num_rows
-        except BaseException:
-            draft.unlink()
-            raise
-    draft.replace(out)
+    with draft_of(out) as draft, pq.ParquetWriter(draft, SCHEMA) as writer:
+        values: dict[bytes, bytes] = {}
+        records = customers = 0
+        async for latest in latest_values(settings):
+            values |= latest.values
+            records += latest.records
+        for table in tables(values):
+            writer.write_table(table)
+            customers += table.num_rows
     return Exported(customers, records)
 
 

@@ -6,9 +6,9 @@ before end offsets: a figure may be a moment too high, never too low.
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import AsyncExitStack
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -35,6 +35,8 @@ GIVEN_UP_S = 60.0
 CLOSE_LIMIT_S = 5.0
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 
 class PartitionLag(NamedTuple):
@@ -112,12 +114,7 @@ class LagMonitor:
             AccessRefused: a broker answers and refuses this client.
             TopicsNotReady: an input topic does not exist.
         """
-        try:
-            async with explaining_refusals(self._settings), asyncio.timeout(GIVEN_UP_S):
-                return await self._sample()
-        except (KafkaError, OSError, TimeoutError) as exc:
-            await self.close()
-            raise unreached(self._settings, exc) from exc
+        return await self._answer(self._sample())
 
     async def owners(self) -> Mapping[TopicPartition, str]:
         """The worker that each partition is assigned to, by name and host. Call it after `sample`.
@@ -127,9 +124,13 @@ class LagMonitor:
             AccessRefused: a broker answers and refuses this client.
         """
         assert self._clients is not None
+        return await self._answer(owners(self._clients.admin, self._settings.app_id))
+
+    async def _answer(self, asking: Awaitable[T]) -> T:
+        """What Kafka answers; after a failure the next question connects again."""
         try:
             async with explaining_refusals(self._settings), asyncio.timeout(GIVEN_UP_S):
-                return await owners(self._clients.admin, self._settings.app_id)
+                return await asking
         except (KafkaError, OSError, TimeoutError) as exc:
             await self.close()
             raise unreached(self._settings, exc) from exc

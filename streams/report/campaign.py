@@ -3,27 +3,19 @@
 import math
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from models.decisions.confidence import Interval
 from streams.campaigns.reporting import CampaignReport
 from streams.report.pieces import PageTable
+from streams.report.rendering import templates
 
 _WIDTH, _ROW, _LEFT, _RIGHT = 680, 34, 200, 20
 
 
 def campaign_page(report: CampaignReport) -> str:
     """The page."""
-    environment = Environment(
-        loader=PackageLoader("streams.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("campaign.html.j2").render(_figures(report))
+    return templates().get_template("campaign.html.j2").render(_figures(report))
 
 
 def _figures(report: CampaignReport) -> dict[str, Any]:

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from models.learning.intervals import COVERAGE
 from streams.report.comparison import difference_table, group_table, side_by_side
 from streams.report.course import alarm_table, levels, losses_by_cutoff, weekly_losses
@@ -17,6 +15,7 @@ from streams.report.formats import count, day, percent
 from streams.report.legend import P_30, QUESTIONS, SPEND_90
 from streams.report.pieces import is_enough
 from streams.report.ranking import calibration, campaign
+from streams.report.rendering import templates
 from streams.report.spending import intervals, totals
 from streams.report.summary import summary
 from streams.report.timeline import Timeline
@@ -55,14 +54,7 @@ class Report:
 
 def page(report: Report) -> str:
     """The HTML: one file that fetches nothing."""
-    environment = Environment(
-        loader=PackageLoader("streams.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates()
     environment.filters.update(count=count, day=day, percent=percent)
     return environment.get_template("page.html.j2").render(_figures(report))
 

@@ -135,21 +135,21 @@ class HorizonTrial:
             return None
         truth = np.concatenate([judged.bought for judged in self.judged])
         who = np.concatenate([judged.customers for judged in self.judged]).astype(str)
-        said = {
+        forecasts = {
             name: np.concatenate([judged.forecasts[name] for judged in self.judged]) for name in (*self._models, BGNBD)
         }
         if not 0 < truth.sum() < len(truth):
             return None
 
         def gain(over: str) -> PairedGain:
-            return PairedGain(*paired_difference(_area, truth, (said[WITH], said[over]), who))
+            return PairedGain(*paired_difference(_area, truth, (forecasts[WITH], forecasts[over]), who))
 
         return HorizonQuality(
-            {name: auc(truth, said[name]) for name in (WITH, WITHOUT, BGNBD)},
+            {name: auc(truth, forecasts[name]) for name in (WITH, WITHOUT, BGNBD)},
             gain(BGNBD),
             gain(WITHOUT),
             {group: gain(f"without {group}") for group in _OF_CLICKS},
-            calibration_error(truth, said[WITH]),
+            calibration_error(truth, forecasts[WITH]),
             float(truth.mean()),
             len(truth),
             len(np.unique(who)),
@@ -182,9 +182,7 @@ def judge_horizons(
         NothingToJudge: no horizon can be judged.
     """
     if len(events.customer_ids) < 2:
-        raise NothingToJudge(
-            "the file has one customer; with at least two, those who buy can be told from those who do not"
-        )
+        raise NothingToJudge("the file has one customer; at least two are needed")
     found = {trial.days: trial.quality() for trial in run_trials(events, progress)}
     if all(quality is None for quality in found.values()):
         covered, least = int(events.days[-1]) - int(events.days[0]) + 1, STEP_DAYS + 2 * HORIZONS_DAYS[0]

@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from streams.report.charts import Axis, Line, line_chart
 from streams.report.formats import months
 from streams.report.pieces import PageTable
+from streams.report.rendering import templates
 from streams.report.shop_figures import NO_SEGMENT, ShopReport
 from streams.words import feature_words
 
@@ -31,15 +31,7 @@ class DimensionPart(NamedTuple):
 
 def shop_page(report: ShopReport) -> str:
     """The page."""
-    environment = Environment(
-        loader=PackageLoader("streams.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("shop.html.j2").render(_figures(report))
+    return templates().get_template("shop.html.j2").render(_figures(report))
 
 
 def _figures(report: ShopReport) -> dict[str, Any]:

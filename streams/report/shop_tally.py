@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeVar
 
+from models.state import REMEMBERED_IDS
 from schemas.changes import Change, SilenceCause, Standing
 from schemas.events import Purchase
 from schemas.times import DAY_S, from_rfc3339, to_rfc3339
@@ -31,8 +32,6 @@ K = TypeVar("K")
 RISK_DAYS = 14
 DEFAULT_DAYS = 28
 LOST_CUSTOMERS = 20
-# As many event ids of a customer as a worker remembers.
-REMEMBERED_IDS = 32
 # Stands for all reasons that are not named; it is no reason that can be told.
 OTHERS = "others"
 

@@ -96,7 +96,7 @@ class Decoder:
         latest = work.consumed_at + self._future_limit_s
         texted: list[tuple[ConsumerRecord, Heard, str | None]] = []
         after_text: set[tuple[int, bytes]] = set()
-        applied = [0] * len(self.topics)
+        applied = [0] * len(INPUT_TOPICS)
         index, heard_of, sources, bases = self._topic_index, work.heard, work.sources, part.bases
         for record in records:
             topic, key = index[record.topic], record.key
@@ -136,8 +136,8 @@ class Decoder:
                 sources[key].append(record)
             else:
                 heard_of[key], sources[key] = [heard], [record]
-        for topic in range(len(INPUT_TOPICS)):
-            work.counts[topic, "applied"] += applied[topic]
+        for topic, count in enumerate(applied):
+            work.counts[topic, "applied"] += count
         if texted:
             self._apply_or_hold(part, work, texted)
         work.keys = list(work.heard)

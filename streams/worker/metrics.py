@@ -89,6 +89,12 @@ class Metrics:
         for topic in (POLICIES, CAMPAIGNS, MODEL_SNAPSHOTS):
             self._refused.labels(topic)
         self._make_learner_metrics()
+        self._make_worker_metrics()
+        self.registry.register(self.latency)
+        if lag is not None:
+            self.registry.register(LagCollector(lag))
+
+    def _make_worker_metrics(self) -> None:
         self._customers = GaugeMetric(
             "regulars_customers", "Customers in this worker's partitions", registry=self.registry
         )
@@ -104,9 +110,6 @@ class Metrics:
             registry=self.registry,
         )
         self._ready = GaugeMetric("regulars_ready", "1: /ready answers 200; 0: 503", registry=self.registry)
-        self.registry.register(self.latency)
-        if lag is not None:
-            self.registry.register(LagCollector(lag))
 
     def _make_learner_metrics(self) -> None:
         self._log_loss = GaugeMetric(

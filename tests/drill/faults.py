@@ -42,6 +42,24 @@ def _shows(*alerts: str, beside: str = "", paged_s: float = 120.0, **words: str)
     )
 
 
+def _broker_away(watch_s: float) -> Fault:
+    return Fault(
+        breaks=lambda stack: stack.broker.kill(),
+        mends=lambda stack: stack.broker.start(),
+        plan=Plan(own_broker=True),
+        expected=_shows(
+            "LagUnknown",
+            beside="NotReady TrainerLagUnknown",
+            **{
+                LAG: "failed: .*Kafka|failed: .*broker",
+                READY: "worker-1: .*lag-unknown",
+                PAGE: "worker-1: .*lag-unknown",
+            },
+        ),
+        watch_s=watch_s,
+    )
+
+
 def _switched(fault: str) -> Callable[[Stack], None]:
     return lambda stack: stack.switch(fault)
 
@@ -177,36 +195,8 @@ FAULTS: dict[str, Fault] = {
         ),
     ),
     # --- Kafka
-    "broker-away-110-s": Fault(
-        breaks=lambda stack: stack.broker.kill(),
-        mends=lambda stack: stack.broker.start(),
-        plan=Plan(own_broker=True),
-        expected=_shows(
-            "LagUnknown",
-            beside="NotReady TrainerLagUnknown",
-            **{
-                LAG: "failed: .*Kafka|failed: .*broker",
-                READY: "worker-1: .*lag-unknown",
-                PAGE: "worker-1: .*lag-unknown",
-            },
-        ),
-        watch_s=110.0,
-    ),
-    "broker-away-for-good": Fault(
-        breaks=lambda stack: stack.broker.kill(),
-        mends=lambda stack: stack.broker.start(),
-        plan=Plan(own_broker=True),
-        expected=_shows(
-            "LagUnknown",
-            beside="NotReady TrainerLagUnknown",
-            **{
-                LAG: "failed: .*Kafka|failed: .*broker",
-                READY: "worker-1: .*lag-unknown",
-                PAGE: "worker-1: .*lag-unknown",
-            },
-        ),
-        watch_s=300.0,
-    ),
+    "broker-away-110-s": _broker_away(110.0),
+    "broker-away-for-good": _broker_away(300.0),
     # --- learning
     "trainer-dead": Fault(
         breaks=lambda stack: stack.signal("trainer", signal.SIGKILL),

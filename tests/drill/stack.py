@@ -21,13 +21,12 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from streams.demo.children import Child, Children, tail
 from tests.drill import breakable, prometheus
 from tests.faults.brokers import OwnBroker
+from tests.faults.commands import output_of
 from tests.faults.load import Load
 from tests.faults.run import free_port
-from tests.faults.stage import ROOT
 
 RESTART_S = 5.0  # what a supervisor waits before it starts a process again
 POLL_S = 0.2
-COMMAND_LIMIT_S = 120.0
 WITHOUT_POISON = 10**9
 ROOMY_DISK = "8g"  # of a tmpfs: memory is taken only by what is written
 THROTTLE_S = 0.5
@@ -224,18 +223,7 @@ class Stack:
 
     def command(self, *arguments: str) -> str:
         """Runs `regulars ...` to its end; what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "streams.cli", *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=COMMAND_LIMIT_S,
-        )
-        if done.returncode:
-            raise CommandFailed(f"regulars {' '.join(arguments)}: exit code {done.returncode}: {done.stderr[-500:]}")
-        return done.stdout
+        return output_of(arguments, self.environment, CommandFailed)
 
     # --- what is known of it
 

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from tests.faults import decided
+from tests.faults.commands import output_of
 from tests.faults.oracle import INPUTS, Evidence, Record, Verdict, judge
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,18 +171,7 @@ class Stage:
 
     def command(self, *arguments: str) -> str:
         """Runs `regulars ...` to its end; what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "streams.cli", *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        if done.returncode:
-            raise Undecided(f"regulars {' '.join(arguments)}: exit code {done.returncode}: {done.stderr[-500:]}")
-        return done.stdout
+        return output_of(arguments, self.environment, Undecided)
 
     def data_dir(self, name: str) -> Path:
         """The local store of a worker."""

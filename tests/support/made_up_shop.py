@@ -10,6 +10,7 @@ from schemas.changes import Change, Contribution, Next, PolicyCause, SilenceCaus
 from schemas.events import Purchase
 from schemas.examples import CHANGE, STANDING
 from schemas.times import DAY_S, from_rfc3339, to_rfc3339
+from streams.report.shop_tally import ShopTally
 
 BEGIN_DAY, DAYS = 19_844, 40  # from 2024-05-01
 SEGMENTS = {"lifecycle": ["prospect", "active", "at_risk"], "value": ["low", "mid", "high"]}
@@ -39,6 +40,20 @@ def made_up(seed: int, customers: int = 25) -> MadeUpShop:
         shop.purchases.extend(purchases)
     rnd.shuffle(shop.standings)
     return shop
+
+
+def tallied(shops: list[MadeUpShop], whole: bool = True) -> ShopTally:
+    """The tally of shops, a partition each."""
+    tally = ShopTally()
+    for shop in shops:
+        for standing in shop.standings:
+            tally.standing(standing)
+        for change in shop.changes:
+            tally.change(change)
+        for purchase in shop.purchases:
+            tally.purchase(purchase)
+        tally.end_partition(whole)
+    return tally
 
 
 def _changes(rnd: random.Random, name: str) -> list[Change]:

@@ -8,10 +8,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from made_up_shop import BEGIN_DAY, DAYS, made_up
+from made_up_shop import BEGIN_DAY, DAYS, made_up, tallied
 from streams.report.shop_figures import CampaignEffect, ServedModelNote, ShopReport
 from streams.report.shop_page import shop_page
-from streams.report.shop_tally import ShopTally
 
 VOID = {"meta", "br", "line", "rect", "circle", "polyline"}
 
@@ -51,14 +50,7 @@ class Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def report() -> ShopReport:
     """Of a made-up shop with campaigns, refused records and a model."""
-    tally, shop = ShopTally(), made_up(3, customers=80)
-    for standing in shop.standings:
-        tally.standing(standing)
-    for change in shop.changes:
-        tally.change(change)
-    for purchase in shop.purchases:
-        tally.purchase(purchase)
-    tally.end_partition(whole=True)
+    tally = tallied([made_up(3, customers=80)])
     effect = CampaignEffect("a", "<b>a-1", True, 7, 5, "GBP", 1.0, 0.5, 1.5, "It adds.", "campaign-1.html")
     return replace(
         tally.report(BEGIN_DAY, BEGIN_DAY + DAYS - 1),

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from msgspec.structs import asdict, replace
 
-from made_up_shop import BEGIN_DAY, DAYS, MadeUpShop, made_up
+from made_up_shop import BEGIN_DAY, DAYS, MadeUpShop, made_up, tallied
 from schemas.changes import SilenceCause
 from schemas.examples import CHANGE, STANDING
 from schemas.times import DAY_S, from_rfc3339, to_rfc3339
@@ -15,20 +15,6 @@ from streams.report.shop_tally import LOST_CUSTOMERS, RISK_DAYS, NothingToReport
 
 SEEDS = range(6)
 SINCE, UNTIL = BEGIN_DAY + 6, BEGIN_DAY + DAYS - 3
-
-
-def tallied(shops: list[MadeUpShop], whole: bool = True) -> ShopTally:
-    """The tally of shops, a partition each."""
-    tally = ShopTally()
-    for shop in shops:
-        for standing in shop.standings:
-            tally.standing(standing)
-        for change in shop.changes:
-            tally.change(change)
-        for purchase in shop.purchases:
-            tally.purchase(purchase)
-        tally.end_partition(whole)
-    return tally
 
 
 def reported(seed: int, since: int | None = SINCE, until: int | None = UNTIL) -> ShopReport:
