@@ -3,7 +3,6 @@
 All of it is rebuilt from the stored states after a restart.
 """
 
-import heapq
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -12,10 +11,11 @@ from models.policy import Rules
 from schemas.campaigns import CampaignSpend
 from schemas.events import GROUP_TOPICS
 from schemas.positions import Incarnation
-from schemas.states import NEVER, PartitionState
+from schemas.states import PartitionState
 from schemas.stored import decode_partition, glance
 from streams.kafka.changelog import PARTITION_KEY, RESERVED
 from streams.worker.chunk import Waiting
+from streams.worker.due import DueTimes
 
 # Customers that are read before others get a turn: one or two milliseconds.
 PORTION = 250
@@ -33,7 +33,7 @@ class Partition:
         stored: the partition's own state as it was last stored.
         spends: what its customers' campaigns have spent of each budget.
         customers: how many customers it has; the erased don't count.
-        due: when each customer must be looked at again; `NEVER`: only when an event comes. Nobody who is erased.
+        due: when each customer must be looked at again, by key; `NEVER`: only when an event comes. Nobody who is erased.
         bases: the position of offset 0 in each input topic (schemas.positions).
         behind: records that wait for texts, counted by topic and key. Later ones of the same must wait behind them.
     """
@@ -47,9 +47,8 @@ class Partition:
         self.unswept: list[bytes] = []
         self.stored = PartitionState()
         self.customers = 0
-        self.due: dict[bytes, float] = {}
+        self.due = DueTimes()
         self.behind: Counter[tuple[int, bytes]] = Counter()
-        self._queue: list[tuple[float, bytes]] = []
 
     def restore(self, items: Iterator[tuple[bytes, bytes]], places: Counter[tuple[str, str]]) -> Iterator[None]:
         """Fills a new memory from every stored key and state; yields after every `PORTION`, so that others get a turn.
@@ -58,7 +57,7 @@ class Partition:
             items: keys and states, in any order.
             places: counts the customers by dimension and segment.
         """
-        due_of, queue, unswept, tag = self.due, self._queue, self.unswept, self.rules.tag
+        put, unswept, tag = self.due.put, self.unswept, self.rules.tag
         together = Counter[tuple[tuple[str, str], ...]]()
         for number, (key, value) in enumerate(items):
             if number % PORTION == 0:
@@ -70,13 +69,11 @@ class Partition:
             seen = glance(value)
             if seen.is_erased:
                 continue
-            due_of[key] = seen.due
-            if seen.due != NEVER:
-                heapq.heappush(queue, (seen.due, key))  # to make a heap of all at once blocks for long
+            put(key, seen.due)
             if seen.ruled != tag:
                 unswept.append(key)
             together[seen.places] += 1
-        self.customers += len(due_of)
+        self.customers += len(self.due)
         for each, customers in together.items():
             for place in each:
                 places[place] += customers
@@ -112,28 +109,15 @@ class Partition:
 
     def schedule(self, key: bytes, due: float) -> None:
         """The customer of `key` is to be looked at again at `due`."""
-        if self.due.get(key) != due:
-            self.due[key] = due
-            if due != NEVER:
-                heapq.heappush(self._queue, (due, key))
+        self.due.put(key, due)
 
     def forget(self, key: bytes) -> None:
         """The customer of `key` is erased."""
-        self.due.pop(key, None)
+        self.due.drop(key)
 
     def pop_due(self, until: float, most: int) -> list[bytes]:
         """At most `most` keys that are due strictly before `until`, earliest first."""
-        queue = self._queue
-        keys: list[bytes] = []
-        while queue and queue[0][0] < until and len(keys) < most:
-            due, key = heapq.heappop(queue)
-            if self.due.get(key) == due:  # else it was rescheduled since
-                self.due[key] = NEVER
-                keys.append(key)
-        if len(queue) > 2 * len(self.due) + 10_000:
-            self._queue = [(due, key) for key, due in self.due.items() if due != NEVER]
-            heapq.heapify(self._queue)
-        return keys
+        return self.due.pop(until, most)
 
     def hold(self, waiting: Waiting) -> None:
         """Records wait for their texts; later ones of the same customers and topics wait behind them."""
