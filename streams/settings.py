@@ -81,7 +81,12 @@ class Settings(BaseSettings):
     replication_factor: int = Field(
         1, ge=1, description="replicas of a topic that is made, and the fewest that a check accepts"
     )
-    app_id: str = Field("regulars", description="consumer group and prefix of the changelog")
+    app_id: str = Field("regulars", description="name of this installation, in the changelog and in every metric")
+    group: str = Field(
+        "",
+        description="consumer group of the workers; the other groups and the transactional ids begin with it; "
+        "empty: topic prefix and app id together",
+    )
 
     # --- worker
     data_dir: Path = Field(Path("regulars-data"), description="folder of the local store; one per worker; keep it")
@@ -246,6 +251,15 @@ class Settings(BaseSettings):
     def changelog_topic(self) -> str:
         """The topic that holds every customer's state: `schemas.topics.CHANGELOG`, which the data plane must not import."""
         return self.topic("{appId}-customers-changelog")
+
+    @property
+    def consumer_group(self) -> str:
+        """The group of the workers: two installations that share a cluster by their topic prefix never share a group.
+
+        >>> Settings(topic_prefix="shop-").consumer_group, Settings(topic_prefix="shop-", group="shop").consumer_group
+        ('shop-regulars', 'shop')
+        """
+        return self.group or self.topic_prefix + self.app_id
 
     @property
     def source(self) -> str:

@@ -13,7 +13,7 @@ from streams.commands.options import Failure, setting_options, settings_from
 @click.command("access")
 @click.argument("customer")
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The JSON file to write.")
-@setting_options("bootstrap_servers", "topic_prefix", "app_id", "cache_dir", "pseudonym_key_file")
+@setting_options("bootstrap_servers", "topic_prefix", "app_id", "group", "cache_dir", "pseudonym_key_file")
 def command(customer: str, out: Path, **options: Any) -> None:
     """Write everything that is held about CUSTOMER to one file, with what it is used for and how long it is kept.
 

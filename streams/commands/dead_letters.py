@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from streams.ops.dead_letters import Choice, RefusalGroup, RefusedRecord
     from streams.settings import Settings
 
-_connection = setting_options("bootstrap_servers", "topic_prefix", "app_id")
+_connection = setting_options("bootstrap_servers", "topic_prefix", "app_id", "group")
 T = TypeVar("T")
 
 # Wider than any row.

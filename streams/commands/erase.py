@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Wait this long at most until customer-segments shows that they are erased; exit code 1 if it does not.",
 )
-@setting_options("bootstrap_servers", "topic_prefix", "app_id")
+@setting_options("bootstrap_servers", "topic_prefix", "app_id", "group")
 def command(customers: tuple[str, ...], at: str | None, wait_s: float | None, **options: Any) -> None:
     """Erase each CUSTOMER: state, segments, scores, pending labels. Show what remains where, and how long.
 

@@ -18,12 +18,10 @@ if TYPE_CHECKING:
 
 
 @click.command("lag")
-@setting_options("bootstrap_servers", "topic_prefix", "app_id")
+@setting_options("bootstrap_servers", "topic_prefix", "app_id", "group")
 @click.option("--watch", is_flag=True, help="Update every two seconds, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per sample: totals, and every partition.")
-def command(
-    bootstrap_servers: str | None, topic_prefix: str | None, app_id: str | None, watch: bool, as_json: bool
-) -> None:
+def command(watch: bool, as_json: bool, **options: str | None) -> None:
     """Show the lag of every partition of the group, assigned or not, in records and in seconds, and who reads it.
 
     Seconds are the age of the oldest record that is not processed yet. The command does not join the group and commits
@@ -31,10 +29,10 @@ def command(
     """
     from streams.ops.lag import LagMonitor
 
-    settings = settings_from(bootstrap_servers=bootstrap_servers, topic_prefix=topic_prefix, app_id=app_id)
+    settings = settings_from(**options)
     show = _follow if watch else _once
     try:
-        asyncio.run(show(LagMonitor(settings), as_json, settings.app_id))
+        asyncio.run(show(LagMonitor(settings), as_json, settings.consumer_group))
     except KeyboardInterrupt:
         return
 
@@ -145,7 +143,9 @@ def _table(rows: list["PartitionLag"], owners: "Owners", group: str) -> "Table":
 
 def _verdict(rows: list["PartitionLag"], owners: "Owners", group: str) -> str:
     if all(row.committed is None for row in rows) and not owners:
-        return f"{group} has committed nothing here: no worker has run yet, or --app-id names another group"
+        return (
+            f"{group} has committed nothing here: no worker has run yet, or --app-id, --topic-prefix or --group is wrong"
+        )
     if not owners:
         return "no worker is in the group: nobody reads these partitions"
     stuck = [row for row in rows if row.stalled_s > 30.0]

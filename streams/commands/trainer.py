@@ -19,6 +19,7 @@ from streams.settings import WrongSetting
     "bootstrap_servers",
     "topic_prefix",
     "app_id",
+    "group",
     "session_timeout_s",
 )
 @click.option(

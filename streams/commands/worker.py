@@ -33,6 +33,7 @@ SETTINGS = (
     "ssl_keyfile",
     "topic_prefix",
     "app_id",
+    "group",
     "partitions",
     "instance_id",
     "clock",

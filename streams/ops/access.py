@@ -141,7 +141,7 @@ def _header(settings: Settings, names: CustomerNames, digest: str) -> dict[str, 
         "customer_id": names.customer_id,
         "made_at": to_rfc3339(time.time()),
         "cluster": settings.bootstrap_servers,
-        "group": settings.app_id,
+        "group": settings.consumer_group,
         "named_as": {
             "topics": names.customer_id,
             MODEL_TRAIN: names.pseudonym(names.customer_id),

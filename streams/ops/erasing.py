@@ -77,7 +77,7 @@ async def workers(settings: Settings, erasing: Erasing) -> Mapping[str, str]:
     try:
         async with explaining_refusals(settings):
             await admin.start()
-            reads = await owners(admin, settings.app_id)
+            reads = await owners(admin, settings.consumer_group)
     except (KafkaError, OSError) as exc:
         raise unreached(settings, exc) from exc
     finally:

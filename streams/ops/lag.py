@@ -124,7 +124,7 @@ class LagMonitor:
             AccessRefused: a broker answers and refuses this client.
         """
         assert self._clients is not None
-        return await self._answer(owners(self._clients.admin, self._settings.app_id))
+        return await self._answer(owners(self._clients.admin, self._settings.consumer_group))
 
     async def _answer(self, asking: Awaitable[T]) -> T:
         """What Kafka answers; after a failure the next question connects again."""
@@ -152,7 +152,7 @@ class LagMonitor:
         if not self._leaders:
             self._leaders = await layout(self._clients.client, self._topics, self._settings.bootstrap_servers)
         tps = list(self._leaders)
-        committed = await self._clients.committed(self._settings.app_id)
+        committed = await self._clients.committed(self._settings.consumer_group)
         asked_at = time.time()
         ends = await consumer.end_offsets(tps)
         starts = await consumer.beginning_offsets(tps)

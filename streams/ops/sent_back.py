@@ -77,7 +77,7 @@ def parse(offset: int, metadata: str) -> SentLetters:
 
 def replay_group(settings: Settings, reason: str) -> str:
     """The consumer group that remembers which letters of a reason were sent back."""
-    return f"{settings.app_id}-replayed-{reason}"
+    return f"{settings.consumer_group}-replayed-{reason}"
 
 
 async def remembered(settings: Settings, reasons: Iterable[str]) -> dict[tuple[str, int], SentLetters]:

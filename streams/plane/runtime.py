@@ -132,7 +132,7 @@ class App(faust.App):
         self._opens: list[Callable[[], object]] = []
         self._begins: list[Callable[[], Awaitable[None]]] = []
         self._frozen = False
-        super().__init__(settings.app_id, **faust_options(settings), Worker=FaustWorker)
+        super().__init__(settings.consumer_group, **faust_options(settings), Worker=FaustWorker)
         # Faust's command line sets `web_enabled` to True.
         self.boot_strategy.enable_web = settings.web_port != 0
         world = FaustWorld(self, settings.changelog_topic)

@@ -50,7 +50,7 @@ class Connection:
     """
 
     def __init__(self, settings: Settings, view: TrainerView, patience_s: float) -> None:
-        self.group = f"{settings.app_id}-trainer"
+        self.group = f"{settings.consumer_group}-trainer"
         self._settings, self._view, self._patience_s = settings, view, patience_s
         self._tp = TopicPartition(settings.topic(MODEL_TRAIN), 0)
         self._asked_at = -_ASK_EVERY_S

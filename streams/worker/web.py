@@ -144,7 +144,7 @@ class _Pages:
         records, seconds = total(rows)
         return _json(
             {
-                "group": self._view.settings.app_id,
+                "group": self._view.settings.consumer_group,
                 "records": records,
                 "seconds": seconds,
                 "sampled_at_s": monitor.sampled_at,

@@ -106,7 +106,9 @@ class Stage:
         """Waits until the replay is through and processed; kills a worker at `kills` points on the way."""
         from confluent_kafka import Consumer, TopicPartition
 
-        client = Consumer({"bootstrap.servers": self.servers, "group.id": self.app_id, "enable.auto.commit": False})
+        client = Consumer(
+            {"bootstrap.servers": self.servers, "group.id": self.prefix + self.app_id, "enable.auto.commit": False}
+        )
         topics = client.list_topics(timeout=20).topics
         spots = [
             TopicPartition(self.prefix + name, number)

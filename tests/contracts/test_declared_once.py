@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from schemas import headers, topics
+from streams.ops.sent_back import replay_group
 from streams.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -106,3 +107,22 @@ def test_the_changelog_of_the_settings_is_the_declared_one() -> None:
     settings = Settings(topic_prefix="shop-", app_id="blue")
 
     assert settings.changelog_topic == settings.topic(topics.CHANGELOG) == "shop-blue-customers-changelog"
+
+
+def test_two_installations_that_differ_in_their_prefix_alone_share_no_group() -> None:
+    """Neither the workers' group nor those that remember letters which were sent again."""
+    one, two = Settings(topic_prefix="one-"), Settings(topic_prefix="two-")
+
+    assert one.consumer_group != two.consumer_group
+    assert replay_group(one, "schema") != replay_group(two, "schema")
+
+
+def test_no_client_takes_its_group_from_the_app_id() -> None:
+    """`Settings.consumer_group` is the one place: a group named by the app id alone would be shared over prefixes."""
+    named = {
+        file
+        for file, node in _nodes("streams")
+        if isinstance(node, ast.keyword) and node.arg in {"group", "group_id"} and "app_id" in ast.unparse(node.value)
+    }
+
+    assert named == set()

@@ -127,6 +127,7 @@ class Stage:
             "REGULARS_BOOTSTRAP_SERVERS": servers,
             "REGULARS_TOPIC_PREFIX": self.prefix,
             "REGULARS_APP_ID": self.group,
+            "REGULARS_GROUP": self.group,
             "REGULARS_PARTITIONS": str(partitions),
             "REGULARS_CLOCK": "event",
             "REGULARS_WEB_PORT": "0",

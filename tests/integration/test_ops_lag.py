@@ -35,7 +35,7 @@ async def produce(settings: Settings, topic: str, partition: int, n: int) -> Non
 async def commit(settings: Settings, topic: str, partition: int, offset: int) -> None:
     """The group's commit, as a worker makes it."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers, group_id=settings.app_id, enable_auto_commit=False
+        bootstrap_servers=settings.bootstrap_servers, group_id=settings.consumer_group, enable_auto_commit=False
     )
     await consumer.start()
     try:
@@ -174,7 +174,7 @@ async def test_a_partition_names_the_worker_that_reads_it(group: Settings, wait_
     """By its instance id and host; one that nobody reads has none."""
     monitor, topic = LagMonitor(group), group.topic("purchases")
     consumer = AIOKafkaConsumer(
-        topic, bootstrap_servers=group.bootstrap_servers, group_id=group.app_id, group_instance_id="w1"
+        topic, bootstrap_servers=group.bootstrap_servers, group_id=group.consumer_group, group_instance_id="w1"
     )
     try:
         await monitor.sample()

@@ -75,8 +75,8 @@ class SecuredShop(Shop):
         return int(json.loads(self.run_as("on-call", "lag", "--json").stdout)["records"])
 
     def _allow(self) -> None:
-        app, topic = self.settings.app_id, ResourceType.TOPIC
-        changelog = f"{app}-customers-changelog"
+        group, topic = self.settings.consumer_group, ResourceType.TOPIC
+        changelog = f"{self.settings.app_id}-customers-changelog"
         outputs = (
             "segment-changes",
             "customer-segments",
@@ -95,14 +95,14 @@ class SecuredShop(Shop):
                 self._names(*INPUTS, *outputs, "policies", "campaigns", "model-snapshots"),
                 AclOperation.DESCRIBE_CONFIGS,
             ),
-            *_rules("worker", ResourceType.GROUP, [app], READ),
-            *_rules("worker", ResourceType.TRANSACTIONAL_ID, [f"{app}-"], WRITE, ResourcePatternType.PREFIXED),
+            *_rules("worker", ResourceType.GROUP, [group], READ),
+            *_rules("worker", ResourceType.TRANSACTIONAL_ID, [f"{group}-"], WRITE, ResourcePatternType.PREFIXED),
             *_rules("trainer", topic, self._names("model-train", "model-snapshots"), READ),
             *_rules("trainer", topic, self._names("model-snapshots", "dead-letters"), WRITE),
-            *_rules("trainer", ResourceType.GROUP, [f"{app}-trainer"], READ),
+            *_rules("trainer", ResourceType.GROUP, [f"{group}-trainer"], READ),
             *_rules("on-call", topic, self._names(*INPUTS, "segment-changes", "customer-segments", changelog), READ),
             *_rules("on-call", topic, self._names("dead-letters", "model-snapshots", "policies"), READ),
-            *_rules("on-call", ResourceType.GROUP, [app], DESCRIBE),
+            *_rules("on-call", ResourceType.GROUP, [group], DESCRIBE),
             *_rules("producer", topic, self._names(*INPUTS), WRITE),
             *_rules("publisher", topic, self._names("policies"), READ),
             *_rules("publisher", topic, self._names("policies"), WRITE),

@@ -114,7 +114,7 @@ def test_a_restart_after_a_topic_was_made_anew_counts_nothing_twice(shop: Shop) 
 
 def to_start(shop: Shop, topic: str = "purchases", left: Callable[[int, int], int] = lambda start, end: start) -> None:
     """Sets where the group stands in a topic, as `kafka-consumer-groups --reset-offsets` does."""
-    asking = Consumer({"bootstrap.servers": shop.settings.bootstrap_servers, "group.id": shop.settings.app_id})
+    asking = Consumer({"bootstrap.servers": shop.settings.bootstrap_servers, "group.id": shop.settings.consumer_group})
     name = shop.settings.topic(topic)
     for partition in range(shop.settings.partitions):
         start, end = asking.get_watermark_offsets(TopicPartition(name, partition), 10)

@@ -41,7 +41,7 @@ class Plane:
         self._asking = Consumer(
             {
                 "bootstrap.servers": settings.bootstrap_servers,
-                "group.id": settings.app_id,
+                "group.id": settings.consumer_group,
                 "enable.auto.commit": False,
             }
         )
