@@ -14,7 +14,6 @@ from models.decisions.ledger import Ledger
 from schemas.actions import Action
 from schemas.campaigns import memory_of
 from schemas.changes import SilenceCause
-from schemas.states import CustomerState
 from schemas.times import DAY_S, to_rfc3339
 from streams.policy.preview import population
 from streams.settings import Settings
@@ -55,27 +54,27 @@ async def preview(settings: Settings, campaign: Campaign, days: float, sample: i
     assert when is not None
     customers = standing = cost_minor = 0
     actions: list[Action] = []
-    number = 0
-    async for part in population(settings):
-        customers += len(part.keys)
-        coming: list[tuple[float, str, CustomerState]] = []
-        for key, state in zip(part.keys, part.states, strict=True):
+    coming: list[tuple[int, float, Recipient]] = []
+    ledgers: dict[int, Ledger] = {}
+    async for block in population(settings):
+        customers += len(block.keys)
+        ledgers.setdefault(block.partition, Ledger(block.partition, settings.partitions, block.spends))
+        for key, state in zip(block.keys, block.states, strict=True):
             held, promise = state.segments.get(when.dimension), state.promise
             standing += held is not None and held.segment == when.to
-            if promise is None or promise[1:] != (when.dimension, when.to) or part.at == UNKNOWN:
+            if promise is None or promise[1:] != (when.dimension, when.to) or block.at == UNKNOWN:
                 continue
-            if promise.at < part.at + days * DAY_S:
-                coming.append((promise.at, key.decode(), state))
-        ledger = Ledger(number, settings.partitions, part.spends)
-        number += 1
-        for at, customer_id, state in sorted(coming, key=lambda each: each[:2]):
-            memory = memory_of(state.campaigns, campaign.name)
-            recipient = Recipient(customer_id, memory.decisions, memory.contacts, settings.consent)
-            left = ledger.left_minor(campaign, at)
-            action = decider.decide(Cell(recipient, at, SilenceCause(to_rfc3339(at))), lease_minor=left)
-            ledger = ledger.after(campaign, at, decider.cost_minor(action.arm))
-            cost_minor += decider.cost_minor(action.arm)
-            actions.append(action)
+            if promise.at < block.at + days * DAY_S:
+                memory = memory_of(state.campaigns, campaign.name)
+                recipient = Recipient(key.decode(), memory.decisions, memory.contacts, settings.consent)
+                coming.append((block.partition, promise.at, recipient))
+    for partition, at, recipient in sorted(coming, key=lambda each: (*each[:2], each[2].customer_id)):
+        ledger = ledgers[partition]
+        left = ledger.left_minor(campaign, at)
+        action = decider.decide(Cell(recipient, at, SilenceCause(to_rfc3339(at))), lease_minor=left)
+        ledgers[partition] = ledger.after(campaign, at, decider.cost_minor(action.arm))
+        cost_minor += decider.cost_minor(action.arm)
+        actions.append(action)
     return CampaignPreview(
         customers,
         standing,

@@ -18,7 +18,7 @@ from schemas.stored import decode_partition
 from schemas.times import DAY_S, from_rfc3339
 from schemas.topics import ACTION_REWARDS, ACTIONS, OUTCOMES
 from streams.campaigns.published import CampaignRefused, published
-from streams.kafka.changelog import latest_values
+from streams.kafka.changelog import changelog
 from streams.kafka.readers import read_topic
 from streams.settings import Settings
 
@@ -172,10 +172,11 @@ async def _budget(settings: Settings, campaign: Campaign) -> BudgetStand | None:
     if amount is None or limit is None:
         return None
     spends = []
-    async for latest in latest_values(settings):
-        stored = latest.partition_state
-        if stored is not None:
-            spends += [each for each in decode_partition(stored).spends if each.campaign == campaign.name]
+    async with changelog(settings) as log:
+        for number in range(log.partitions):
+            stored = (await log.read(number)).partition_state
+            if stored is not None:
+                spends += [each for each in decode_partition(stored).spends if each.campaign == campaign.name]
     spends = [each for each in spends if each.days == limit.days]
     window = max((each.window for each in spends), default=window_of(time.time(), limit.days))
     spent = sum(each.minor for each in spends if each.window == window)

@@ -10,10 +10,12 @@ def failure_of(exc: BaseException) -> Failure | None:
     """The failure to show for `exc`; None: it is no error of Kafka, or a command has to say what it means."""
     from aiokafka.errors import KafkaConnectionError
 
-    from streams.kafka.errors import DENIALS, AccessRefused, BrokerLost, TopicsNotReady, denied
+    from streams.kafka.errors import DENIALS, AccessRefused, BrokerLost, SpoolBroken, TopicsNotReady, denied
 
     if isinstance(exc, (AccessRefused, BrokerLost, TopicsNotReady)):
         return Failure(str(exc))
+    if isinstance(exc, SpoolBroken):
+        return Failure(str(exc), "make room there, or set TMPDIR to another folder")
     if isinstance(exc, DENIALS):
         return Failure(denied(exc))
     if isinstance(exc, KafkaConnectionError):

@@ -143,9 +143,7 @@ def _table(rows: list["PartitionLag"], owners: "Owners", group: str) -> "Table":
 
 def _verdict(rows: list["PartitionLag"], owners: "Owners", group: str) -> str:
     if all(row.committed is None for row in rows) and not owners:
-        return (
-            f"{group} has committed nothing here: no worker has run yet, or --app-id, --topic-prefix or --group is wrong"
-        )
+        return f"{group} has committed nothing here: no worker has run yet, or --app-id, --topic-prefix or --group is wrong"
     if not owners:
         return "no worker is in the group: nobody reads these partitions"
     stuck = [row for row in rows if row.stalled_s > 30.0]

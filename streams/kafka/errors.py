@@ -47,6 +47,10 @@ class RecordTooLarge(InfrastructureFailure):
     """A record is larger than the broker takes; operator action: raise the topic's `max.message.bytes`."""
 
 
+class SpoolBroken(OSError):
+    """A temporary folder that holds what was read cannot be used; operator action: make room, or set TMPDIR."""
+
+
 class TopicRefused(Exception):
     """The cluster would not make a topic: no right to, too few brokers for the replicas, a broker's policy."""
 

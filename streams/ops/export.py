@@ -5,7 +5,7 @@ dimension to segment.
 """
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from schemas.states import CustomerState, Held
 from schemas.stored import decode_state
-from streams.kafka.changelog import latest_values
+from streams.kafka.changelog import changelog
+from streams.kafka.spool import Spool
 from streams.ops.drafts import draft_of
 from streams.settings import Settings
 
@@ -55,27 +56,24 @@ async def export(settings: Settings, out: Path) -> Exported:
         OSError: `out` cannot be written.
     """
     # Opened first: a folder that cannot be written is known before the changelog is read.
-    with draft_of(out) as draft, pq.ParquetWriter(draft, SCHEMA) as writer:
-        values: dict[bytes, bytes] = {}
+    with draft_of(out) as draft, pq.ParquetWriter(draft, SCHEMA) as writer, Spool(out.parent) as spool:
         records = customers = 0
-        async for latest in latest_values(settings):
-            values |= latest.values
-            records += latest.records
-        for table in tables(values):
+        async with changelog(settings) as log:
+            for partition in range(log.partitions):
+                records += (await log.read(partition, spool)).records
+        for table in tables(spool.pages(GROUP_ROWS)):
             writer.write_table(table)
             customers += table.num_rows
     return Exported(customers, records)
 
 
-def tables(values: dict[bytes, bytes]) -> Iterable[pa.Table]:
-    """The states in `values`, ordered by customer, as tables of `SCHEMA` with at most `GROUP_ROWS` rows each."""
-    keys = sorted(values)
-    for begin in range(0, len(keys), GROUP_ROWS):
-        group = keys[begin : begin + GROUP_ROWS]
+def tables(pages: Iterable[list[tuple[bytes, bytes]]]) -> Iterator[pa.Table]:
+    """A table of `SCHEMA` for each page of customers' keys with their stored states, in the same order."""
+    for group in pages:
         # Decoding makes no reference cycles; passes of the garbage collector would more than double its time.
         gc.disable()
         try:
-            states = {key.decode(): decode_state(values[key]) for key in group}
+            states = {key.decode(): decode_state(value) for key, value in group}
             kept = {customer: state for customer, state in states.items() if not state.is_erased}
             table = _table(list(kept), list(kept.values()))
         finally:

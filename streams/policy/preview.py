@@ -1,7 +1,8 @@
 """Which customers would move if a policy were published, and the numbers at its quantiles.
 
 Reads every customer's state from the changelog, one partition after the other, and does what workers do when they start to
-serve a policy: it judges each customer as of the partition's time, by the served model, thousands of them as one matrix.
+serve a policy: it judges each customer as of the partition's time, by the served model, thousands of them as one matrix. In
+memory are a block of customers and the counts; the states of a partition lie in a temporary folder meanwhile.
 """
 
 import gc
@@ -20,7 +21,8 @@ from models.step import anew_at
 from schemas.campaigns import CampaignSpend
 from schemas.states import CustomerState, PartitionState
 from schemas.stored import decode_partition, decode_state
-from streams.kafka.changelog import latest_values
+from streams.kafka.changelog import changelog
+from streams.kafka.spool import Spool
 from streams.ops.served_model import served_scorer
 from streams.settings import Settings
 
@@ -53,9 +55,10 @@ class Preview(NamedTuple):
     before: Counter[tuple[str, str]]
 
 
-class PreviewedPartition(NamedTuple):
-    """The customers of one partition, and how far it is."""
+class Block(NamedTuple):
+    """At most `BLOCK` customers of one partition, and how far that is."""
 
+    partition: int
     keys: list[bytes]
     states: list[CustomerState]
     at: float  # partition time
@@ -63,7 +66,7 @@ class PreviewedPartition(NamedTuple):
 
 
 class _Numbers(NamedTuple):
-    """The values of a policy's dimensions for the customers of a partition; nan: the customer never bought."""
+    """The values of a policy's dimensions for the customers of a block; nan: the customer never bought."""
 
     rulings: tuple[Ruling, ...]
     values: FloatArray  # (dimensions, customers)
@@ -151,27 +154,22 @@ async def quantiles(settings: Settings, policy: Policy) -> tuple[int, list[list[
     return customers, numbers
 
 
-def _numbers(part: PreviewedPartition, rules: Rules, scorer: Scorer) -> _Numbers:
+def _numbers(part: Block, rules: Rules, scorer: Scorer) -> _Numbers:
     rulings = rules.rulings
-    values: FloatArray = np.empty((len(rulings), len(part.states)))
-    scorer = rules.numbers(scorer)
-    for start in range(0, len(part.states), BLOCK):
-        states = part.states[start : start + BLOCK]
-        moments = [anew_at(state, part.at) for state in states]
-        scores = scorer.score(rows(states, [at for _, at in moments], rules.shop))
-        days = np.array(
-            [
-                np.nan if (bought_at := state.last_purchase_at) is None else rules.days_since(bought_at, timed_at)
-                for state, (timed_at, _) in zip(states, moments, strict=True)
-            ]
-        )
-        for d, ruling in enumerate(rulings):
-            values[d, start : start + len(states)] = days if ruling.score is None else scores[:, ruling.score]
-    return _Numbers(rulings, values)
+    moments = [anew_at(state, part.at) for state in part.states]
+    scores = rules.numbers(scorer).score(rows(part.states, [at for _, at in moments], rules.shop))
+    days = np.array(
+        [
+            np.nan if (bought_at := state.last_purchase_at) is None else rules.days_since(bought_at, timed_at)
+            for state, (timed_at, _) in zip(part.states, moments, strict=True)
+        ]
+    )
+    values = [days if ruling.score is None else scores[:, ruling.score] for ruling in rulings]
+    return _Numbers(rulings, np.array(values))
 
 
 def _places_served(
-    part: PreviewedPartition, rules: Rules, scorer: Scorer, numbers: _Numbers, policy: Policy
+    part: Block, rules: Rules, scorer: Scorer, numbers: _Numbers, policy: Policy
 ) -> dict[str, list[str]]:
     """By dimension of the served policy: where it would place each customer now, without dwell.
 
@@ -205,19 +203,27 @@ def _spread(kinds: Sequence[list[Moved]], most: int) -> tuple[Moved, ...]:
     return tuple(kind[i] for i in range(longest) for kind in kinds if i < len(kind))[:most]
 
 
-async def population(settings: Settings) -> AsyncIterator[PreviewedPartition]:
-    """Every partition's customers as the changelog has them now."""
-    async for latest in latest_values(settings):
-        # Decoding makes no reference cycles; passes of the garbage collector would more than double its time.
-        gc.disable()
-        try:
-            states = {key: decode_state(value) for key, value in latest.values.items()}
-        finally:
-            gc.enable()
-        states = {key: state for key, state in states.items() if not state.is_erased}
-        stored = latest.partition_state
-        partition = PartitionState() if stored is None else decode_partition(stored)
-        yield PreviewedPartition(list(states), list(states.values()), _time(settings, partition), partition.spends)
+async def population(settings: Settings) -> AsyncIterator[Block]:
+    """Every customer as the changelog has them now, one partition after the other."""
+    async with changelog(settings) as log:
+        for number in range(log.partitions):
+            with Spool() as spool:
+                stored = (await log.read(number, spool)).partition_state
+                partition = PartitionState() if stored is None else decode_partition(stored)
+                at = _time(settings, partition)
+                for page in spool.pages(BLOCK):
+                    yield _block(number, page, at, partition.spends)
+
+
+def _block(number: int, page: list[tuple[bytes, bytes]], at: float, spends: tuple[CampaignSpend, ...]) -> Block:
+    # Decoding makes no reference cycles; passes of the garbage collector would more than double its time.
+    gc.disable()
+    try:
+        states = {key: decode_state(value) for key, value in page}
+    finally:
+        gc.enable()
+    states = {key: state for key, state in states.items() if not state.is_erased}
+    return Block(number, list(states), list(states.values()), at, spends)
 
 
 def _time(settings: Settings, partition: PartitionState) -> float:

@@ -170,7 +170,7 @@ def test_whatever_producers_send_a_worker_goes_on(chunks: list[list[Record]]) ->
         if key != PARTITION_KEY:
             assert id_mistake(key.decode()) is None
             decode_state(value)
-    list(tables({key: value for key, value in desk.states.items() if key != PARTITION_KEY}))
+    list(tables([[(key, value) for key, value in desk.states.items() if key != PARTITION_KEY]]))
     desk.start()  # as the next worker does
     run(desk, [record for chunk in chunks for record in chunk], 0)
 

@@ -43,10 +43,10 @@ def utc(at_s: float | None) -> datetime | None:
 
 @given(st.dictionaries(st.text(min_size=1, max_size=8), STATES, max_size=6))
 def test_every_customer_is_one_row_with_the_stored_values(states: dict[str, CustomerState]) -> None:
-    """What goes in as states comes out as rows, ordered by customer."""
-    values = {customer.encode(): encode_state(state, NEVER) for customer, state in states.items()}
+    """What goes in as states comes out as rows, in the same order, whatever the pages."""
+    values = [(customer.encode(), encode_state(state, NEVER)) for customer, state in sorted(states.items())]
 
-    rows = [row for table in tables(values) for row in table.to_pylist()]
+    rows = [row for table in tables([values[:2], values[2:]]) for row in table.to_pylist()]
 
     assert rows == [
         {
@@ -63,7 +63,7 @@ def test_every_customer_is_one_row_with_the_stored_values(states: dict[str, Cust
             "sequence": state.sequence,
             "segments": [(name, held.segment) for name, held in state.segments.items()],
         }
-        for customer, state in sorted(states.items(), key=lambda item: item[0].encode())
+        for customer, state in sorted(states.items())
     ]
 
 
@@ -90,10 +90,10 @@ def test_who_was_erased_has_no_row_until_heard_of_again() -> None:
     gone = erased(CustomerState(sequence=3), Erasure(1.7e9))
     assert gone is not None
     back = replace(gone, first_event_at=1.8e9, last_event_at=1.8e9)
-    values = {b"a": encode_state(gone, NEVER), b"b": encode_state(back, NEVER)}
-    assert [row["customer_id"] for table in tables(values) for row in table.to_pylist()] == ["b"]
+    values = [(b"a", encode_state(gone, NEVER)), (b"b", encode_state(back, NEVER))]
+    assert [row["customer_id"] for table in tables([values]) for row in table.to_pylist()] == ["b"]
 
 
 def test_no_customers_is_an_empty_list_of_tables() -> None:
     """A changelog without customers is no error."""
-    assert list(tables({})) == []
+    assert list(tables([])) == []
